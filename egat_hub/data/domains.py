@@ -1,0 +1,122 @@
+"""Labelled images of one domain, and several domains that share their classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+from PIL import Image
+
+from .names import resolve
+from .splits import SPLITS, stratified_split
+
+Reader = Callable[[int], tuple[Image.Image, Image.Image | None]]
+
+
+class Domain:
+    """N labelled images from one source, with a fixed split.
+
+    Args:
+        dataset: name of the data set.
+        name: name of the domain.
+        classes: class names in label order.
+        labels: int64 ``[N]``.
+        keys: N stable unique names such as ``"dog/0001.jpg"``; the split follows from them.
+        read: gives image and mask of a position; must pickle, for worker processes.
+        has_masks: whether ``read`` gives a mask with every image.
+        stored: whether images come from storage and can be damaged, or are generated.
+        split_seed: seed of the split.
+
+    Raises:
+        ValueError: a class has fewer than three images.
+    """
+
+    def __init__(
+        self,
+        *,
+        dataset: str,
+        name: str,
+        classes: Sequence[str],
+        labels: np.ndarray,
+        keys: Sequence[str],
+        read: Reader,
+        has_masks: bool = False,
+        stored: bool = True,
+        split_seed: int = 0,
+    ) -> None:
+        self.dataset = dataset
+        self.name = name
+        self.classes = tuple(classes)
+        self.labels = np.asarray(labels, dtype=np.int64)
+        self.keys = tuple(keys)
+        self.has_masks = has_masks
+        self.stored = stored
+        self._read = read
+        self._split = stratified_split(
+            self.keys, self.labels, classes=self.classes, seed=split_seed, where=f"{dataset}/{name}"
+        )
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __repr__(self) -> str:
+        return f"Domain({self.dataset}/{self.name}: {len(self)} images, {len(self.classes)} classes)"
+
+    def load(self, index: int) -> tuple[Image.Image, Image.Image | None]:
+        """RGB image at a position and, where the domain has masks, its ``"L"`` mask of the same size.
+
+        Raises:
+            UnreadableImageError: the file cannot be decoded; :func:`verify` finds such files beforehand.
+        """
+        return self._read(index)
+
+    def indices(self, split: str) -> np.ndarray:
+        """Ascending int64 positions of ``"train"``, ``"val"``, ``"test"`` or ``"all"``.
+
+        Raises:
+            UnknownNameError: another split is asked for.
+        """
+        return self._split[resolve(split, SPLITS, kind="splits")]
+
+
+class MultiDomain(Mapping[str, Domain]):
+    """Domains of one data set by name; names are looked up in any spelling.
+
+    Args:
+        name: name of the data set.
+        domains: at least one domain; all share their classes.
+        aliases: further names of domains, each with the one it stands for.
+
+    Raises:
+        ValueError: two domains have different classes.
+    """
+
+    def __init__(
+        self, name: str, domains: Sequence[Domain], *, aliases: Mapping[str, str] | None = None
+    ) -> None:
+        for domain in domains[1:]:
+            if domain.classes != domains[0].classes:
+                raise ValueError(
+                    f"The domains of {name} must have the same classes in the same order, got "
+                    f"{', '.join(domains[0].classes)} in {domains[0].name} and {', '.join(domain.classes)} "
+                    f"in {domain.name}. Make them agree, or open only domains that do."
+                )
+        self.name = name
+        self.classes = domains[0].classes
+        self._by_name = {domain.name: domain for domain in domains}
+        self.domains = tuple(self._by_name)
+        self._aliases = aliases or {}
+
+    def __getitem__(self, name: str) -> Domain:
+        return self._by_name[
+            resolve(name, self.domains, aliases=self._aliases, kind=f"domains of {self.name}")
+        ]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.domains)
+
+    def __len__(self) -> int:
+        return len(self.domains)
+
+    def __repr__(self) -> str:
+        return f"MultiDomain({self.name}: {', '.join(self.domains)})"
