@@ -1,0 +1,182 @@
+"""A local folder ``root/<domain>/<class>/*``, checked before anything else happens."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from egat_hub.registry import UnknownNameError
+
+from .benchmarks import Benchmark
+from .config import DataConfig
+from .domains import Domain, MultiDomain
+from .images import image_suffixes, read_image, read_mask
+from .names import resolve
+
+_LAYOUT = "Expected <data_dir>/<domain>/<class>/<images>."
+
+
+def open_folder(
+    config: DataConfig, domains: Sequence[str] | None = None, *, benchmark: Benchmark | None = None
+) -> MultiDomain:
+    """Open a folder of images; names and files are checked, no image is decoded.
+
+    Without ``benchmark``, domains and classes are the folder names in alphabetical order, and a root
+    whose sub-folders hold images directly is one domain named after the root.
+
+    Args:
+        config: ``data_dir`` is the root; ``masks_dir`` has the masks, if any.
+        domains: domains to open; all that are there by default.
+        benchmark: the data set that the folder must hold, or a part of its domains.
+
+    Raises:
+        FileNotFoundError: root, domain, class folder or mask is missing.
+        UnknownNameError: a folder or a requested domain that the data set does not have.
+        ValueError: an empty folder, fewer than two classes, fewer than three images of a class, or two
+            folders of one name.
+    """
+    root = _root(config, benchmark)
+    aliases = benchmark.aliases if benchmark else {}
+    found = _domain_folders(root, config, benchmark)
+    known = benchmark.domains if benchmark else tuple(found)
+    if domains is None:
+        wanted = [name for name in known if name in found]
+    else:
+        wanted = [resolve(name, known, aliases=aliases, kind=f"domains of {config.name}") for name in domains]
+    for name in wanted:
+        if name not in found:
+            raise FileNotFoundError(
+                f"{root} has no folder for domain {name!r}, only {', '.join(found)}. {_LAYOUT} "
+                "Add the folder, or ask for the domains that are there."
+            )
+    class_folders = {name: _class_folders(found[name], benchmark) for name in wanted}
+    classes = benchmark.classes if benchmark else tuple(sorted(set().union(*class_folders.values())))
+    if len(classes) < 2:
+        raise ValueError(f"{root} has fewer than two classes ({', '.join(classes)}). {_LAYOUT}")
+    opened = [_open_domain(name, found[name], classes, class_folders[name], config) for name in wanted]
+    return MultiDomain(config.name, opened, aliases=aliases)
+
+
+class _Files:
+    """Reads image and mask of a position from their files."""
+
+    def __init__(self, images: Sequence[Path], masks: Sequence[Path] | None) -> None:
+        self.images = images
+        self.masks = masks
+
+    def __call__(self, index: int) -> tuple[Image.Image, Image.Image | None]:
+        path = self.images[index]
+        image = read_image(path, name=str(path))
+        if self.masks is None:
+            return image, None
+        mask = self.masks[index]
+        return image, read_mask(mask, name=str(mask), size=image.size)
+
+
+def _root(config: DataConfig, benchmark: Benchmark | None) -> Path:
+    if config.data_dir is None:
+        folders = f" with the folders {', '.join(benchmark.domains)}" if benchmark else ""
+        raise FileNotFoundError(
+            f"Data set {config.name!r} needs data_dir (--data-dir), a folder{folders}. {_LAYOUT} "
+            "Download it first (DomainBed's download script makes this layout), "
+            "or use the generated data set 'synthetic' (--data synthetic), which needs nothing."
+        )
+    root = Path(config.data_dir).expanduser()
+    if not root.is_dir():
+        raise FileNotFoundError(f"data_dir {root} is not a folder. {_LAYOUT}")
+    return root
+
+
+def _domain_folders(root: Path, config: DataConfig, benchmark: Benchmark | None) -> dict[str, Path]:
+    masks = Path(config.masks_dir).expanduser().resolve() if config.masks_dir else None
+    folders = [folder for folder in _subfolders(root) if folder.resolve() != masks]
+    if not folders:
+        raise FileNotFoundError(f"data_dir {root} has no folders in it. {_LAYOUT}")
+    if benchmark:
+        return _by_name(folders, benchmark.domains, benchmark, f"domains of {benchmark.name}")
+    if any(_images(folder) for folder in folders):
+        return {root.resolve().name: root}
+    return {folder.name: folder for folder in folders}
+
+
+def _class_folders(domain: Path, benchmark: Benchmark | None) -> dict[str, Path]:
+    folders = _subfolders(domain)
+    if benchmark:
+        return _by_name(folders, benchmark.classes, benchmark, f"classes of {benchmark.name}")
+    return {folder.name: folder for folder in folders}
+
+
+def _by_name(
+    folders: Sequence[Path], known: Sequence[str], benchmark: Benchmark, kind: str
+) -> dict[str, Path]:
+    named: dict[str, Path] = {}
+    for folder in folders:
+        try:
+            name = resolve(folder.name, known, aliases=benchmark.aliases, kind=kind)
+        except UnknownNameError as error:
+            raise UnknownNameError(f"{folder}: {error} Rename or remove the folder.") from None
+        if name in named:
+            raise ValueError(f"{named[name]} and {folder} are both {name!r}. Remove one of them.")
+        named[name] = folder
+    return named
+
+
+def _open_domain(
+    name: str, folder: Path, classes: Sequence[str], folders: dict[str, Path], config: DataConfig
+) -> Domain:
+    keys: list[str] = []
+    labels: list[int] = []
+    images: list[Path] = []
+    for label, class_name in enumerate(classes):
+        if class_name not in folders:
+            raise FileNotFoundError(
+                f"{folder} has no folder for class {class_name!r}, only {', '.join(folders) or 'nothing'}. "
+                "Every domain needs every class: add the folder with its images."
+            )
+        files = _images(folders[class_name])
+        if not files:
+            raise ValueError(f"{folders[class_name]} holds no images. Add images, or restore the folder.")
+        keys += [f"{class_name}/{unicodedata.normalize('NFC', file.name)}" for file in files]
+        labels += [label] * len(files)
+        images += files
+    return Domain(
+        dataset=config.name,
+        name=name,
+        classes=classes,
+        labels=np.array(labels),
+        keys=keys,
+        read=_Files(images, _masks(name, images, config)),
+        has_masks=config.masks_dir is not None,
+        split_seed=config.split_seed,
+    )
+
+
+def _masks(domain: str, images: Sequence[Path], config: DataConfig) -> list[Path] | None:
+    if config.masks_dir is None:
+        return None
+    root = Path(config.masks_dir).expanduser()
+    masks = [root / image.parent.parent.name / image.parent.name / f"{image.stem}.png" for image in images]
+    missing = [mask for mask in masks if not mask.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(masks)} images of domain {domain!r} have no mask, "
+            f"the first at {missing[0]}. Add the masks, or leave out masks_dir."
+        )
+    return masks
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    with os.scandir(folder) as entries:
+        return sorted(Path(entry) for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _images(folder: Path) -> list[Path]:
+    suffixes = image_suffixes()
+    with os.scandir(folder) as entries:
+        files = [Path(entry) for entry in entries if entry.is_file() and not entry.name.startswith(".")]
+    return sorted(file for file in files if file.suffix.lower() in suffixes)

@@ -1,0 +1,76 @@
+"""Any image file as upright 8-bit RGB, any mask file as 8-bit gray."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import Image, ImageOps
+
+
+class UnreadableImageError(ValueError):
+    """An image or mask that cannot be used; the message names it and says why."""
+
+
+def image_suffixes() -> frozenset[str]:
+    """Lower-case file suffixes (``".jpg"``) of the formats that Pillow can open."""
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN)
+
+
+def read_image(file: Path | IO[bytes], *, name: str) -> Image.Image:
+    """Decode an image of any mode completely.
+
+    The EXIF orientation is applied, transparency is laid over white, 16-bit gray is scaled to 8 bits.
+
+    Args:
+        file: path or open binary file.
+        name: what to call it in messages.
+
+    Raises:
+        UnreadableImageError: not an image, truncated, or floating-point pixels.
+    """
+    return _to_rgb(_decode(file, name), name)
+
+
+def read_mask(file: Path | IO[bytes], *, name: str, size: tuple[int, int]) -> Image.Image:
+    """Decode an object mask: 255 is object, 0 is background, values between are soft.
+
+    Args:
+        file: path or open binary file.
+        name: what to call it in messages.
+        size: (width, height) of the upright image.
+
+    Raises:
+        UnreadableImageError: unreadable, of another size than its image, or written as 0 and 1.
+    """
+    mask = _decode(file, name).convert("L")
+    if mask.size != size:
+        raise UnreadableImageError(
+            f"{name}: the mask is {mask.width} x {mask.height} pixels, "
+            f"its image (upright) {size[0]} x {size[1]}"
+        )
+    if mask.getextrema()[1] == 1:
+        raise UnreadableImageError(f"{name}: the mask holds 0 and 1 where 0 and 255 are expected")
+    return mask
+
+
+def _decode(file: Path | IO[bytes], name: str) -> Image.Image:
+    try:
+        with Image.open(file) as image:
+            image.load()
+            return ImageOps.exif_transpose(image)
+    except Exception as error:  # what a broken file raises depends on the decoder
+        raise UnreadableImageError(f"{name}: {error}") from error
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    if image.mode == "F":
+        raise UnreadableImageError(f"{name}: floating-point pixels have no known range; save it with 8 bits")
+    if image.mode.startswith("I"):
+        pixels = np.asarray(image).astype(np.int64)
+        return Image.fromarray((pixels.clip(0, 65535) // 257).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,129 @@
+"""Any folder of images opens, or is refused with the reason."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from egat_hub.data import DataConfig, open_dataset
+from egat_hub.registry import UnknownNameError
+
+
+def folder(root, **options):
+    return DataConfig(name="folder", data_dir=str(root), **options)
+
+
+def test_domains_and_classes_are_the_folder_names(make_tree):
+    dataset = open_dataset(folder(make_tree(("outdoor", "indoor"), ("dog", "cat"))))
+    assert dataset.domains == ("indoor", "outdoor")
+    assert dataset.classes == ("cat", "dog")
+    domain = dataset["indoor"]
+    assert domain.keys[:2] == ("cat/0000.jpg", "cat/0001.jpg")
+    assert domain.labels.tolist() == [0] * 5 + [1] * 5
+    assert domain.labels.dtype == "int64"
+    image, mask = domain.load(0)
+    assert (image.mode, image.size, mask) == ("RGB", (24, 20), None)
+
+
+def test_classes_without_domains_are_one_domain(make_tree):
+    root = make_tree(("indoor",), ("cat", "dog"))
+    dataset = open_dataset(folder(root / "indoor"))
+    assert dataset.domains == ("indoor",)
+    assert dataset.classes == ("cat", "dog")
+
+
+def test_only_requested_domains_are_looked_at(make_tree):
+    root = make_tree(("indoor",), ("cat", "dog"))
+    (root / "unfinished" / "cat").mkdir(parents=True)
+    assert open_dataset(folder(root), ["Indoor"]).domains == ("indoor",)
+    with pytest.raises(UnknownNameError, match="Did you mean 'indoor'"):
+        open_dataset(folder(root), ["indor"])
+
+
+def test_other_files_are_ignored(make_tree):
+    root = make_tree(("indoor",), ("cat", "dog"))
+    for name in (".DS_Store", "Thumbs.db", "notes.txt", ".hidden.jpg"):
+        (root / "indoor" / "cat" / name).write_text("no image")
+        (root / name).write_text("no image")
+    (root / ".cache").mkdir()
+    assert len(open_dataset(folder(root))["indoor"]) == 10
+
+
+def test_a_changed_folder_is_seen(make_tree):
+    root = make_tree(("indoor",), ("cat", "dog"))
+    before = open_dataset(folder(root))["indoor"]
+    Image.new("RGB", (8, 8)).save(root / "indoor" / "cat" / "new.PNG")
+    after = open_dataset(folder(root))["indoor"]
+    assert set(after.keys) - set(before.keys) == {"cat/new.PNG"}
+
+
+def test_missing_root(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
+        open_dataset(folder(tmp_path / "nowhere"))
+
+
+def test_empty_root(tmp_path):
+    with pytest.raises(FileNotFoundError, match="has no folders"):
+        open_dataset(folder(tmp_path))
+
+
+def test_empty_class(make_tree):
+    root = make_tree(("indoor",), ("cat", "dog"))
+    (root / "indoor" / "owl").mkdir()
+    with pytest.raises(ValueError, match="owl holds no images"):
+        open_dataset(folder(root))
+
+
+def test_one_class(make_tree):
+    with pytest.raises(ValueError, match="fewer than two classes"):
+        open_dataset(folder(make_tree(("indoor", "outdoor"), ("cat",))))
+
+
+def test_classes_must_agree(make_tree):
+    root = make_tree(("indoor", "outdoor"), ("cat", "dog"))
+    (root / "indoor" / "dog").rename(root / "indoor" / "owl")
+    with pytest.raises(FileNotFoundError, match="indoor has no folder for class 'dog'"):
+        open_dataset(folder(root))
+
+
+def test_too_few_images(make_tree):
+    root = make_tree(("indoor",), ("cat", "dog"), count=2)
+    with pytest.raises(ValueError, match=r"Class 'cat' of folder/indoor has 2 image"):
+        open_dataset(folder(root))
+
+
+def test_masks_come_with_their_images(masked_tree):
+    root, masks = masked_tree
+    domain = open_dataset(folder(root, masks_dir=str(masks)))["outdoor"]
+    assert domain.has_masks
+    image, mask = domain.load(3)
+    assert mask.mode == "L"
+    assert mask.size == image.size
+    assert mask.getextrema() == (0, 255)
+
+
+def test_masks_may_lie_inside_the_root(masked_tree):
+    root, masks = masked_tree
+    inside = masks.rename(root / "masks")
+    assert open_dataset(folder(root, masks_dir=str(inside))).domains == ("indoor", "outdoor")
+
+
+def test_missing_mask(masked_tree):
+    root, masks = masked_tree
+    (masks / "indoor" / "dog" / "0002.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 of 10 .*0002\.png"):
+        open_dataset(folder(root, masks_dir=str(masks)))
+
+
+@pytest.mark.parametrize(
+    ("mask", "reason"),
+    [
+        (Image.new("L", (20, 24), 255), "20 x 24 pixels"),
+        (Image.new("L", (24, 20), 1), "0 and 1 where 0 and 255"),
+    ],
+)
+def test_unusable_mask(masked_tree, mask, reason):
+    root, masks = masked_tree
+    mask.save(masks / "outdoor" / "cat" / "0001.png")
+    with pytest.raises(ValueError, match=rf"(?s)outdoor.cat.0001\.png.*{reason}"):
+        open_dataset(folder(root, masks_dir=str(masks)))
