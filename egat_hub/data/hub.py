@@ -1,0 +1,128 @@
+"""Image data sets from the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import datasets
+import numpy as np
+from PIL import Image
+
+from .config import DataConfig
+from .domains import Domain, MultiDomain
+from .images import UnreadableImageError, read_image, read_mask
+from .names import resolve
+
+
+def open_hub(config: DataConfig, domains: Sequence[str] | None = None) -> MultiDomain:
+    """Open a Hub data set by its id; its own splits are joined and the whole is split 60/20/20.
+
+    Domains are the configurations of the repository where it has several, or else the values of a
+    ``domain`` column, or else everything is one domain named after the repository. Other columns used are
+    ``image``, ``label`` (a ``ClassLabel``) and, if there is one, ``mask``.
+
+    Args:
+        config: ``name`` is the id; ``data_dir`` may name a folder inside the repository.
+        domains: domains to open; all by default.
+
+    Raises:
+        FileNotFoundError: the data set does not exist, is private, or cannot be reached.
+        UnknownNameError: a domain that it does not have.
+        ValueError: a column is missing or of another type, the classes of two domains differ, an image has
+            no label, fewer than two classes, or fewer than three images of a class.
+    """
+    kind = f"domains of {config.name}"
+    try:
+        subsets = datasets.get_dataset_config_names(config.name)
+        if len(subsets) > 1:
+            names = subsets if domains is None else [resolve(name, subsets, kind=kind) for name in domains]
+            parts = {name: _load(config, name) for name in names}
+        else:
+            parts = _by_domain(_load(config, subsets[0]), config)
+            names = list(parts) if domains is None else [resolve(name, parts, kind=kind) for name in domains]
+    except (FileNotFoundError, ConnectionError) as error:
+        raise FileNotFoundError(
+            f"Cannot open {config.name!r} from the Hub: {error} "
+            "Check the id and the connection, and log in if the data set is private."
+        ) from error
+    return MultiDomain(config.name, [_open_domain(name, parts[name], config) for name in names])
+
+
+class _Rows:
+    """Reads image and mask of a position from their table."""
+
+    def __init__(self, table: datasets.Dataset, names: Sequence[str]) -> None:
+        self.table = table
+        self.names = names
+        self.has_masks = "mask" in table.column_names
+
+    def __call__(self, index: int) -> tuple[Image.Image, Image.Image | None]:
+        row, name = self.table[index], self.names[index]
+        image = read_image(_file(row["image"], name), name=name)
+        if not self.has_masks:
+            return image, None
+        return image, read_mask(_file(row["mask"], name), name=f"mask of {name}", size=image.size)
+
+
+def _load(config: DataConfig, subset: str) -> datasets.Dataset:
+    splits = datasets.load_dataset(config.name, subset, data_dir=config.data_dir)
+    features = next(iter(splits.values())).features
+    if not isinstance(features.get("image"), datasets.Image) or not isinstance(
+        features.get("label"), datasets.ClassLabel
+    ):
+        raise ValueError(
+            f"{config.name} ({subset}) must have a column 'image' of type Image and a column 'label' of type "
+            f"ClassLabel, got {dict(features)}. Rename or cast the columns of the data set."
+        )
+    keyed = [
+        table.add_column("key", [f"{split}/{row:06d}" for row in range(len(table))])
+        for split, table in splits.items()
+    ]
+    joined = datasets.concatenate_datasets(keyed)
+    for column in {"image", "mask"} & set(features):
+        joined = joined.cast_column(column, datasets.Image(decode=False))
+    return joined
+
+
+def _by_domain(table: datasets.Dataset, config: DataConfig) -> dict[str, datasets.Dataset]:
+    if "domain" not in table.column_names:
+        return {config.name.rstrip("/").rpartition("/")[2]: table}
+    feature, values = table.features["domain"], np.array(table["domain"])
+    members = {value: np.flatnonzero(values == value) for value in np.unique(values)}
+    if isinstance(feature, datasets.ClassLabel):
+        return {feature.int2str(int(value)): table.select(rows) for value, rows in members.items()}
+    return {str(value): table.select(rows) for value, rows in members.items()}
+
+
+def _open_domain(name: str, table: datasets.Dataset, config: DataConfig) -> Domain:
+    classes = table.features["label"].names
+    labels = np.array(table["label"], dtype=np.float64)
+    if len(classes) < 2:
+        raise ValueError(f"{config.name} has fewer than two classes ({', '.join(classes)}).")
+    if not (labels >= 0).all():
+        raise ValueError(
+            f"{np.count_nonzero(~(labels >= 0))} images of {config.name}/{name} have no label. "
+            "Remove these rows from the data set."
+        )
+    keys = list(table["key"])
+    return Domain(
+        dataset=config.name,
+        name=name,
+        classes=classes,
+        labels=labels.astype(np.int64),
+        keys=keys,
+        read=_Rows(table, [f"{config.name}/{name}/{key}" for key in keys]),
+        has_masks="mask" in table.column_names,
+        split_seed=config.split_seed,
+    )
+
+
+def _file(cell: dict[str, bytes | str | None] | None, name: str) -> io.BytesIO:
+    if cell is None:
+        raise UnreadableImageError(f"{name}: the row has no image")
+    content = cell["bytes"]
+    if content is None:
+        with open(str(cell["path"]), "rb") as file:
+            content = file.read()
+    return io.BytesIO(content)  # type: ignore[arg-type]
