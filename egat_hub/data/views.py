@@ -1,0 +1,75 @@
+"""A split of a domain as network input: augmented by key for training, plain for evaluation."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from .domains import Domain
+from .transforms import apply, evaluation_transform, training_transform
+
+Item = dict[str, torch.Tensor]
+
+
+class EvaluationView(Dataset[Item]):
+    """A split without augmentation; item i is its i-th image.
+
+    Items are dicts of ``image`` (float32 ``[3,s,s]`` in [0,1]), ``label`` and ``index`` (int64 scalars;
+    ``index`` is the position in the domain) and, where the domain has masks, ``mask`` (float32 ``[1,s,s]``).
+
+    Args:
+        domain: where the images come from.
+        split: ``"train"``, ``"val"``, ``"test"`` or ``"all"``.
+        image_size: s, in pixels.
+    """
+
+    def __init__(self, domain: Domain, split: str, *, image_size: int) -> None:
+        self.domain = domain
+        self.indices = domain.indices(split)
+        self._transform = evaluation_transform(image_size)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, position: int) -> Item:
+        return _item(self.domain, int(self.indices[position]), self._transform)
+
+
+class TrainingView(Dataset[Item]):
+    """A split for training; items are asked for by ``(position, step)``.
+
+    Augmentation is a pure function of seed, step and position and leaves the global random state alone,
+    so the number of workers or processes and resuming change nothing.
+
+    Args:
+        domain: where the images come from.
+        split: normally ``"train"``; a position counts within the split.
+        image_size: s, in pixels; items are those of :class:`EvaluationView`.
+        seed: seed of the augmentation.
+        augment: False gives the images of :class:`EvaluationView`.
+    """
+
+    def __init__(
+        self, domain: Domain, split: str = "train", *, image_size: int, seed: int, augment: bool = True
+    ) -> None:
+        self.domain = domain
+        self.indices = domain.indices(split)
+        self._seed = seed
+        self._transform = training_transform(image_size) if augment else evaluation_transform(image_size)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, key: tuple[int, int]) -> Item:
+        position, step = key
+        entropy = np.random.SeedSequence([self._seed, step, position]).generate_state(1)[0]
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(int(entropy))  # torch.manual_seed would reseed the GPU too
+            return _item(self.domain, int(self.indices[position]), self._transform)
+
+
+def _item(domain: Domain, index: int, transform: torch.nn.Module) -> Item:
+    image, mask = apply(transform, *domain.load(index))
+    item = {"image": image, "label": torch.tensor(int(domain.labels[index])), "index": torch.tensor(index)}
+    return item if mask is None else item | {"mask": mask}
