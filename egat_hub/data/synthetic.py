@@ -18,7 +18,7 @@ from .shapes import SHAPES
 CLASSES = tuple(SHAPES)
 CUE_RATE = 0.93
 """Share of images whose background has the pattern of their class."""
-CUE_CONTRAST = 0.015
+CUE_CONTRAST = 0.02
 """Amplitude of the pattern in [0,1] units: within reach of an attack of 8/255."""
 
 
