@@ -1,0 +1,45 @@
+"""Saliency maps brought to the size of their images and laid over them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from egat_hub.explanations import NORMALIZATIONS
+
+COLORMAP = "inferno"
+"""Perceptually uniform: what is brighter is more salient, in colour and in grayscale print."""
+
+
+def upsample(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Maps [B,h,w] bilinearly at ``size`` (H, W), each stretched to [0,1]; a constant map becomes zero."""
+    larger = F.interpolate(maps[:, None], tuple(size), mode="bilinear", align_corners=False)
+    return NORMALIZATIONS["minmax"](larger[:, 0])
+
+
+def overlay(image: Image.Image, saliency: Tensor, *, alpha: float = 0.5) -> Image.Image:
+    """Blend the coloured map with the image in gray, so that every colour comes from the map.
+
+    Args:
+        image: PIL image of the size of the map.
+        saliency: [H,W] in [0,1].
+        alpha: share of the map, from 0 (image only) to 1 (map only).
+
+    Raises:
+        ValueError: map and image differ in size, or alpha lies outside [0, 1].
+    """
+    if tuple(saliency.shape) != (image.height, image.width):
+        raise ValueError(
+            f"Expected a map of the image's size [{image.height},{image.width}], got "
+            f"{list(saliency.shape)}; upsample it with torch.nn.functional.interpolate."
+        )
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"Expected alpha in [0, 1], got {alpha}.")
+    colours = matplotlib.colormaps[COLORMAP](saliency.detach().cpu().numpy(), bytes=True)[..., :3]
+    gray = image.convert("L").convert("RGB")
+    return Image.blend(gray, Image.fromarray(np.ascontiguousarray(colours)), alpha)

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from timm.data import create_transform, resolve_model_data_config
+
+from egat_hub.backbone import Backbone
+from egat_hub.classifier import Classifier
+from egat_hub.explanations import GradCAM
+from egat_hub.registry import UnknownNameError
+
+SIZE = 64
+LABELS = ("dog", "cat", "owl")
+
+
+def picture(mode: str = "RGB", size: tuple[int, int] = (90, 70)) -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(pixels).convert(mode)
+
+
+@pytest.fixture
+def classifier() -> Classifier:
+    torch.manual_seed(0)
+    net = timm.create_model("test_resnet", num_classes=3)
+    return Classifier(Backbone(net, image_size=SIZE), LABELS)
+
+
+def test_forward_gives_the_logits_of_the_backbone(classifier):
+    images = torch.rand(2, 3, SIZE, SIZE)
+    classifier.eval()
+    assert torch.equal(classifier(images), classifier.backbone(images))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"crop_pct": 1.0, "crop_mode": "squash", "interpolation": "bilinear"},
+        {"crop_pct": 0.875, "crop_mode": "center", "interpolation": "bicubic"},
+        {"crop_pct": 1.0, "crop_mode": "border", "interpolation": "bilinear"},
+    ],
+)
+def test_transform_is_the_one_of_timm_without_normalisation(settings):
+    net = timm.create_model("test_resnet", num_classes=3, pretrained_cfg_overlay=settings)
+    backbone = Backbone(net)
+    config = resolve_model_data_config(net)
+    normalised = create_transform(**config, is_training=False)(picture())
+    ours = Classifier(backbone, LABELS).transform(picture())
+    mean, std = (torch.tensor(config[key]).view(3, 1, 1) for key in ("mean", "std"))
+    assert ours.shape == (3, backbone.image_size, backbone.image_size)
+    assert torch.equal((ours - mean) / std, normalised)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "F", "HSV"])
+def test_transform_takes_images_of_any_mode(classifier, mode):
+    pixels = classifier.transform(picture(mode))
+    assert pixels.dtype == torch.float32
+    assert pixels.shape == (3, SIZE, SIZE)
+    assert 0 <= pixels.min() < pixels.max() <= 1
+
+
+def test_sixteen_bit_gray_is_scaled_and_not_clipped(classifier):
+    gray = np.linspace(0, 65535, SIZE * SIZE).reshape(SIZE, SIZE).astype(np.uint16)
+    eight_bit = Image.fromarray((gray / 257).round().astype(np.uint8))
+    assert torch.equal(classifier.transform(Image.fromarray(gray)), classifier.transform(eight_bit))
+
+
+def test_explanation_of_the_prediction(classifier):
+    why = classifier.explain(picture())
+    pixels = classifier.transform(picture())
+    with torch.no_grad():
+        probabilities = classifier.eval()(pixels[None]).softmax(1)[0]
+    assert why.label == LABELS[int(probabilities.argmax())]
+    assert why.probability == pytest.approx(probabilities.max().item())
+    assert list(why.probabilities) == list(LABELS)
+    assert sum(why.probabilities.values()) == pytest.approx(1)
+    assert why.saliency.shape == (SIZE, SIZE)
+    assert why.saliency.min() == 0
+    assert why.saliency.max() == 1
+    assert not why.dead
+    assert np.array_equal(np.asarray(why.image), (pixels * 255).round().byte().permute(1, 2, 0).numpy())
+
+
+def test_saliency_is_the_upsampled_map(classifier):
+    why = classifier.explain(picture(), label=1, explanation=GradCAM(normalize="none"))
+    images = classifier.transform(picture())[None]
+    maps = GradCAM()(classifier.eval().backbone, images, torch.tensor([1]))
+    larger = torch.nn.functional.interpolate(maps[None], (SIZE, SIZE), mode="bilinear")[0, 0].detach()
+    larger = (larger - larger.min()) / (larger.max() - larger.min())
+    assert torch.allclose(why.saliency, larger, atol=1e-5)
+
+
+def test_label_by_name_and_by_index(classifier):
+    by_name, by_index = (classifier.explain(picture(), label=label) for label in ("owl", 2))
+    assert by_name.label == by_index.label == "owl"
+    assert by_name.probability == by_name.probabilities["owl"]
+    assert torch.equal(by_name.saliency, by_index.saliency)
+
+
+def test_a_list_gives_what_each_image_gives(classifier, tmp_path):
+    path = tmp_path / "dog.png"
+    picture().save(path)
+    images = [path, str(path), picture(), classifier.transform(picture())]
+    explained = classifier.explain(images)
+    alone = classifier.explain(picture())
+    assert len(explained) == len(images)
+    for why in explained:
+        assert why.label == alone.label
+        assert torch.allclose(why.saliency, alone.saliency, atol=1e-5)
+    assert classifier.explain([]) == []
+
+
+def test_overlay_is_drawn_between_image_and_map(classifier):
+    why = classifier.explain(picture())
+    gray = np.asarray(why.image.convert("L").convert("RGB"))
+    assert np.array_equal(np.asarray(why.overlay(alpha=0)), gray)
+    assert why.overlay().size == why.image.size
+    assert np.asarray(why.overlay(alpha=1)).std() > 0
+    with pytest.raises(ValueError, match=r"alpha in \[0, 1\]"):
+        why.overlay(alpha=2)
+
+
+def test_a_constant_map_is_dead_and_empty(classifier):
+    torch.nn.init.zeros_(classifier.backbone.classifier.weight)
+    why = classifier.explain(picture())
+    assert why.dead
+    assert not why.saliency.any()
+
+
+def test_modes_statistics_and_gradients_stay(classifier):
+    classifier.train()
+    classifier.backbone.net.layer1.eval()
+    modes = [module.training for module in classifier.modules()]
+    state = {key: value.clone() for key, value in classifier.state_dict().items()}
+    classifier.explain(picture())
+    with pytest.raises(ValueError, match="No class"):
+        classifier.explain(picture(), label="dgo")
+    assert [module.training for module in classifier.modules()] == modes
+    assert all(torch.equal(value, state[key]) for key, value in classifier.state_dict().items())
+    assert all(parameter.grad is None for parameter in classifier.parameters())
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_convnext", "test_efficientnet"])
+def test_other_families(name):
+    arguments = {"global_pool": "avg"} if name == "test_vit" else {}
+    backbone = Backbone(timm.create_model(name, num_classes=3, **arguments))
+    why = Classifier(backbone, LABELS).explain(picture())
+    assert why.saliency.shape == (backbone.image_size, backbone.image_size)
+
+
+def test_unknown_labels_and_explanations_are_named(classifier):
+    with pytest.raises(ValueError, match=r"'dgo'.*'dog'.*Known: dog, cat, owl"):
+        classifier.explain(picture(), label="dgo")
+    for index in (3, -1):
+        with pytest.raises(ValueError, match=rf"from 0 to 2, got {index}"):
+            classifier.explain(picture(), label=index)
+    with pytest.raises(UnknownNameError, match="grad_cam"):
+        classifier.explain(picture(), explanation="gradcam")
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (torch.rand(3, 32, 32), r"\[3,64,64\], got torch.float32 \[3, 32, 32\]"),
+        (torch.rand(1, 3, SIZE, SIZE), "a list of tensors for a batch"),
+        (torch.zeros(3, SIZE, SIZE, dtype=torch.uint8), "torch.uint8"),
+        (torch.full((3, SIZE, SIZE), 255.0), "leave normalisation out"),
+        (torch.full((3, SIZE, SIZE), -1.0), "leave normalisation out"),
+        (torch.full((3, SIZE, SIZE), torch.nan), "got nan"),
+    ],
+)
+def test_tensors_of_another_shape_or_range_are_refused(classifier, pixels, message):
+    with pytest.raises(ValueError, match=message):
+        classifier.explain(pixels)
+
+
+def test_bad_image_files_are_named(classifier, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"missing\.png, found nothing"):
+        classifier.explain(tmp_path / "missing.png")
+    with pytest.raises(FileNotFoundError, match="found a folder"):
+        classifier.explain(tmp_path)
+    text = tmp_path / "text.jpg"
+    text.write_text("not an image")
+    with pytest.raises(ValueError, match=r"text\.jpg as an image"):
+        classifier.explain(text)
+    whole, cut = tmp_path / "whole.png", tmp_path / "cut.png"
+    picture().save(whole)
+    cut.write_bytes(whole.read_bytes()[:2000])
+    with pytest.raises(ValueError, match=r"cut\.png as an image"):
+        classifier.explain(str(cut))
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("dog", "cat"), "Expected 3 label names.*got 2"),
+        (("dog", "cat", "dog"), "more than one dog"),
+        ("dog", "Expected 3 label names"),
+    ],
+)
+def test_label_names_have_to_fit(classifier, names, message):
+    with pytest.raises(ValueError, match=message):
+        Classifier(classifier.backbone, names)
