@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import itertools
+import re
+
+import pytest
+from huggingface_hub import ModelCard
+
+from egat_hub.cards import model_name, render_card
+from egat_hub.results import Row
+
+METADATA = {
+    "method": "egat",
+    "dataset": "vlcs",
+    "train_domain": "caltech101",
+    "seed": 3,
+    "base_model": "resnet50.a1_in1k",
+    "config": {"lambda_adv": 0.5, "attack": {"steps": 10}},
+    "versions": {"torch": "2.9.0"},
+}
+ATTACK = {"attack": "pgd", "steps": 10, "restarts": 1, "step_size": 0.25, "start": "uniform"}
+FAITHFUL = {"explanation": "grad_cam", "q": 0.2, "fill": "mean", "class": "predicted"}
+
+
+def row(metric: str, value: float, *, test_domain: str = "caltech101", seed: int = 0, **protocol) -> Row:
+    return Row(
+        "resnet50", "egat", "vlcs", "caltech101", test_domain, "test", metric, value, 283, seed, protocol
+    )
+
+
+ROWS = [
+    row("cAcc", 91.11),
+    row("cAcc", 92.22, seed=1),
+    row("cAcc", 63.33, test_domain="labelme"),
+    row("cAcc", 64.44, test_domain="sun09"),
+    *(row("aAcc", value, epsilon=e, **ATTACK) for e, value in ((8 / 255, 15.55), (0.01, 56.66))),
+    row("aAcc", 46.61, epsilon=0.01, **{**ATTACK, "restarts": 5}),
+    *(
+        row(metric, 10 + i, map=kind, **FAITHFUL)
+        for i, (metric, kind) in enumerate(itertools.product(("Comp", "Suff"), ("model", "random", "centre")))
+    ),
+    row("Stability", 0.77, measure="cosine", epsilon=0.01, **ATTACK),
+    row("Stability", 0.66, measure="topk_overlap", epsilon=0.01, **ATTACK),
+    row("DeadMaps", 1.88, explanation="grad_cam"),
+    row("ECE", 3.21, bins=15),
+]
+
+
+def card(rows=ROWS, metadata=METADATA, label_names=("bird", "car"), **others) -> str:
+    return render_card(
+        rows=rows,
+        metadata=metadata,
+        label_names=label_names,
+        architecture="resnet50",
+        image_size=224,
+        **others,
+    )
+
+
+def test_header_says_what_the_hub_wants():
+    data = ModelCard(card()).data
+    assert data.library_name == "timm"
+    assert data.pipeline_tag == "image-classification"
+    assert data.license == "apache-2.0"
+    assert data.base_model == "timm/resnet50.a1_in1k"
+    assert data.datasets == ["vlcs"]
+    assert data.metrics == ["accuracy"]
+    assert data.tags == ["egat", "adversarial-robustness", "explanation-guided", "timm", "vlcs"]
+    assert data.model_name == "resnet50.egat_vlcs"
+
+
+def test_every_row_survives_the_header(tmp_path):
+    path = tmp_path / "README.md"
+    ModelCard(card()).save(path)
+    results = ModelCard.load(path).data.eval_results
+    assert len(results) == len(ROWS)
+    written = {
+        (result.metric_name, result.metric_value, tuple(sorted(result.metric_args.items(), key=str)))
+        for result in results
+    }
+    expected = {
+        (r.metric, r.value, tuple(sorted({**r.protocol, "n": r.n, "seed": r.seed}.items(), key=str)))
+        for r in ROWS
+    }
+    assert written == expected
+
+
+def test_attacks_and_budgets_do_not_share_a_data_set_entry():
+    results = [r for r in ModelCard(card()).data.eval_results if r.metric_name in ("cAcc", "aAcc")]
+    entries = {}
+    for result in results:
+        threat = {k: v for k, v in result.metric_args.items() if k not in ("n", "seed")}
+        entries.setdefault((result.dataset_config, result.dataset_split), []).append(threat)
+    assert all(all(threat == threats[0] for threat in threats) for threats in entries.values())
+
+
+def test_body_shows_every_figure_with_its_protocol():
+    text = card()
+    body = text.split("\n---\n", 1)[1]
+    for r in ROWS:
+        assert f" {r.value:.2f} " in body
+    line = next(line for line in body.splitlines() if "56.66" in line)
+    assert "15.55" in line
+    assert "attack pgd, steps 10, restarts 1" in line
+    assert "283" in line
+    assert "46.61" not in line
+    assert re.search(r"epsilon 0\.01 +\| epsilon 0\.03137", body)
+    faithful = next(line for line in body.splitlines() if line.startswith("| Comp"))
+    assert [cell.strip() for cell in faithful.split("|")][4:7] == ["10.00", "11.00", "12.00"]
+    assert "| attack.steps | 10" in body
+    assert "| torch " in body
+    assert "2603.01938" in body
+    assert "egat_hub.from_pretrained" in body
+    assert "timm.create_model" in body
+
+
+def test_figures_that_were_not_measured_do_not_appear():
+    body = card(rows=[row("cAcc", 91.11)]).split("\n---\n", 1)[1]
+    results = body.split("## Results")[1].split("## Training")[0]
+    assert re.findall(r"\d+\.\d+", results) == ["91.11"]
+    assert "under attack" not in results
+    assert "nothing is claimed about robustness" in body
+
+
+def test_without_rows_the_card_says_so():
+    text = card(rows=[])
+    assert "Nothing was measured." in text
+    assert ModelCard(text).data.eval_results is None
+    assert "model-index" not in text
+
+
+def test_without_metadata_the_card_invents_nothing():
+    text = card(rows=[], metadata={})
+    data = ModelCard(text).data
+    assert data.base_model is None
+    assert data.datasets is None
+    assert "configuration was not recorded" in text
+    assert "No training recipe was recorded" in text
+    assert "Versions were not recorded" in text
+
+
+def test_figures_are_shown_where_there_are_any():
+    assert "![case_study.png](case_study.png)" in card(figures=("case_study.png",))
+    assert "![" not in card()
+
+
+def test_strange_names_break_neither_header_nor_tables():
+    metadata = {**METADATA, "note": "a | b\nc", "config": {"x": "{{ 1 / 0 }}"}}
+    text = card(metadata=metadata, label_names=("a: b", "{% if %}"), rows=[row("cAcc", float("nan"))])
+    assert "a \\| b c" in text
+    assert "{{ 1 / 0 }}" in text
+    assert len(ModelCard(text).data.eval_results) == 1
+
+
+def test_rows_of_several_models_are_refused():
+    other = Row("resnet50", "erm", "vlcs", "sun09", "sun09", "test", "cAcc", 1.0, 1, 0)
+    with pytest.raises(ValueError, match="got resnet50 by egat, resnet50 by erm"):
+        card(rows=[*ROWS, other])
+
+
+def test_model_name():
+    assert model_name("resnet50", METADATA) == "resnet50.egat_vlcs"
+    assert model_name("resnet50", {}) == "resnet50"
