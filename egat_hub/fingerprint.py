@@ -1,0 +1,85 @@
+"""The logits of two fixed images, by which a loaded model proves that it computes what was saved."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from egat_hub.backbone import Backbone
+from egat_hub.modes import evaluating
+
+TOLERANCE = 1e-3
+"""Largest deviation that counts as equal: far above what other hardware or another library rounds differently
+(some 1e-5), far below what normalising twice does (some 0.1)."""
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Logits of a dark and a bright image, generated.
+
+    They differ widely, so that it shows how the logits depend on the image and not the bias of the last layer
+    alone.
+
+    Attributes:
+        seed: seed of a CPU generator for ``x = torch.rand(1, 3, 4, 4) / 2``. The images are x and 1 - x,
+            enlarged to S x S by nearest neighbour.
+        image_size: side S of the images.
+        logits: the network's answers in eval mode, C for the dark image and C for the bright one, six
+            significant digits.
+
+    Raises:
+        TypeError: a value of another type.
+    """
+
+    seed: int
+    image_size: int
+    logits: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        integers = type(self.seed) is int and type(self.image_size) is int and self.image_size > 0
+        if not integers or not isinstance(self.logits, tuple):
+            raise TypeError(
+                "Expected a fingerprint of an integer seed, a positive integer image_size and logits."
+            )
+        if not all(type(value) in (int, float) and math.isfinite(value) for value in self.logits):
+            raise TypeError("Expected the fingerprint's logits to be finite numbers.")
+
+    @classmethod
+    def of(cls, backbone: Backbone, *, seed: int = 0) -> Fingerprint:
+        """Take the fingerprint of a backbone, where it is and in its own precision.
+
+        Raises:
+            ValueError: the logits are not finite.
+        """
+        logits = _logits(backbone, seed, backbone.image_size).flatten()
+        if not torch.isfinite(logits).all():
+            raise ValueError(
+                "The network's logits are not finite, so its weights are broken; use an earlier checkpoint."
+            )
+        return cls(seed, backbone.image_size, tuple(float(f"{v:.6g}") for v in logits.tolist()))
+
+    def deviation(self, backbone: Backbone) -> float:
+        """Largest difference of a logit, relative to how far the two images' logits lie apart.
+
+        A hundredth of the largest logit is added to that distance, for networks that hardly tell the images
+        apart. Infinite if the number of classes differs or a logit is not finite.
+        """
+        logits = _logits(backbone, self.seed, self.image_size)
+        if logits.numel() != len(self.logits):
+            return math.inf
+        expected = torch.tensor(self.logits).view_as(logits)
+        scale = (expected[0] - expected[1]).abs().max() + 0.01 * expected.abs().max()
+        difference = (logits - expected).abs().max() / scale.clamp(min=1e-6)
+        return float(difference.nan_to_num(nan=math.inf))
+
+
+@torch.no_grad()
+def _logits(backbone: Backbone, seed: int, image_size: int) -> Tensor:
+    dark = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(seed)) / 2
+    images = F.interpolate(torch.cat([dark, 1 - dark]), size=(image_size, image_size))
+    with evaluating(backbone):
+        return backbone(images.to(backbone.mean)).float().cpu()
