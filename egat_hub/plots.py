@@ -1,0 +1,147 @@
+"""Figures: what models look at, clean and under attack."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from egat_hub.attacks import Attack
+from egat_hub.backbone import Backbone
+from egat_hub.explanations import Explanation, dead
+from egat_hub.images import to_image
+from egat_hub.modes import evaluating
+from egat_hub.overlay import overlay, upsample
+
+TOP_SHARE = 0.2
+"""Share of the pixels within the contour line."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Panel:
+    """One image as one model sees it."""
+
+    pixels: Tensor
+    saliency: Tensor
+    predicted: int
+    probability: float
+    dead: bool
+
+
+def case_study(
+    models: Mapping[str, Backbone],
+    images: Tensor,
+    labels: Tensor,
+    label_names: Sequence[str],
+    *,
+    attack: Attack,
+    epsilon: float,
+    explanation: Explanation,
+) -> Figure:
+    """Saliency maps of several models on the same images, clean and attacked (Fig. 4 of the EGAT paper).
+
+    Two lines an image, clean and attacked: first the image, then a column for every model with the map of its
+    predicted class, the class and its probability. Each model faces the attack made against itself; the first
+    column shows the one against the first model. A white line surrounds the top 20 % of a map.
+
+    Args:
+        models: networks by the name that heads their column.
+        images: clean images [B,3,H,W] in [0,1].
+        labels: true classes [B].
+        label_names: one name a class.
+        attack: the attack on the predictions.
+        epsilon: radius of the ball in pixel units, in [0, 1].
+        explanation: how maps are made.
+
+    Raises:
+        ValueError: no models, or not as many labels as images.
+    """
+    if not models or not len(images) or len(images) != len(labels):
+        raise ValueError(
+            f"Expected at least one model and as many labels as images, got {len(models)} models, "
+            f"{len(images)} images and {len(labels)} labels."
+        )
+    columns = {name: _panels(m, images, labels, attack, epsilon, explanation) for name, m in models.items()}
+    lines, width = 2 * len(images), 1 + len(models)
+    caption = _caption(attack, epsilon, explanation, len(images), width=28 * width)
+    height = 2.2 * lines + 0.17 * caption.count("\n") + 0.6
+    figure = Figure(figsize=(1.9 * width + 0.4, height), layout="constrained")
+    grid = figure.subplots(lines, width, squeeze=False)
+    against = next(iter(models))
+    for i, label in enumerate(labels.tolist()):
+        for attacked in (0, 1):
+            line = grid[2 * i + attacked]
+            shown = columns[against][attacked][i]
+            line[0].imshow(to_image(shown.pixels))
+            line[0].set_ylabel("attacked" if attacked else "clean")
+            line[0].set_xlabel(f"attack on {against}" if attacked else f"true: {label_names[label]}")
+            for axes, panels in zip(line[1:], columns.values(), strict=True):
+                _draw(axes, panels[attacked][i], label, label_names)
+    for axes, name in zip(grid[0], ("image", *models), strict=True):
+        axes.set_title(name)
+    for axes in grid.flat:
+        axes.set_xticks([])
+        axes.set_yticks([])
+    figure.supxlabel(caption, fontsize="small")
+    return figure
+
+
+def _panels(
+    model: Backbone,
+    images: Tensor,
+    labels: Tensor,
+    attack: Attack,
+    epsilon: float,
+    explanation: Explanation,
+) -> tuple[list[_Panel], list[_Panel]]:
+    images, labels = images.to(model.mean), labels.to(model.mean.device)
+    attacked = attack(model, images, labels, epsilon)
+    return _look(model, images, explanation), _look(model, attacked, explanation)
+
+
+@torch.no_grad()
+def _look(model: Backbone, images: Tensor, explanation: Explanation) -> list[_Panel]:
+    with evaluating(model):
+        view = model.view(images)
+        probabilities, predicted = view.logits.float().softmax(1).max(1)
+        maps = explanation.of(model, view, predicted).float()
+    return [
+        _Panel(*panel)
+        for panel in zip(
+            images.float().cpu(),
+            upsample(maps, images.shape[-2:]).cpu(),
+            predicted.tolist(),
+            probabilities.tolist(),
+            dead(maps).tolist(),
+            strict=True,
+        )
+    ]
+
+
+def _draw(axes: Axes, panel: _Panel, label: int, label_names: Sequence[str]) -> None:
+    axes.imshow(overlay(to_image(panel.pixels), panel.saliency, alpha=0.6))
+    text = f"{label_names[panel.predicted]} {panel.probability:.2f}"
+    if panel.dead:
+        text += "\n(no map)"
+    else:
+        level = panel.saliency.quantile(1 - TOP_SHARE).item()
+        for colour, width in (("black", 2.4), ("white", 1.2)):
+            axes.contour(panel.saliency.numpy(), levels=[level], colors=colour, linewidths=width)
+    wrong = panel.predicted != label
+    axes.set_xlabel(f"\N{BALLOT X} {text}" if wrong else text, weight="bold" if wrong else "normal")
+
+
+def _caption(attack: Attack, epsilon: float, explanation: Explanation, n: int, width: int) -> str:
+    settings = {k: v for k, v in dataclasses.asdict(attack).items() if v is not None}
+    protocol = ", ".join(f"{key} {value}" for key, value in {"epsilon": f"{epsilon:.4g}", **settings}.items())
+    sentences = (
+        f"{type(explanation).__name__} of the predicted class, n = {n} images. Line: top {TOP_SHARE:.0%} of "
+        "the pixels. \N{BALLOT X}: wrong class.",
+        f"Attack on each model itself: {type(attack).__name__}, {protocol}.",
+    )
+    return "\n".join(textwrap.fill(sentence, width) for sentence in sentences)
