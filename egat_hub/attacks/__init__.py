@@ -1,0 +1,7 @@
+"""Attacks on predictions."""
+
+from egat_hub.attacks.base import ATTACKS, Attack
+from egat_hub.attacks.curve import CurvePoint, attack_curve
+from egat_hub.attacks.pgd import PGD
+
+__all__ = ["ATTACKS", "PGD", "Attack", "CurvePoint", "attack_curve"]

@@ -1,0 +1,212 @@
+"""Any timm network in pixel space: images in [0, 1] in, features, logits and a saliency grid out."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from typing import Any, Literal, NamedTuple, cast
+
+import timm
+import torch
+from timm.data import resolve_model_data_config
+from torch import Tensor, nn
+
+from egat_hub.modes import evaluating, is_batchnorm, without_dropout
+
+HeadForm = Literal["pooled_linear", "differentiable", "independent"]
+
+
+class View(NamedTuple):
+    """One forward pass: images [B,3,H,W], the network's own features, logits [B,C]."""
+
+    images: Tensor
+    features: Tensor
+    logits: Tensor
+
+
+class Backbone(nn.Module):
+    """A timm network that takes un-normalised images and gives away its last feature map.
+
+    Mean and standard deviation of the network's ``pretrained_cfg`` are applied inside, once, so that
+    attacks, guides and metrics all speak pixels in [0, 1].
+
+    How Grad-CAM may be computed is found out by a one-batch numerical probe, never by name:
+
+    - ``"pooled_linear"``: the logits are a linear layer on the spatial mean of the features, so the
+      channel weights of Grad-CAM are rows of that layer;
+    - ``"differentiable"``: the head has to be differentiated;
+    - ``"independent"``: the logits do not depend on the spatial features (class-token transformers).
+
+    Args:
+        net: a classifier created by timm with at least 2 classes.
+        image_size: side of the square images to come; by default what the network was made for.
+        freeze_bn: keep every BatchNorm in eval mode, also while training.
+
+    Raises:
+        TypeError: ``net`` is not a timm classifier.
+        ValueError: the network has fewer than 2 classes, or its features are not a spatial map.
+    """
+
+    def __init__(self, net: nn.Module, *, image_size: int | None = None, freeze_bn: bool = False) -> None:
+        super().__init__()
+        missing = [
+            f for f in ("forward_features", "forward_head", "pretrained_cfg") if not hasattr(net, f)
+        ]
+        if missing:
+            raise TypeError(
+                f"Expected a network created by timm.create_model, got {type(net).__name__}, which has no "
+                f"{', '.join(missing)}."
+            )
+        if getattr(net, "num_classes", 0) < 2:
+            raise ValueError(
+                f"Expected a classifier with at least 2 classes, got num_classes="
+                f"{getattr(net, 'num_classes', 0)}; pass num_classes=... to timm.create_model."
+            )
+        self.net = cast(Any, net)
+        self.freeze_bn = freeze_bn
+        config = resolve_model_data_config(net)
+        self.image_size = image_size or config["input_size"][-1]
+        like = next(net.parameters())
+        for name in ("mean", "std"):
+            value = torch.tensor(config[name], device=like.device, dtype=like.dtype).view(1, -1, 1, 1)
+            self.register_buffer(name, value, persistent=False)
+        self.has_dropout = getattr(net, "drop_rate", 0) > 0 or any(
+            isinstance(m, nn.Dropout) and m.p > 0 for m in net.modules()
+        )
+        self.head_form: HeadForm = _probe_head(self)
+        self.train(net.training)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes C."""
+        return self.net.num_classes
+
+    @property
+    def architecture(self) -> str:
+        """timm's name of the network."""
+        return self.net.pretrained_cfg.get("architecture", type(self.net).__name__)
+
+    @property
+    def classifier(self) -> Any:
+        """The last layer of the head."""
+        return self.net.get_classifier()
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Train or eval mode; frozen BatchNorm layers stay in eval mode."""
+        super().train(mode)
+        if self.freeze_bn:
+            for module in self.net.modules():
+                if is_batchnorm(module):
+                    module.eval()
+        return self
+
+    def features(self, images: Tensor) -> Tensor:
+        """Images [B,3,H,W] in [0,1] to the network's own features (NCHW, NHWC or tokens)."""
+        return self.net.forward_features((images - self.mean) / self.std)
+
+    def head(self, features: Tensor, *, dropout: bool = True) -> Tensor:
+        """Features to logits [B,C]; ``dropout=False`` leaves dropout out also in train mode."""
+        if dropout or not (self.training and self.has_dropout):
+            return self.net.forward_head(features)
+        with without_dropout(self.net):
+            return self.net.forward_head(features)
+
+    def view(self, images: Tensor) -> View:
+        """One forward pass with everything that explanations need."""
+        features = self.features(images)
+        return View(images, features, self.head(features))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [B,3,H,W] in [0,1] to logits [B,C]."""
+        return self.head(self.features(images))
+
+    def grid(self, features: Tensor) -> Tensor:
+        """Features in any layout as a map [B,K,h,w]; prefix tokens are dropped.
+
+        Raises:
+            ValueError: there is no spatial map in the features.
+        """
+        if features.ndim == 4:
+            channels = self.net.num_features
+            last = getattr(self.net, "output_fmt", "NCHW") == "NHWC" or (
+                features.shape[1] != channels and features.shape[-1] == channels
+            )
+            return features.permute(0, 3, 1, 2) if last else features
+        if features.ndim == 3:
+            tokens = features[:, getattr(self.net, "num_prefix_tokens", 0) :]
+            height, width = self._token_grid(tokens.shape[1])
+            return tokens.transpose(1, 2).unflatten(2, (height, width))
+        raise ValueError(
+            f"Features of {type(self.net).__name__} have shape {tuple(features.shape)}: no spatial map to "
+            "explain. Choose a network whose forward_features keeps the positions."
+        )
+
+    def _token_grid(self, count: int) -> tuple[int, int]:
+        grid = getattr(getattr(self.net, "patch_embed", None), "grid_size", None)
+        if grid is not None and math.prod(grid) == count:
+            return tuple(grid)
+        side = math.isqrt(count)
+        if side * side != count:
+            raise ValueError(
+                f"{type(self.net).__name__} gives {count} spatial tokens, which is no square grid; use square images."
+            )
+        return side, side
+
+
+def create_backbone(
+    name: str,
+    *,
+    num_classes: int,
+    image_size: int | None = None,
+    pretrained: bool = True,
+    drop_rate: float = 0.0,
+    freeze_bn: bool = False,
+    **model_args: Any,
+) -> Backbone:
+    """Create a timm network by name and wrap it.
+
+    Raises:
+        ValueError: timm does not know the name; close matches are given.
+    """
+    architecture = name.split(".")[0]
+    if ":" not in name and not timm.is_model(architecture):
+        close = difflib.get_close_matches(architecture, timm.list_models(), n=3)
+        hint = f" Close matches: {', '.join(close)}." if close else " See timm.list_models()."
+        raise ValueError(f"timm knows no network {architecture!r}.{hint}")
+    net = timm.create_model(
+        name, pretrained=pretrained, num_classes=num_classes, drop_rate=drop_rate, **model_args
+    )
+    return Backbone(net, image_size=image_size, freeze_bn=freeze_bn)
+
+
+def _probe_head(backbone: Backbone, tolerance: float = 1e-4) -> HeadForm:
+    """Compare the pooled-linear closed form of d logit / d features with autograd on random weights."""
+    weight = getattr(backbone.classifier, "weight", None)
+    parameter = next(backbone.net.parameters())
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 3, backbone.image_size, backbone.image_size, generator=generator)
+    with evaluating(backbone.net):
+        with torch.no_grad():
+            features = backbone.features(images.to(parameter))
+        saved = None if weight is None else weight.detach().clone()
+        try:
+            if weight is not None:
+                with torch.no_grad():
+                    weight.copy_(torch.randn(weight.shape, generator=generator))
+            with torch.enable_grad():
+                features = features.detach().requires_grad_()
+                (slope,) = torch.autograd.grad(
+                    backbone.net.forward_head(features)[:, 0].sum(), features, allow_unused=True
+                )
+            if slope is None or not backbone.grid(slope).any():
+                return "independent"
+            slope, grid = backbone.grid(slope), backbone.grid(features)
+            if not isinstance(backbone.classifier, nn.Linear) or weight.shape[1] != grid.shape[1]:
+                return "differentiable"
+            closed = (weight[0] / grid[0, 0].numel()).view(1, -1, 1, 1).expand_as(slope)
+            error = (slope - closed).abs().max() / closed.abs().max()
+            return "pooled_linear" if error < tolerance else "differentiable"
+        finally:
+            if saved is not None:
+                with torch.no_grad():
+                    weight.copy_(saved)

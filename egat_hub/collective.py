@@ -1,0 +1,39 @@
+"""Batches seen whole by every process."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def world_size() -> int:
+    """Number of training processes, 1 when nothing is distributed."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Number of this process among :func:`world_size`."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def all_gather(tensor: Tensor) -> Tensor:
+    """Equal-sized local batches [B,...] joined in rank order to [world*B,...], differentiable.
+
+    The gradient is that of the sum of all processes' losses, as data-parallel averaging expects.
+    """
+    return tensor if world_size() == 1 else _AllGather.apply(tensor)
+
+
+class _AllGather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, tensor: Tensor) -> Tensor:
+        parts = [torch.empty_like(tensor) for _ in range(world_size())]
+        dist.all_gather(parts, tensor.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total.chunk(world_size())[rank()]

@@ -1,0 +1,42 @@
+"""Guide maps: where an explanation ought to look, in [0, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from egat_hub.randomness import SampleRandom
+from egat_hub.registry import Registry
+
+Guide = Callable[[Tensor, Tensor | None], Tensor]
+"""(images [B,3,H,W] in [0,1], masks [B,1,H,W] in [0,1] or None) to a guide map [B,1,H,W] in [0,1]."""
+
+GUIDES: Registry[Guide] = Registry("guides")
+
+
+@GUIDES.register("grayscale")
+def grayscale(images: Tensor, masks: Tensor | None = None) -> Tensor:
+    """Luminance of the image, the annotation-free proxy of the EGAT paper (section IV-A3)."""
+    red, green, blue = images.unbind(1)
+    return (0.299 * red + 0.587 * green + 0.114 * blue).unsqueeze(1)
+
+
+@GUIDES.register("mask")
+def mask(images: Tensor, masks: Tensor | None = None) -> Tensor:
+    """The data set's own object masks ("golden" guides).
+
+    Raises:
+        ValueError: the batch comes without masks.
+    """
+    if masks is None:
+        raise ValueError(
+            "guide='mask' needs a data set with object masks, and this batch has none. Give the data set a "
+            "masks_dir, use --data synthetic, or choose guide='grayscale'."
+        )
+    return masks
+
+
+def add_noise(guide: Tensor, level: float, random: SampleRandom) -> Tensor:
+    """A guide [B,1,H,W] with Gaussian noise of standard deviation ``level``, clipped to [0, 1]."""
+    return (guide + level * random.normal(guide, "guide")).clamp(0, 1)

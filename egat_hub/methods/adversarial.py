@@ -1,0 +1,40 @@
+"""What methods that attack while they train have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from egat_hub.attacks import PGD
+from egat_hub.attacks.base import check_epsilon
+from egat_hub.methods.base import MethodConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialConfig(MethodConfig):
+    """The training attack: PGD in an L-infinity ball.
+
+    Attributes:
+        epsilon: radius in pixel units (the EGAT paper explores 0.01 to 0.04; its default is not legible).
+        attack_steps: PGD steps T.
+        step_size: step relative to epsilon; by default 2.5 / T.
+        epsilon_warmup: steps over which epsilon grows linearly to its full size.
+
+    Raises:
+        ValueError: epsilon outside [0, 1].
+    """
+
+    epsilon: float = 0.01
+    attack_steps: int = 10
+    step_size: float | None = None
+    epsilon_warmup: int = 0
+
+    def __post_init__(self) -> None:
+        check_epsilon(self.epsilon)
+
+    def epsilon_at(self, step: int) -> float:
+        """The radius at a training step."""
+        return self.epsilon * min(1.0, (step + 1) / max(1, self.epsilon_warmup))
+
+    def attack(self) -> PGD:
+        """The training attack with a uniform random start."""
+        return PGD(steps=self.attack_steps, step_size=self.step_size)

@@ -1,0 +1,179 @@
+"""The contract of training methods: one module whose forward holds a whole training step."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, final
+
+import torch
+from timm.task import TrainingTask
+from torch import Tensor, nn
+
+from egat_hub.backbone import Backbone, View
+from egat_hub.collective import rank
+from egat_hub.modes import is_batchnorm
+from egat_hub.randomness import SampleRandom
+from egat_hub.registry import Registry
+
+METHODS: Registry[type[Method]] = Registry("methods")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodConfig:
+    """What every method can be told.
+
+    Attributes:
+        views: whether several versions of a batch (clean, adversarial, mixed) share one forward.
+            ``"joint"`` joins them, so BatchNorm in train mode sees one batch of all; ``"separate"`` gives
+            each its own forward; ``"auto"`` joins them where the result is the same, which is where no
+            BatchNorm is in train mode.
+    """
+
+    views: Literal["auto", "joint", "separate"] = "auto"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A training batch.
+
+    Attributes:
+        images: [B,3,H,W] in [0,1].
+        labels: classes [B].
+        masks: object masks [B,1,H,W] in [0,1], where the data set has them.
+        random: keyed random numbers of this step and these images.
+    """
+
+    images: Tensor
+    labels: Tensor
+    masks: Tensor | None
+    random: SampleRandom
+
+    @property
+    def step(self) -> int:
+        """Training step, from 0."""
+        return self.random.step
+
+
+class Method(TrainingTask):
+    """A training method around a timm network.
+
+    ``forward`` runs the whole step - attack, explanations, every loss term - so the one object that is
+    prepared for several processes, mixed precision or compilation is also the only one that is called.
+
+    Args:
+        network: a timm classifier, or a :class:`Backbone`.
+        config: the method's config; by default ``config_class(**overrides)``.
+        seed: seed of attack starts, mixup and guide noise.
+        overrides: single fields of the config.
+
+    Raises:
+        TypeError: ``network`` is no timm classifier, or an override is no field of the config.
+    """
+
+    config_class: ClassVar[type[MethodConfig]] = MethodConfig
+
+    def __init__(
+        self, network: nn.Module, config: MethodConfig | None = None, *, seed: int = 0, **overrides: Any
+    ) -> None:
+        super().__init__(verbose=False)
+        self.trainable_module = network if isinstance(network, Backbone) else Backbone(network)
+        self.config = replace(config or self.config_class(), **overrides)
+        self.seed = seed
+        self._next_step = 0
+
+    @property
+    def backbone(self) -> Backbone:
+        """The network being trained, in pixel space."""
+        return self.trainable_module
+
+    @property
+    def needs_masks(self) -> bool:
+        """Whether every batch has to come with object masks."""
+        return False
+
+    @final
+    def forward(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        index: Tensor | None = None,
+        step: int | None = None,
+        mask: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """One training step up to, and without, the backward pass.
+
+        Args:
+            images: [B,3,H,W] in [0,1], not normalised.
+            labels: classes [B].
+            index: stable numbers of the images [B]; by default their position in the global batch.
+            step: training step; by default the number of earlier calls without one.
+            mask: object masks [B,1,H,W] in [0,1].
+
+        Returns:
+            ``"loss"``, ``"output"`` (logits of the clean images [B,C]) and the weighted loss terms by
+            name; the terms sum to the loss.
+
+        Raises:
+            ValueError: shapes that do not fit, images that are not in [0, 1], masks needed but missing.
+        """
+        if step is None:
+            step = self._next_step
+            self._next_step += 1
+        if index is None:
+            index = torch.arange(len(images)) + rank() * len(images)
+        if step == 0:
+            self._check(images, labels, mask)
+        random = SampleRandom(self.seed, tuple(index.tolist()), step)
+        logits, terms = self.terms(Batch(images, labels, mask, random))
+        return {"loss": torch.stack(list(terms.values())).sum(), "output": logits, **terms}
+
+    @abstractmethod
+    def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits [B,C] of the clean images, and the weighted terms of the loss by name."""
+
+    def views(self, *images: Tensor) -> list[View]:
+        """Forward passes of several versions of a batch, in as few calls as ``config.views`` allows."""
+        joint = self.config.views == "joint" or (
+            self.config.views == "auto"
+            and not any(m.training for m in self.backbone.modules() if is_batchnorm(m))
+        )
+        if not joint or len(images) == 1:
+            return [self.backbone.view(version) for version in images]
+        features, logits = self.backbone.view(torch.cat(images))[1:]
+        count = len(images)
+        return [View(*parts) for parts in zip(images, features.chunk(count), logits.chunk(count), strict=True)]
+
+    def prepare_distributed(self, device_ids: list | None = None, **ddp_kwargs: Any) -> TrainingTask:
+        """Refused: wrapping a part of a method would let processes drift apart.
+
+        Raises:
+            RuntimeError: always, with the remedy.
+        """
+        raise RuntimeError(
+            "A method is distributed as a whole: use accelerator.prepare(method) or "
+            "torch.nn.parallel.DistributedDataParallel(method) and call only the result."
+        )
+
+    def _check(self, images: Tensor, labels: Tensor, mask: Tensor | None) -> None:
+        if images.ndim != 4 or labels.shape != images.shape[:1]:
+            raise ValueError(
+                f"Expected images [B,3,H,W] and labels [B], got {tuple(images.shape)} and {tuple(labels.shape)}."
+            )
+        low, high = images.min().item(), images.max().item()
+        if low < 0 or high > 1:
+            raise ValueError(
+                f"Expected images in [0, 1], got values from {low:.3g} to {high:.3g}. Do not normalise them: "
+                "the network's mean and standard deviation are applied inside."
+            )
+        if int(labels.max()) >= self.backbone.num_classes:
+            raise ValueError(
+                f"Expected labels below num_classes={self.backbone.num_classes}, got {int(labels.max())}; "
+                "create the network with the number of classes of the data set."
+            )
+        if self.needs_masks and mask is None:
+            raise ValueError(
+                f"{type(self).__name__} is set to use object masks and the batch has none. Give the data set a "
+                "masks_dir, or use --data synthetic, which has masks."
+            )

@@ -1,0 +1,29 @@
+"""Adversarial training on PGD examples."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from egat_hub.methods.adversarial import AdversarialConfig
+from egat_hub.methods.base import METHODS, Batch, Method
+
+
+@METHODS.register("pgd_at")
+class PGDAT(Method):
+    """``CE(f(x'), y)`` on ``x' = PGD(x)`` (Madry et al. 2018).
+
+    ``"output"`` holds the logits of the attacked images: the clean ones are never seen.
+    Cost: T forwards and input backwards for the attack, one forward, one backward.
+    """
+
+    config_class = AdversarialConfig
+    config: AdversarialConfig
+
+    def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        epsilon = self.config.epsilon_at(batch.step)
+        attacked = self.config.attack()(
+            self.backbone, batch.images, batch.labels, epsilon, random=batch.random
+        )
+        logits = self.backbone(attacked)
+        return logits, {"adv": F.cross_entropy(logits, batch.labels)}

@@ -1,0 +1,40 @@
+"""Train and eval modes, switched for a moment and put back exactly, module by module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def is_batchnorm(module: nn.Module) -> bool:
+    """Whether a module keeps running statistics of batches (timm's BatchNorm variants included)."""
+    return isinstance(module, _BatchNorm)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Eval mode inside: no dropout, BatchNorm by its running statistics, which stay as they are."""
+    with _switched_off(module, lambda m: True):
+        yield
+
+
+@contextmanager
+def without_dropout(module: nn.Module) -> Iterator[None]:
+    """Dropout and stochastic depth off inside, BatchNorm as it was."""
+    with _switched_off(module, lambda m: not is_batchnorm(m)):
+        yield
+
+
+@contextmanager
+def _switched_off(module: nn.Module, which: Callable[[nn.Module], bool]) -> Iterator[None]:
+    training = [m for m in module.modules() if m.training and which(m)]
+    for m in training:
+        m.training = False
+    try:
+        yield
+    finally:
+        for m in training:
+            m.training = True
