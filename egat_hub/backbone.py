@@ -47,11 +47,12 @@ class Backbone(nn.Module):
         ValueError: the network has fewer than 2 classes, or its features are not a spatial map.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, net: nn.Module, *, image_size: int | None = None, freeze_bn: bool = False) -> None:
         super().__init__()
-        missing = [
-            f for f in ("forward_features", "forward_head", "pretrained_cfg") if not hasattr(net, f)
-        ]
+        missing = [f for f in ("forward_features", "forward_head", "pretrained_cfg") if not hasattr(net, f)]
         if missing:
             raise TypeError(
                 f"Expected a network created by timm.create_model, got {type(net).__name__}, which has no "
@@ -111,6 +112,10 @@ class Backbone(nn.Module):
         with without_dropout(self.net):
             return self.net.forward_head(features)
 
+    def without_dropout(self, view: View) -> Tensor:
+        """Logits [B,C] of a view as they are without dropout in the head, at the price of the head alone."""
+        return self.head(view.features, dropout=False) if self.training and self.has_dropout else view.logits
+
     def view(self, images: Tensor) -> View:
         """One forward pass with everything that explanations need."""
         features = self.features(images)
@@ -148,7 +153,8 @@ class Backbone(nn.Module):
         side = math.isqrt(count)
         if side * side != count:
             raise ValueError(
-                f"{type(self.net).__name__} gives {count} spatial tokens, which is no square grid; use square images."
+                f"{type(self.net).__name__} gives {count} spatial tokens, which is no square grid; use "
+                "square images."
             )
         return side, side
 
@@ -201,12 +207,16 @@ def _probe_head(backbone: Backbone, tolerance: float = 1e-4) -> HeadForm:
             if slope is None or not backbone.grid(slope).any():
                 return "independent"
             slope, grid = backbone.grid(slope), backbone.grid(features)
-            if not isinstance(backbone.classifier, nn.Linear) or weight.shape[1] != grid.shape[1]:
+            if (
+                weight is None
+                or not isinstance(backbone.classifier, nn.Linear)
+                or weight.shape[1] != grid.shape[1]
+            ):
                 return "differentiable"
             closed = (weight[0] / grid[0, 0].numel()).view(1, -1, 1, 1).expand_as(slope)
             error = (slope - closed).abs().max() / closed.abs().max()
             return "pooled_linear" if error < tolerance else "differentiable"
         finally:
-            if saved is not None:
+            if weight is not None:
                 with torch.no_grad():
                     weight.copy_(saved)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from egat_hub.randomness import SampleRandom
@@ -37,6 +38,12 @@ def mask(images: Tensor, masks: Tensor | None = None) -> Tensor:
     return masks
 
 
+@GUIDES.register("none")
+def none(images: Tensor, masks: Tensor | None = None) -> Tensor:
+    """No opinion: one half everywhere. EGAT drops its guidance term altogether with this guide."""
+    return torch.full_like(images[:, :1], 0.5)
+
+
 def add_noise(guide: Tensor, level: float, random: SampleRandom) -> Tensor:
-    """A guide [B,1,H,W] with Gaussian noise of standard deviation ``level``, clipped to [0, 1]."""
+    """A guide [B,...] with Gaussian noise of standard deviation ``level``, clipped to [0, 1]."""
     return (guide + level * random.normal(guide, "guide")).clamp(0, 1)

@@ -8,6 +8,7 @@ number of processes sees the same numbers, without any state to save.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -64,7 +65,7 @@ class SampleRandom:
     def _key(self, index: int, purpose: str) -> int:
         return derive_seed(self.seed, self.step, purpose, index)
 
-    def _rows(self, out: Tensor, purpose: str):
+    def _rows(self, out: Tensor, purpose: str) -> Iterator[tuple[Tensor, torch.Generator]]:
         generator = torch.Generator(device=out.device)
         for row, index in zip(out, self.index, strict=True):
             yield row, generator.manual_seed(self._key(index, purpose))

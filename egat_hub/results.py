@@ -43,11 +43,11 @@ class Row:
 
 
 class Summary(NamedTuple):
-    """Mean and sample standard deviation over ``count`` rows (``sd`` is 0 for a single one)."""
+    """Mean and sample standard deviation over ``n`` rows (``sd`` is 0 for a single one)."""
 
     mean: float
     sd: float
-    count: int
+    n: int
 
 
 def summarise(rows: Iterable[Row], key: Callable[[Row], Any]) -> dict[Any, Summary]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import final
 
@@ -35,7 +35,9 @@ def check_epsilon(epsilon: float) -> None:
         ValueError: the remedy for budgets given in 8-bit steps is part of the message.
     """
     if not 0 <= epsilon <= 1:
-        raise ValueError(f"Expected epsilon in [0, 1] (pixels run from 0 to 1), got {epsilon}; 8/255 is 0.0314.")
+        raise ValueError(
+            f"Expected epsilon in [0, 1] (pixels run from 0 to 1), got {epsilon}; 8/255 is 0.0314."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +93,8 @@ class Attack(ABC):
             perturbed = project(perturbed, images, epsilon)
         if not torch.isfinite(perturbed).all():
             raise FloatingPointError(
-                f"{type(self).__name__} met a gradient that is not finite: the model's parameters or outputs are "
-                "not finite. Lower the learning rate or clip gradients."
+                f"{type(self).__name__} met a gradient that is not finite: the model's parameters or outputs "
+                "are not finite. Lower the learning rate or clip gradients."
             )
         return perturbed.detach()
 
@@ -106,7 +108,7 @@ def project(perturbed: Tensor, images: Tensor, epsilon: float) -> Tensor:
     return torch.minimum(torch.maximum(perturbed, images - epsilon), images + epsilon).clamp(0, 1)
 
 
-def _no_float16(images: Tensor):
+def _no_float16(images: Tensor) -> AbstractContextManager[object]:
     device = images.device.type
     if torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16:
         return torch.autocast(device, enabled=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, Literal
 
 import torch
 from timm.task import TrainingTask
@@ -92,7 +92,6 @@ class Method(TrainingTask):
         """Whether every batch has to come with object masks."""
         return False
 
-    @final
     def forward(
         self,
         images: Tensor,
@@ -143,7 +142,9 @@ class Method(TrainingTask):
             return [self.backbone.view(version) for version in images]
         features, logits = self.backbone.view(torch.cat(images))[1:]
         count = len(images)
-        return [View(*parts) for parts in zip(images, features.chunk(count), logits.chunk(count), strict=True)]
+        return [
+            View(*parts) for parts in zip(images, features.chunk(count), logits.chunk(count), strict=True)
+        ]
 
     def prepare_distributed(self, device_ids: list | None = None, **ddp_kwargs: Any) -> TrainingTask:
         """Refused: wrapping a part of a method would let processes drift apart.
@@ -159,7 +160,8 @@ class Method(TrainingTask):
     def _check(self, images: Tensor, labels: Tensor, mask: Tensor | None) -> None:
         if images.ndim != 4 or labels.shape != images.shape[:1]:
             raise ValueError(
-                f"Expected images [B,3,H,W] and labels [B], got {tuple(images.shape)} and {tuple(labels.shape)}."
+                f"Expected images [B,3,H,W] and labels [B], got {tuple(images.shape)} and "
+                f"{tuple(labels.shape)}."
             )
         low, high = images.min().item(), images.max().item()
         if low < 0 or high > 1:
@@ -174,6 +176,6 @@ class Method(TrainingTask):
             )
         if self.needs_masks and mask is None:
             raise ValueError(
-                f"{type(self).__name__} is set to use object masks and the batch has none. Give the data set a "
-                "masks_dir, or use --data synthetic, which has masks."
+                f"{type(self).__name__} is set to use object masks and the batch has none. Give the data set "
+                "a masks_dir, or use --data synthetic, which has masks."
             )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from typing import Any, Literal
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from egat_hub.backbone import View
 from egat_hub.explanations import EXPLANATIONS
 from egat_hub.guides import GUIDES, add_noise
 from egat_hub.methods.adversarial import AdversarialConfig
@@ -20,7 +20,7 @@ from egat_hub.methods.mixup import Mixup
 
 @dataclass(frozen=True, kw_only=True)
 class EGATConfig(AdversarialConfig):
-    """Every weight and choice of EGAT; ``docs/paper.md`` says which the paper states and which it leaves open.
+    """Every weight and choice of EGAT; ``docs/paper.md`` says which of them the paper states.
 
     Attributes:
         lambda_cls: weight of the classification loss.
@@ -35,7 +35,7 @@ class EGATConfig(AdversarialConfig):
         consistency: distance of two explanations in Eq. 7 and 10, ``"l1"`` or ``"l2"``.
         alignment: distance of explanation and guide in Eq. 8, ``"bce"``, ``"l1"`` or ``"l2"``.
         guide: name of a guide map, or ``"none"``.
-        guide_noise: standard deviation of Gaussian noise on the guide.
+        guide_noise: standard deviation of Gaussian noise on the guide, in units of the guide.
         mixup_alpha: parameter of Beta(a, a) in Eq. 9.
         mixup_pairs: partners of the ``"same_class"`` or ``"any"``.
         explanation: name of an explanation.
@@ -75,33 +75,70 @@ class EGAT(Method):
     config_class = EGATConfig
     config: EGATConfig
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         c = self.config
         self.explanation = EXPLANATIONS[c.explanation](head_grad=c.head_grad, normalize=c.normalize)
-        self.guide = None if c.guide == "none" else GUIDES[c.guide]
-
-    @property
-    def needs_masks(self) -> bool:
-        return self.config.guide == "mask" and self.config.lambda_egl > 0
-
-    def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        c, backbone = self.config, self.backbone
-        distance = MAP_DISTANCES[c.consistency]
-        weights = {
+        self.guide = GUIDES[c.guide]
+        self.weights = {
             "cls": c.lambda_cls,
             "adv_kl": c.lambda_adv * c.adv_kl,
             "adv_cam": c.lambda_adv * c.adv_cam,
-            "egl": c.lambda_egl if self.guide else 0.0,
+            "egl": 0.0 if c.guide == "none" else c.lambda_egl,
             "reg_ce": c.lambda_reg * c.reg_ce,
             "reg_cam": c.lambda_reg * c.reg_cam,
             "reg_sparse": c.lambda_reg * c.reg_sparse,
         }
-        versions = {"clean": batch.images}
-        if weights["adv_kl"] or weights["adv_cam"]:
-            versions["attacked"] = self._attacked(batch)
-        if weights["reg_ce"] or weights["reg_cam"] or weights["reg_sparse"]:
+        if not any(self.weights.values()):
+            raise ValueError("Every term of EGAT has weight 0; give at least lambda_cls.")
+
+    @property
+    def needs_masks(self) -> bool:
+        return self.config.guide == "mask" and self.weights["egl"] > 0
+
+    def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        c, labels = self.config, batch.labels
+        versions, target = {"clean": batch.images}, {"clean": labels}
+        if self.weights["adv_kl"] or self.weights["adv_cam"]:
+            versions["attacked"], target["attacked"] = self._attacked(batch), labels
+        if self.weights["reg_ce"] or self.weights["reg_cam"] or self.weights["reg_sparse"]:
             mixup = Mixup.draw(batch, alpha=c.mixup_alpha, same_class=c.mixup_pairs == "same_class")
-            versions["mixed"] = mixup(batch.images)
-        views = dict(zip(versions, self.views(*versions.values()), strict=True))
-        ...
+            versions["mixed"], target["mixed"] = mixup(batch.images), self._mixed_labels(mixup, labels)
+        view = dict(zip(versions, self.views(*versions.values()), strict=True))
+        distance, alignment = MAP_DISTANCES[c.consistency], MAP_DISTANCES[c.alignment]
+
+        @cache
+        def saliency(version: str) -> Tensor:
+            return self.explanation.of(self.backbone, view[version], target[version])
+
+        def prediction(version: str) -> Tensor:
+            return self.backbone.without_dropout(view[version])
+
+        term = {
+            "cls": lambda: F.cross_entropy(view["clean"].logits, labels),
+            "adv_kl": lambda: kl_divergence(prediction("clean"), prediction("attacked")),
+            "adv_cam": lambda: distance(saliency("clean"), saliency("attacked")),
+            "egl": lambda: alignment(saliency("clean"), self._guide(batch, saliency("clean"))),
+            "reg_ce": lambda: F.cross_entropy(view["mixed"].logits, target["mixed"]),
+            "reg_cam": lambda: distance(saliency("mixed"), mixup(saliency("clean"))),
+            "reg_sparse": lambda: saliency("mixed").abs().mean(),
+        }
+        terms = {name: weight * term[name]() for name, weight in self.weights.items() if weight}
+        return view["clean"].logits, terms
+
+    def _attacked(self, batch: Batch) -> Tensor:
+        epsilon = self.config.epsilon_at(batch.step)
+        return self.config.attack()(self.backbone, batch.images, batch.labels, epsilon, random=batch.random)
+
+    def _mixed_labels(self, mixup: Mixup, labels: Tensor) -> Tensor:
+        """Classes [B], or their shares [B,C] where partners may be of another class."""
+        if self.config.mixup_pairs == "same_class":
+            return labels
+        return mixup(F.one_hot(labels, self.backbone.num_classes).float())
+
+    def _guide(self, batch: Batch, maps: Tensor) -> Tensor:
+        """The guide [B,h,w] on the grid of the maps; noise is added there, where it does not average out."""
+        height, width = maps.shape[-2:]
+        guide = F.adaptive_avg_pool2d(self.guide(batch.images, batch.masks), (height, width))[:, 0]
+        level = self.config.guide_noise
+        return add_noise(guide, level, batch.random) if level else guide

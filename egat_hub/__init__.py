@@ -1,0 +1,1 @@
+"""Robust and explainable image classifiers around any timm backbone."""
