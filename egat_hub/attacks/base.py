@@ -82,16 +82,20 @@ class Attack(ABC):
         random = random or SampleRandom(0, tuple(range(len(images))))
         objective = objective or (lambda logits: F.cross_entropy(logits, labels, reduction="none"))
 
+        finite = torch.ones((), dtype=torch.bool, device=images.device)
+
         def gradient(perturbed: Tensor) -> Tensor:
+            nonlocal finite
             with torch.enable_grad():
                 perturbed = perturbed.detach().requires_grad_()
                 (slope,) = torch.autograd.grad(objective(model(perturbed)).sum(), perturbed)
+            finite = finite & torch.isfinite(slope).all()  # the sign of NaN is 0: it would end as a clean image
             return slope
 
         with evaluating(model), _no_float16(images), torch.no_grad():
             perturbed = self.run(gradient, images, epsilon, random)
             perturbed = project(perturbed, images, epsilon)
-        if not torch.isfinite(perturbed).all():
+        if not (finite & torch.isfinite(perturbed).all()):
             raise FloatingPointError(
                 f"{type(self).__name__} met a gradient that is not finite: the model's parameters or outputs "
                 "are not finite. Lower the learning rate or clip gradients."
