@@ -44,15 +44,15 @@ class SampleRandom:
         return replace(self, index=tuple(i for i, k in zip(self.index, keep.tolist(), strict=True) if k))
 
     def uniform(self, like: Tensor, low: float, high: float, purpose: str) -> Tensor:
-        """Uniform numbers of the shape, device and dtype of ``like`` [B, ...]."""
-        out = torch.empty_like(like)
+        """Uniform numbers of the shape, device and dtype of ``like`` [B, ...], whatever its memory format."""
+        out = torch.empty_like(like, memory_format=torch.contiguous_format)
         for row, generator in self._rows(out, purpose):
             row.uniform_(low, high, generator=generator)
         return out
 
     def normal(self, like: Tensor, purpose: str) -> Tensor:
-        """Standard normal numbers of the shape, device and dtype of ``like`` [B, ...]."""
-        out = torch.empty_like(like)
+        """Standard normal numbers of the shape, device and dtype of ``like``, whatever its memory format."""
+        out = torch.empty_like(like, memory_format=torch.contiguous_format)
         for row, generator in self._rows(out, purpose):
             row.normal_(generator=generator)
         return out
