@@ -25,10 +25,10 @@ class GradCAM(Explanation):
     """
 
     def raw(self, backbone: Backbone, view: View, target: Tensor) -> Tensor:
-        precision = torch.promote_types(view.features.dtype, torch.float32)
-        features = view.features.to(precision)
-        alpha = self._channel_weights(backbone, features, target.to(precision))
-        return torch.einsum("bk,bkhw->bhw", alpha, backbone.grid(features))
+        features = view.features.to(backbone.mean.dtype)  # the head's own: autocast may have lowered it
+        precision = torch.promote_types(features.dtype, torch.float32)
+        alpha = self._channel_weights(backbone, features, target.to(precision)).to(precision)
+        return torch.einsum("bk,bkhw->bhw", alpha, backbone.grid(features).to(precision))
 
     def _channel_weights(self, backbone: Backbone, features: Tensor, target: Tensor) -> Tensor:
         if backbone.head_form == "pooled_linear":
