@@ -158,21 +158,29 @@ class Method(TrainingTask):
         )
 
     def _check(self, images: Tensor, labels: Tensor, mask: Tensor | None) -> None:
-        if images.ndim != 4 or labels.shape != images.shape[:1]:
+        channels = self.backbone.mean.shape[1]
+        if images.ndim != 4 or images.shape[1] != channels or labels.shape != images.shape[:1]:
             raise ValueError(
                 f"Expected images [B,3,H,W] and labels [B], got {tuple(images.shape)} and "
                 f"{tuple(labels.shape)}."
             )
         low, high = images.min().item(), images.max().item()
-        if low < 0 or high > 1:
+        if not (low >= 0 and high <= 1):  # so that NaN is refused too
             raise ValueError(
-                f"Expected images in [0, 1], got values from {low:.3g} to {high:.3g}. Do not normalise them: "
-                "the network's mean and standard deviation are applied inside."
+                f"Expected images in [0, 1], got values from {low:.3g} to {high:.3g}. Divide 8-bit values by "
+                "255. Do not normalise: the network's mean and standard deviation are applied inside."
             )
-        if int(labels.max()) >= self.backbone.num_classes:
+        first, last = int(labels.min()), int(labels.max())
+        if first < 0 or last >= self.backbone.num_classes:
             raise ValueError(
-                f"Expected labels below num_classes={self.backbone.num_classes}, got {int(labels.max())}; "
-                "create the network with the number of classes of the data set."
+                f"Expected labels from 0 to below num_classes={self.backbone.num_classes}, got "
+                f"{first if first < 0 else last}; create the network with the number of classes of the data "
+                "set."
+            )
+        expected = (len(images), 1, *images.shape[2:])
+        if mask is not None and mask.shape != expected:
+            raise ValueError(
+                f"Expected masks [B,1,H,W] as large as the images, {expected}, got {tuple(mask.shape)}."
             )
         if self.needs_masks and mask is None:
             raise ValueError(
