@@ -1,0 +1,156 @@
+"""What every registered method promises, whatever it computes."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import random
+
+import numpy as np
+import pytest
+import timm
+import torch
+from timm.task import TrainingTask
+from torch import nn
+
+from egat_hub import config
+from egat_hub.methods import METHODS, Method
+from egat_hub.modes import is_batchnorm
+from egat_hub.randomness import SampleRandom
+
+from .tiny import CLASSES, FAST, backbone, batch
+
+
+@pytest.fixture(params=list(METHODS))
+def cls(request) -> type[Method]:
+    return METHODS[request.param]
+
+
+def make(cls: type[Method], network: nn.Module | None = None, **options) -> Method:
+    known = {field.name for field in dataclasses.fields(cls.config_class)}
+    fast = {name: value for name, value in FAST.items() if name in known}
+    return cls(backbone() if network is None else network, **fast, **options)
+
+
+def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_step_gives_a_loss_that_is_the_sum_of_its_terms(cls):
+    result = make(cls)(*batch())
+    output, loss = result.pop("output"), result.pop("loss")
+    assert output.shape == (6, CLASSES)
+    assert result
+    assert all(term.shape == () and term.requires_grad for term in result.values())
+    assert loss.isfinite()
+    torch.testing.assert_close(loss, sum(result.values()))
+
+
+@pytest.mark.parametrize("freeze_bn", [True, False])
+def test_every_parameter_gets_a_finite_gradient(cls, freeze_bn):
+    method = make(cls, backbone(freeze_bn=freeze_bn))
+    method(*batch())["loss"].backward()
+    for name, parameter in method.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.any(), name
+
+
+def test_a_step_is_a_function_of_seed_step_and_index(cls):
+    results = [make(cls, seed=3)(*batch(), index=torch.arange(6) + 9, step=4) for _ in range(2)]
+    assert_equal(*results)
+
+
+def test_other_steps_seeds_and_indices_draw_other_numbers(cls, monkeypatch):
+    drawn = []
+    for name in ("uniform", "normal", "beta"):
+        draw = getattr(SampleRandom, name)
+        monkeypatch.setattr(SampleRandom, name, lambda *a, d=draw, **k: drawn.append(1) or d(*a, **k))
+    method, index = make(cls), torch.arange(6)
+    first = method(*batch(), step=0, index=index)["loss"]
+    others = [
+        method(*batch(), step=1, index=index)["loss"],
+        method(*batch(), step=0, index=index + 6)["loss"],
+        make(cls, seed=1)(*batch(), step=0, index=index)["loss"],
+    ]
+    assert [torch.equal(first, other) for other in others] == [not drawn] * 3
+
+
+def test_without_step_and_index_calls_count_up_and_images_are_numbered_in_order(cls):
+    method = make(cls)
+    for step in range(2):
+        assert_equal(method(*batch()), make(cls)(*batch(), step=step, index=torch.arange(6)))
+
+
+def test_global_random_states_are_left_alone(cls):
+    method = make(cls)
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1]  # noqa: NPY002
+    method(*batch())["loss"].backward()
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1] == random.getstate()
+    assert np.array_equal(before[2], np.random.get_state()[1])  # noqa: NPY002
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("freeze_bn", [True, False])
+def test_modes_stay_and_so_do_statistics_that_are_not_trained(cls, freeze_bn, training):
+    method = make(cls, backbone(freeze_bn=freeze_bn)).train(training)
+    method.backbone.net.layer2.eval()  # a mode of its own must survive too
+    modes = {name: module.training for name, module in method.named_modules()}
+    statistics = {
+        name: (module.running_mean.clone(), module.running_var.clone(), module.num_batches_tracked.clone())
+        for name, module in method.named_modules()
+        if is_batchnorm(module)
+    }
+    method(*batch())
+    assert {name: module.training for name, module in method.named_modules()} == modes
+    for name, before in statistics.items():
+        module = method.get_submodule(name)
+        after = module.running_mean, module.running_var, module.num_batches_tracked
+        assert all(map(torch.equal, before, after)) is not module.training, name
+
+
+def test_it_is_a_training_task_of_timm(cls):
+    method = make(cls)
+    assert isinstance(method, TrainingTask)
+    assert method.get_trainable_module() is method.backbone
+    evaluated = method.get_eval_model().eval()(batch()[0])
+    assert evaluated.shape == (6, CLASSES)
+
+
+def test_it_takes_a_bare_timm_network():
+    net = timm.create_model("test_resnet", num_classes=CLASSES)
+    for cls in METHODS.values():
+        assert make(cls, net).backbone.net is net
+
+
+def test_distribution_of_a_part_is_refused(cls):
+    with pytest.raises(RuntimeError, match=r"accelerator\.prepare\(method\)"):
+        make(cls).prepare_distributed()
+
+
+def test_config_survives_a_file(cls):
+    told = make(cls).config
+    assert config.from_dict(type(told), config.to_dict(told)) == told
+    assert_equal(cls(backbone(), told)(*batch()), make(cls)(*batch()))
+
+
+def test_state_dict_carries_all_that_was_learned(cls):
+    method, other = make(cls), make(cls)
+    with torch.no_grad():
+        for parameter in method.parameters():
+            parameter.mul_(1.1)
+    other.load_state_dict(method.state_dict())
+    assert_equal(method(*batch(), step=0), other(*batch(), step=0))
+
+
+def test_a_copy_is_equal_and_independent(cls):
+    method = make(cls)
+    clone = copy.deepcopy(method)
+    assert_equal(method(*batch()), clone(*batch()))
+    before = clone(*batch(), step=0)["output"]
+    with torch.no_grad():
+        for parameter in method.parameters():
+            parameter.zero_()
+    assert torch.equal(clone(*batch(), step=0)["output"], before)
