@@ -19,7 +19,7 @@ from torch import Tensor
 def derive_seed(*parts: int | str) -> int:
     """A 63-bit seed from integers and names, well mixed (NumPy's ``SeedSequence``)."""
     words = [zlib.crc32(part.encode()) if isinstance(part, str) else int(part) for part in parts]
-    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)
+    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0]) >> 1
 
 
 @dataclass(frozen=True)
