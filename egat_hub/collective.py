@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 def world_size() -> int:
@@ -25,6 +27,15 @@ def all_gather(tensor: Tensor) -> Tensor:
     The gradient is that of the sum of all processes' losses, as data-parallel averaging expects.
     """
     return tensor if world_size() == 1 else _AllGather.apply(tensor)
+
+
+def gather_objects(item: T) -> list[T]:
+    """One picklable object from every process, in rank order, on all of them."""
+    if world_size() == 1:
+        return [item]
+    items: list[Any] = [None] * world_size()
+    dist.all_gather_object(items, item)
+    return items
 
 
 class _AllGather(torch.autograd.Function):

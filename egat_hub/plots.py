@@ -137,8 +137,8 @@ def _draw(axes: Axes, panel: _Panel, label: int, label_names: Sequence[str]) -> 
 
 
 def _caption(attack: Attack, epsilon: float, explanation: Explanation, n: int, width: int) -> str:
-    settings = {k: v for k, v in dataclasses.asdict(attack).items() if v is not None}
-    protocol = ", ".join(f"{key} {value}" for key, value in {"epsilon": f"{epsilon:.4g}", **settings}.items())
+    settings = {"epsilon": f"{epsilon:.4g}", **attack.protocol()}
+    protocol = ", ".join(f"{key} {value}" for key, value in settings.items())
     sentences = (
         f"{type(explanation).__name__} of the predicted class, n = {n} images. Line: top {TOP_SHARE:.0%} of "
         "the pixels. \N{BALLOT X}: wrong class.",

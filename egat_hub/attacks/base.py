@@ -92,7 +92,8 @@ class Attack(ABC):
             finite = finite & torch.isfinite(slope).all()  # the sign of NaN is 0: it would end as a clean image
             return slope
 
-        with evaluating(model), _no_float16(images), torch.no_grad():
+        with torch.inference_mode(False), evaluating(model), _no_float16(images), torch.no_grad():
+            images, labels = images.clone(), labels.clone()  # what inference mode made, autograd refuses
             perturbed = self.run(gradient, images, epsilon, random)
             perturbed = project(perturbed, images, epsilon)
         if not (finite & torch.isfinite(perturbed).all()):

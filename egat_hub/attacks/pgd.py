@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -28,11 +28,17 @@ class PGD(Attack):
     start: Literal["uniform", "normal", "clean"] = "uniform"
 
     def run(self, gradient: Gradient, images: Tensor, epsilon: float, random: SampleRandom) -> Tensor:
-        length = epsilon * (2.5 / self.steps if self.step_size is None else self.step_size)
+        length = epsilon * self._relative_step()
         perturbed = self._start(images, epsilon, random)
         for _ in range(self.steps):
             perturbed = project(perturbed + length * gradient(perturbed).sign(), images, epsilon)
         return perturbed
+
+    def protocol(self) -> dict[str, Any]:
+        return super().protocol() | {"step_size": self._relative_step()}
+
+    def _relative_step(self) -> float:
+        return 2.5 / self.steps if self.step_size is None else self.step_size
 
     def _start(self, images: Tensor, epsilon: float, random: SampleRandom) -> Tensor:
         if self.start == "clean":

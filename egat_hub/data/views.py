@@ -26,6 +26,7 @@ class EvaluationView(Dataset[Item]):
 
     def __init__(self, domain: Domain, split: str, *, image_size: int) -> None:
         self.domain = domain
+        self.split = split
         self.indices = domain.indices(split)
         self._transform = evaluation_transform(image_size)
 

@@ -1,0 +1,27 @@
+"""One set of BatchNorm statistics for all processes."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from egat_hub.collective import world_size
+from egat_hub.modes import is_batchnorm
+
+
+@torch.no_grad()
+def average_statistics(model: nn.Module) -> None:
+    """Average running means and variances over all processes, in place.
+
+    Each process updates them from its own images. Without this, what is validated and saved would be the
+    main process's share.
+    """
+    if world_size() == 1:
+        return
+    for module in model.modules():
+        if is_batchnorm(module):
+            for statistic in (module.running_mean, module.running_var):
+                if statistic is not None:
+                    dist.all_reduce(statistic)
+                    statistic /= world_size()

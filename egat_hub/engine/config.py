@@ -1,0 +1,93 @@
+"""What defines a trained model, and what only says how the machine gets there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from egat_hub.backbone import Backbone, create_backbone
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The network to train.
+
+    Attributes:
+        name: timm's name of it, with or without a weights tag.
+        pretrained: start from timm's pretrained weights.
+        drop_rate: dropout before the classifier.
+        freeze_bn: keep BatchNorm in eval mode; by default exactly when the network is pretrained.
+        options: further arguments of ``timm.create_model``.
+    """
+
+    name: str = "resnet50"
+    pretrained: bool = True
+    drop_rate: float = 0.1
+    freeze_bn: bool | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def build(self, *, num_classes: int, image_size: int) -> Backbone:
+        """Create the network; untrained weights come from the global random state."""
+        return create_backbone(
+            self.name,
+            num_classes=num_classes,
+            image_size=image_size,
+            pretrained=self.pretrained,
+            drop_rate=self.drop_rate,
+            freeze_bn=self.pretrained if self.freeze_bn is None else self.freeze_bn,
+            **self.options,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How a network is trained. The defaults are those of the paper's protocol.
+
+    Attributes:
+        steps: optimiser steps.
+        batch_size: images in a step, over all processes and micro-batches.
+        optimizer: timm's name of it (``timm.optim.list_optimizers()``).
+        lr: learning rate, constant.
+        weight_decay: not applied to biases and normalisation layers.
+        clip_grad: largest norm of the gradient.
+        accumulation: micro-batches that a process makes of its part of the batch.
+        ema_decay: decay of an average of the weights, which is then what is validated and kept.
+        mixed_precision: ``"no"``, ``"fp16"`` or ``"bf16"``; by default what ``accelerate launch`` says.
+        validate_every: steps between validations; best is the highest clean accuracy, the latest of equals.
+
+    Raises:
+        ValueError: a number that is too small.
+    """
+
+    steps: int = 5000
+    batch_size: int = 32
+    optimizer: str = "adam"
+    lr: float = 5e-5
+    weight_decay: float = 0.0
+    clip_grad: float | None = None
+    accumulation: int = 1
+    ema_decay: float | None = None
+    mixed_precision: Literal["no", "fp16", "bf16"] | None = None
+    validate_every: int = 200
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulation", "validate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"Expected {name} of at least 1, got {getattr(self, name)}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What changes no result: loading, logging, saving.
+
+    Attributes:
+        workers: processes that load images.
+        log_every: steps between lines in ``log.jsonl``.
+        checkpoint_every: steps between checkpoints.
+        trackers: names of Accelerate trackers (``"tensorboard"``, ``"wandb"``, ``"trackio"``...).
+    """
+
+    workers: int = 0
+    log_every: int = 10
+    checkpoint_every: int = 200
+    trackers: tuple[str, ...] = ()

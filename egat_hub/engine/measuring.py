@@ -1,0 +1,184 @@
+"""Every figure of one batch of images, sample by sample, in as few forwards as they need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from egat_hub.attacks import ATTACKS, Attack, attack_curve
+from egat_hub.attacks.base import check_epsilon
+from egat_hub.backbone import Backbone, View
+from egat_hub.explanations import EXPLANATIONS, Explanation, dead
+from egat_hub.metrics import CONTROLS, STABILITY, Faithfulness
+from egat_hub.modes import evaluating
+from egat_hub.randomness import SampleRandom
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """What is measured, and how.
+
+    Attributes:
+        epsilons: attack budgets in [0, 1]; none for no attack.
+        attack: name of an attack.
+        attack_options: its fields, such as ``{"steps": 20}``.
+        restarts: independent attacks a budget, the worst of which counts.
+        explanation: name of an explanation, or None for accuracy only.
+        faithfulness: how Comp and Suff are measured, or None to leave them out.
+        seed: seed of attack starts and random control maps.
+        batch_size: images in a forward.
+
+    Raises:
+        ValueError: an epsilon outside [0, 1], or fewer than 1 restart.
+    """
+
+    epsilons: tuple[float, ...] = (0.01,)
+    attack: str = "pgd"
+    attack_options: dict[str, Any] = field(default_factory=dict)
+    restarts: int = 1
+    explanation: str | None = "grad_cam"
+    faithfulness: Faithfulness | None = field(default_factory=Faithfulness)
+    seed: int = 0
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        for epsilon in self.epsilons:
+            check_epsilon(epsilon)
+        if self.restarts < 1:
+            raise ValueError(f"Expected at least 1 restart, got {self.restarts}.")
+        self.build_attack()
+
+    def build_attack(self) -> Attack:
+        """The attack that is configured."""
+        return ATTACKS[self.attack](**self.attack_options)
+
+
+class Column(NamedTuple):
+    """One figure and what defines it."""
+
+    metric: str
+    protocol: tuple[tuple[str, Any], ...] = ()
+
+
+Columns = dict[Column, Tensor]
+"""Values [B] by column; NaN where a figure is not defined for a sample."""
+
+
+@torch.no_grad()
+def measure(
+    model: nn.Module, images: Tensor, labels: Tensor, random: SampleRandom, config: EvaluationConfig
+) -> Columns:
+    """Measure a batch.
+
+    Args:
+        model: images in [0,1] to logits; explanations need a :class:`Backbone`.
+        images: [B,3,H,W] in [0,1].
+        labels: true classes [B].
+        random: keyed random numbers of these images.
+        config: what to measure.
+    """
+    with evaluating(model):
+        view = model.view(images) if isinstance(model, Backbone) else View(images, images, model(images))
+        correct = view.logits.argmax(1) == labels
+        columns = {Column("cAcc"): _percent(correct)}
+        explained = _explain(model, view, config) if isinstance(model, Backbone) else None
+        if explained:
+            columns |= _dead_maps(explained)
+            if config.faithfulness:
+                columns |= _faithfulness(explained, labels, random, config.faithfulness)
+        if config.epsilons:
+            attack = config.build_attack()
+            points = attack_curve(
+                model,
+                attack,
+                images,
+                labels,
+                config.epsilons,
+                restarts=config.restarts,
+                random=random,
+                correct=correct,
+            )
+            protocols = [_attack_protocol(config, attack, point.epsilon) for point in points]
+            for point, protocol in zip(points, protocols, strict=True):
+                columns[_column("aAcc", protocol)] = _percent(point.correct)
+            if explained:
+                columns |= _stability(explained, correct, points[0].images, protocols[0])
+    return columns
+
+
+@dataclass(frozen=True, eq=False)
+class _Explained:
+    """A batch and the maps of its predicted classes."""
+
+    backbone: Backbone
+    view: View
+    name: str
+    explanation: Explanation
+    predicted: Tensor
+    maps: Tensor
+
+
+def _explain(backbone: Backbone, view: View, config: EvaluationConfig) -> _Explained | None:
+    if config.explanation is None:
+        return None
+    explanation, predicted = EXPLANATIONS[config.explanation](), view.logits.argmax(1)
+    maps = explanation.of(backbone, view, predicted)
+    return _Explained(backbone, view, config.explanation, explanation, predicted, maps)
+
+
+def _dead_maps(explained: _Explained) -> Columns:
+    return {_column("DeadMaps", {"explanation": explained.name}): _percent(dead(explained.maps))}
+
+
+def _faithfulness(
+    explained: _Explained, labels: Tensor, random: SampleRandom, faithful: Faithfulness
+) -> Columns:
+    backbone, view = explained.backbone, explained.view
+    classes, maps = explained.predicted, explained.maps
+    if faithful.target == "label":
+        classes, maps = labels, explained.explanation.of(backbone, view, labels)
+    probability = view.logits.float().softmax(1).gather(1, classes[:, None])[:, 0]
+    columns = {}
+    for name, judged in {"model": maps, **{n: CONTROLS[n](maps, random) for n in CONTROLS}}.items():
+        comp, suff = faithful(backbone, view.images, judged, classes, probability)
+        settings = {"q": faithful.q, "fill": faithful.fill, "class": faithful.target}
+        protocol = {"explanation": explained.name, "map": name, **settings}
+        columns[_column("Comp", protocol)] = 100 * comp
+        columns[_column("Suff", protocol)] = 100 * suff
+    return columns
+
+
+def _stability(
+    explained: _Explained, correct: Tensor, attacked: Tensor, attacked_by: Mapping[str, Any]
+) -> Columns:
+    """Maps of the same class before and after the attack, where the clean prediction is right."""
+    backbone, maps = explained.backbone, explained.maps
+    other = explained.explanation.of(backbone, backbone.view(attacked), explained.predicted)
+    lost = dead(maps) | dead(other)
+    protocol = {"explanation": explained.name, **attacked_by}
+    columns = {_column("DeadPairs", protocol): _where(correct, _percent(lost))}
+    for name in STABILITY:
+        agreement = STABILITY[name](maps, other, tuple(attacked.shape[-2:]))
+        columns[_column("Stability", {"measure": name, **protocol})] = _where(correct & ~lost, agreement)
+    return columns
+
+
+def _attack_protocol(config: EvaluationConfig, attack: Attack, epsilon: float) -> dict[str, Any]:
+    settings = {**attack.protocol(), "restarts": config.restarts}
+    return {"attack": config.attack, "epsilon": epsilon, **settings}
+
+
+def _column(metric: str, protocol: Mapping[str, Any]) -> Column:
+    return Column(metric, tuple(protocol.items()))
+
+
+def _percent(condition: Tensor) -> Tensor:
+    return 100.0 * condition.float()
+
+
+def _where(condition: Tensor, values: Tensor) -> Tensor:
+    return torch.where(condition, values.float(), torch.nan)

@@ -1,0 +1,204 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from timm.optim import create_optimizer_v2
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from egat_hub.backbone import Backbone
+from egat_hub.config import to_dict
+from egat_hub.data import EvaluationView, TrainingView, training_loader
+from egat_hub.engine.batchnorm import average_statistics
+from egat_hub.engine.checkpoints import Checkpoints, Progress
+from egat_hub.engine.config import Resources, TrainConfig
+from egat_hub.engine.evaluation import evaluate
+from egat_hub.engine.log import Log
+from egat_hub.engine.measuring import EvaluationConfig
+from egat_hub.methods import Method
+from egat_hub.randomness import derive_seed
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training gave.
+
+    Attributes:
+        backbone: the network with the weights of the best validation, in eval mode.
+        best_step: step of that validation.
+        val_accuracy: its clean accuracy in percent.
+        seconds: time spent in training steps.
+    """
+
+    backbone: Backbone
+    best_step: int
+    val_accuracy: float
+    seconds: float
+
+
+def train(
+    method: Method,
+    training: TrainingView,
+    validation: EvaluationView,
+    config: TrainConfig,
+    folder: str | Path,
+    *,
+    seed: int = 0,
+    resources: Resources | None = None,
+) -> Trained:
+    """Train until ``config.steps``, from the newest checkpoint in ``folder`` if there is one.
+
+    A step's images, augmentation, attack, mixup and dropout depend on (seed, step) alone, so a run that was
+    killed ends as one that was not: bit for bit on a CPU. Every process calls this function.
+
+    Args:
+        method: training method; its network is trained in place.
+        training: images to train on.
+        validation: images that choose the best weights.
+        config: how to train.
+        folder: of this run alone: ``log.jsonl`` and ``checkpoints/``.
+        seed: seed of batches and dropout.
+        resources: loading, logging, saving.
+
+    Raises:
+        ValueError: a batch size that cannot be divided among processes and micro-batches, or a checkpoint of
+            another network.
+        FloatingPointError: the loss is no longer finite.
+    """
+    resources, folder = resources or Resources(), Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    accelerator = Accelerator(
+        mixed_precision=config.mixed_precision, log_with=list(resources.trackers) or None, project_dir=folder
+    )
+    _check_batch_size(config, accelerator.num_processes)
+    optimizer = create_optimizer_v2(
+        method, opt=config.optimizer, lr=config.lr, weight_decay=config.weight_decay
+    )
+    if config.ema_decay is not None:
+        method.setup_ema(config.ema_decay)
+    prepared, optimizer = accelerator.prepare(method, optimizer)
+    checkpoints = Checkpoints(folder / "checkpoints", accelerator)
+    progress = checkpoints.resume(
+        f"{method.backbone.architecture} with {method.backbone.num_classes} classes"
+    )
+    if resources.trackers:
+        accelerator.init_trackers(
+            "egat_hub", config={"seed": seed, **to_dict(method.config), **to_dict(config)}
+        )
+    log = Log(folder / "log.jsonl", progress.step, accelerator)
+    loader = training_loader(
+        training,
+        batch_size=config.batch_size,
+        steps=config.steps,
+        start_step=progress.step,
+        seed=seed,
+        rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
+        workers=resources.workers,
+    )
+    if progress.step == 0:
+        _validate(method, validation, progress, log, resources)
+    bar = tqdm(
+        initial=progress.step,
+        total=config.steps,
+        desc=type(method).__name__,
+        disable=not accelerator.is_main_process,
+    )
+    for batch in loader:
+        started = time.perf_counter()
+        torch.manual_seed(derive_seed(seed, progress.step, accelerator.process_index))
+        parts = _step(accelerator, prepared, optimizer, batch, progress.step, config)
+        progress.step += 1
+        progress.seconds += time.perf_counter() - started
+        last = progress.step == config.steps
+        if last or progress.step % resources.log_every == 0:
+            shown = {name: value.item() for name, value in accelerator.reduce(parts, "mean").items()}
+            log.write(progress.step, {**shown, "seconds": round(progress.seconds, 3)})
+            bar.set_postfix({name: f"{value:.3g}" for name, value in shown.items()})
+        bar.update()
+        if last or progress.step % config.validate_every == 0:
+            _validate(method, validation, progress, log, resources)
+        if last or progress.step % resources.checkpoint_every == 0:
+            checkpoints.save(progress)
+    bar.close()
+    if resources.trackers:
+        accelerator.end_training()
+    accelerator.free_memory()
+    method.backbone.load_state_dict(progress.best)
+    return Trained(method.backbone.eval(), progress.best_step, progress.best_accuracy, progress.seconds)
+
+
+def _step(
+    accelerator: Accelerator,
+    method: Any,
+    optimizer: Any,
+    batch: dict[str, Tensor],
+    step: int,
+    config: TrainConfig,
+) -> dict[str, Tensor]:
+    """One optimiser step; the parts of the loss, averaged over its micro-batches."""
+    method.train()
+    total: dict[str, Tensor] = {}
+    for i, micro in enumerate(_micro_batches(batch, config.accumulation, accelerator.device)):
+        last = i == config.accumulation - 1
+        with nullcontext() if last else accelerator.no_sync(method):
+            output = method(micro.pop("image"), micro.pop("label"), step=step, **micro)
+            accelerator.backward(output["loss"] / config.accumulation)
+        for name, value in output.items():
+            if name != "output":
+                total[name] = total.get(name, 0.0) + value.detach().float() / config.accumulation
+    if not torch.isfinite(total["loss"]):
+        shown = ", ".join(f"{name} {value.item():.4g}" for name, value in total.items())
+        raise FloatingPointError(
+            f"The loss is not finite at step {step}: {shown}. Lower train.lr or set train.clip_grad."
+        )
+    if config.clip_grad is not None:
+        accelerator.clip_grad_norm_(method.parameters(), config.clip_grad)
+    optimizer.step()
+    optimizer.zero_grad()
+    if not optimizer.step_was_skipped:
+        accelerator.unwrap_model(method).update_ema(step)
+    return total
+
+
+def _micro_batches(batch: dict[str, Tensor], count: int, device: torch.device) -> Iterator[dict[str, Tensor]]:
+    parts = {name: values.chunk(count) for name, values in batch.items()}
+    for i in range(count):
+        micro = {name: values[i] for name, values in parts.items()}
+        index = micro.pop("index")
+        yield {name: value.to(device, non_blocking=True) for name, value in micro.items()} | {"index": index}
+
+
+def _validate(
+    method: Method, validation: EvaluationView, progress: Progress, log: Log, resources: Resources
+) -> None:
+    average: Any = method.get_trainable_module(ema=True)
+    backbone: Backbone = method.backbone if average is None else average.module
+    average_statistics(backbone)
+    explanation = None if backbone.head_form == "independent" else "grad_cam"
+    config = EvaluationConfig(epsilons=(), explanation=explanation, faithfulness=None)
+    rows = evaluate(backbone, validation, config, workers=resources.workers)
+    figures = {f"val_{row.metric}": row.value for row in rows}
+    log.write(progress.step, figures)
+    if figures["val_cAcc"] >= progress.best_accuracy:
+        progress.best_step, progress.best_accuracy = progress.step, figures["val_cAcc"]
+        progress.best = {name: value.detach().cpu().clone() for name, value in backbone.state_dict().items()}
+
+
+def _check_batch_size(config: TrainConfig, processes: int) -> None:
+    parts = processes * config.accumulation
+    if config.batch_size % parts:
+        raise ValueError(
+            f"batch_size counts all images of a step and must divide by processes x accumulation, got "
+            f"{config.batch_size} for {processes} x {config.accumulation}. Use "
+            f"{-(-config.batch_size // parts) * parts}."
+        )
