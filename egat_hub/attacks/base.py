@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import final
+from dataclasses import asdict, dataclass
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -89,7 +89,7 @@ class Attack(ABC):
             with torch.enable_grad():
                 perturbed = perturbed.detach().requires_grad_()
                 (slope,) = torch.autograd.grad(objective(model(perturbed)).sum(), perturbed)
-            finite = finite & torch.isfinite(slope).all()  # the sign of NaN is 0: it would end as a clean image
+            finite = finite & torch.isfinite(slope).all()  # sign(NaN) is 0: no attack at all
             return slope
 
         with torch.inference_mode(False), evaluating(model), _no_float16(images), torch.no_grad():
@@ -102,6 +102,10 @@ class Attack(ABC):
                 "are not finite. Lower the learning rate or clip gradients."
             )
         return perturbed.detach()
+
+    def protocol(self) -> dict[str, Any]:
+        """The settings that define the attack, as result rows note them."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
     @abstractmethod
     def run(self, gradient: Gradient, images: Tensor, epsilon: float, random: SampleRandom) -> Tensor:
