@@ -1,0 +1,103 @@
+"""Modes are switched for a moment and come back module by module."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from egat_hub.modes import evaluating, is_batchnorm, without_dropout
+
+
+@pytest.fixture
+def net() -> nn.Sequential:
+    """Modes as no single call of train() would leave them."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.Dropout(0.5),
+        nn.Sequential(nn.BatchNorm2d(4), nn.Dropout2d(0.5)),
+    )
+    net[1].eval()
+    net[3][1].eval()
+    return net
+
+
+def modes(net: nn.Module) -> dict[str, bool]:
+    return {name: module.training for name, module in net.named_modules()}
+
+
+def test_evaluating_turns_everything_off(net):
+    with evaluating(net):
+        assert not any(modes(net).values())
+
+
+def test_without_dropout_leaves_batchnorm(net):
+    before = modes(net)
+    with without_dropout(net):
+        inside = modes(net)
+    for name, module in net.named_modules():
+        assert inside[name] == (before[name] if is_batchnorm(module) else False)
+
+
+@pytest.mark.parametrize("switch", [evaluating, without_dropout])
+def test_modes_come_back_one_by_one(net, switch):
+    before = modes(net)
+    with switch(net):
+        pass
+    assert modes(net) == before
+
+
+@pytest.mark.parametrize("switch", [evaluating, without_dropout])
+def test_modes_come_back_after_an_error(net, switch):
+    before = modes(net)
+    with pytest.raises(RuntimeError, match="inside"), switch(net):
+        raise RuntimeError("inside")
+    assert modes(net) == before
+
+
+@pytest.mark.parametrize("switch", [evaluating, without_dropout])
+def test_switches_nest(net, switch):
+    before = modes(net)
+    with evaluating(net):
+        with switch(net):
+            pass
+        assert not any(modes(net).values())
+    assert modes(net) == before
+
+
+def test_evaluating_keeps_batch_statistics(net):
+    net.train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with evaluating(net):
+        first, second = (net(torch.ones(2, 3, 8, 8)) for _ in range(2))
+    assert torch.equal(first, second)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_without_dropout_still_normalises_by_the_batch(net):
+    net.train()
+    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with without_dropout(net):
+        first, second = net(images), net(images)
+    assert torch.equal(first, second)
+    assert first.mean((0, 2, 3)).abs().max() < 1e-5
+    assert net[1].num_batches_tracked == 2
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        (nn.BatchNorm1d(2), True),
+        (nn.BatchNorm2d(2), True),
+        (nn.SyncBatchNorm(2), True),
+        (timm.layers.BatchNormAct2d(2), True),
+        (nn.GroupNorm(1, 2), False),
+        (nn.LayerNorm(2), False),
+        (nn.InstanceNorm2d(2), False),
+        (nn.Dropout(), False),
+    ],
+)
+def test_is_batchnorm(module, expected):
+    assert is_batchnorm(module) == expected
