@@ -16,6 +16,11 @@ DRAWS = {
     "beta": lambda random, purpose="noise": random.beta(0.7, purpose),
 }
 
+FILLS = (
+    lambda random, like: random.uniform(like, -1, 1, "noise"),
+    lambda random, like: random.normal(like, "noise"),
+)
+
 
 @pytest.fixture(params=DRAWS)
 def draw(request):
@@ -65,30 +70,23 @@ def test_select_refuses_a_mask_of_another_length():
         SampleRandom(0, (1, 2, 3)).select(torch.tensor([True, False]))
 
 
-@pytest.mark.parametrize("kind", ["uniform", "normal"])
-def test_a_batch_of_another_length_is_refused(kind):
-    like = torch.zeros(2, 4)
+@pytest.mark.parametrize("fill", FILLS)
+def test_a_batch_of_another_length_is_refused(fill):
     with pytest.raises(ValueError, match="zip"):
-        SampleRandom(0, (1, 2, 3)).uniform(like, 0, 1, "a") if kind == "uniform" else SampleRandom(
-            0, (1, 2, 3)
-        ).normal(like, "a")
+        fill(SampleRandom(0, (1, 2, 3)), torch.zeros(2, 4))
 
 
-@pytest.mark.parametrize("kind", ["uniform", "normal"])
-def test_memory_format_changes_nothing(kind):
+@pytest.mark.parametrize("fill", FILLS)
+def test_memory_format_changes_nothing(fill):
     random, like = SampleRandom(0, (3, 4)), torch.zeros(2, 3, 8, 8)
-    draw = {"uniform": lambda x: random.uniform(x, -1, 1, "a"), "normal": lambda x: random.normal(x, "a")}[
-        kind
-    ]
-    assert torch.equal(draw(like.to(memory_format=torch.channels_last)), draw(like))
-    assert torch.equal(draw(torch.zeros(1, 3, 8, 8).expand(2, -1, -1, -1)), draw(like))
+    assert torch.equal(fill(random, like.to(memory_format=torch.channels_last)), fill(random, like))
+    assert torch.equal(fill(random, like[:1].expand(2, -1, -1, -1)), fill(random, like))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_numbers_have_the_type_asked_for(dtype):
-    like = torch.zeros(2, 5, dtype=dtype)
-    assert SampleRandom(0, (0, 1)).uniform(like, 0, 1, "a").dtype == dtype
-    assert SampleRandom(0, (0, 1)).normal(like, "a").dtype == dtype
+@pytest.mark.parametrize("fill", FILLS)
+def test_numbers_have_the_type_asked_for(fill, dtype):
+    assert fill(SampleRandom(0, (0, 1)), torch.zeros(2, 5, dtype=dtype)).dtype == dtype
 
 
 def test_the_distributions_are_those_named():
