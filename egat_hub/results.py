@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import statistics
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,16 +49,20 @@ class Summary(NamedTuple):
     sd: float
     n: int
 
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Summary:
+        """Summarise at least one value."""
+        return cls(
+            statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0, len(values)
+        )
+
 
 def summarise(rows: Iterable[Row], key: Callable[[Row], Any]) -> dict[Any, Summary]:
     """Group rows by ``key`` and give mean and standard deviation of each group's values."""
     groups: dict[Any, list[float]] = {}
     for row in rows:
         groups.setdefault(key(row), []).append(row.value)
-    return {
-        name: Summary(statistics.fmean(v), statistics.stdev(v) if len(v) > 1 else 0.0, len(v))
-        for name, v in groups.items()
-    }
+    return {name: Summary.of(values) for name, values in groups.items()}
 
 
 def write_rows(path: str | Path, rows: Iterable[Row]) -> None:

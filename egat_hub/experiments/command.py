@@ -1,0 +1,136 @@
+"""The command line of an experiment: every field of every config, from a file and from flags."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from accelerate import PartialState
+from jsonargparse import ArgumentParser, Namespace
+
+from egat_hub.data import DataConfig
+from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig
+from egat_hub.experiments.experiment import Experiment, prepare, run
+from egat_hub.methods import METHODS, MethodConfig
+from egat_hub.methods.adversarial import AdversarialConfig
+from egat_hub.registry import UnknownNameError
+
+DEFAULT_METHODS = ("erm", "pgd_at", "trades", "egat")
+SHARED = {"epsilon"}
+"""Fields that every method takes from the experiment, so that all face the same attack."""
+
+
+def main(
+    benchmark: str,
+    *,
+    description: str,
+    paper: Sequence[Path] = (),
+    arguments: Sequence[str] | None = None,
+) -> None:
+    """Parse the command line, run the experiment, and keep its config as ``config.yaml``.
+
+    Args:
+        benchmark: data set used unless ``--data`` says otherwise.
+        description: for ``--help``.
+        paper: CSV files of published figures to print beside.
+        arguments: the command line; by default the program's.
+    """
+    parser = build_parser(benchmark, description)
+    options = parser.parse_args(None if arguments is None else list(arguments))
+    try:
+        ready = prepare(build_experiment(parser, options))
+    except (ValueError, TypeError, OSError, UnknownNameError) as error:
+        sys.exit(f"error: {error}")
+    if PartialState().is_main_process:
+        save_config(parser, options, ready.experiment.output / "config.yaml")
+    run(ready, paper)
+
+
+def build_parser(benchmark: str, description: str) -> ArgumentParser:
+    """The parser; its defaults are the paper's protocol on ``benchmark``."""
+    data = DataConfig()
+    parser = ArgumentParser(description=description)
+    parser.add_argument("--config", action="config", help="YAML file with any of the options below")
+    parser.add_argument(
+        "--data",
+        type=str,
+        default=benchmark,
+        help="benchmark, 'folder', 'synthetic', or the id of a Hub data set",
+    )
+    parser.add_argument("--data-dir", type=str | None, default=None, help="folder <domain>/<class>/*")
+    parser.add_argument("--masks-dir", type=str | None, default=None, help="folder of object masks")
+    parser.add_argument(
+        "--image-size", type=int, default=data.image_size, help="side of the images in pixels"
+    )
+    parser.add_argument("--split-seed", type=int, default=data.split_seed, help="seed of the 60/20/20 split")
+    parser.add_argument(
+        "--synthetic-size", type=int, default=data.synthetic_size, help="images to generate per domain"
+    )
+    parser.add_argument("--methods", nargs="+", default=list(DEFAULT_METHODS), help="names, or 'all'")
+    parser.add_argument("--domains", nargs="+", default=[], help="domains to train on; all by default")
+    parser.add_argument(
+        "--test-domains", nargs="+", default=[], help="further domains to test on; all by default"
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="one run for each")
+    parser.add_argument(
+        "--epsilon",
+        type=float,
+        default=0.01,
+        help="radius of the attack in training and evaluation, in [0,1]",
+    )
+    parser.add_argument(
+        "--epsilons", nargs="+", type=float, default=[], help="further radii for the evaluation"
+    )
+    parser.add_argument("--output", type=Path, default=Path("runs") / benchmark, help="folder of the results")
+    parser.add_class_arguments(ModelConfig, "model")
+    parser.add_class_arguments(TrainConfig, "train")
+    parser.add_class_arguments(EvaluationConfig, "evaluation", skip={"epsilons"})
+    parser.add_class_arguments(Resources, "resources")
+    for name, method in METHODS.items():
+        parser.add_class_arguments(method.config_class, name, skip=SHARED)
+    return parser
+
+
+def build_experiment(parser: ArgumentParser, options: Namespace) -> Experiment:
+    """The experiment that the options describe.
+
+    Raises:
+        UnknownNameError: a method that does not exist.
+        ValueError: an option out of its range.
+    """
+    built = parser.instantiate(options)
+    names = list(METHODS) if built.methods == ["all"] else built.methods
+    classes = {name: METHODS[name] for name in names}
+    return Experiment(
+        methods={name: _facing(built.epsilon, built[name]) for name in classes},
+        domains=tuple(built.domains),
+        test_domains=tuple(built.test_domains),
+        seeds=tuple(built.seeds),
+        model=built.model,
+        data=DataConfig(
+            name=built.data,
+            data_dir=built.data_dir,
+            masks_dir=built.masks_dir,
+            image_size=built.image_size,
+            split_seed=built.split_seed,
+            synthetic_size=built.synthetic_size,
+        ),
+        train=built.train,
+        evaluation=dataclasses.replace(
+            built.evaluation, epsilons=tuple(sorted({built.epsilon, *built.epsilons}))
+        ),
+        resources=built.resources,
+        output=Path(built.output),
+    )
+
+
+def save_config(parser: ArgumentParser, options: Namespace, path: Path) -> None:
+    """Write the options as YAML that ``--config`` reads back to the same options."""
+    kept = {name: value for name, value in options.as_dict().items() if name != "config"}
+    path.write_text(parser.dump(Namespace(**kept), skip_unset=False))
+
+
+def _facing(epsilon: float, config: MethodConfig) -> MethodConfig:
+    return dataclasses.replace(config, epsilon=epsilon) if isinstance(config, AdversarialConfig) else config

@@ -1,0 +1,14 @@
+"""VLCS: train on one domain, test on it and on the others (Tables I and II of the EGAT paper).
+
+accelerate launch recipes/vlcs.py --data-dir VLCS
+accelerate launch recipes/vlcs.py --data synthetic --config recipes/demo.yaml
+"""
+
+from pathlib import Path
+
+from egat_hub.experiments import main
+
+PAPER = Path(__file__).parent / "paper"
+
+if __name__ == "__main__":
+    main("vlcs", description=__doc__, paper=(PAPER / "table1.csv", PAPER / "table2.csv"))
