@@ -1,0 +1,77 @@
+"""What a step costs: images through the trunk, backward passes, and nothing kept afterwards."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+import torch
+
+from egat_hub.backbone import Backbone
+from egat_hub.methods import METHODS
+
+from .tiny import backbone, batch, forwards
+
+BATCH, STEPS = 6, 10
+FORWARDS = {"erm": 1, "pgd_at": STEPS + 1, "trades": 1 + STEPS + 2, "egat": STEPS + 3}
+BACKWARDS = {"erm": 1, "pgd_at": STEPS + 1, "trades": STEPS + 2, "egat": STEPS + 3}
+CALLS = {
+    "joint": {"erm": 1, "pgd_at": STEPS + 1, "trades": 1 + STEPS + 1, "egat": STEPS + 1},
+    "separate": FORWARDS,
+}
+
+
+def make(name: str, net: Backbone, **options):
+    if name != "erm":
+        options["attack_steps"] = STEPS
+    return METHODS[name](net, **options)
+
+
+@pytest.mark.parametrize("views", ["joint", "separate"])
+@pytest.mark.parametrize("name", FORWARDS)
+def test_forwards_and_backwards_in_units_of_a_batch(name, views):
+    net, back = backbone(), []
+    trunk = (
+        net.net.layer1
+    )  # hooks on a module inside the trunk see gradients to inputs and to parameters alike
+    trunk.register_full_backward_hook(lambda module, inputs, outputs: back.append(len(outputs[0])))
+    method = make(name, net, views=views)
+    with forwards(net) as seen:
+        loss = method(*batch(BATCH))["loss"]
+    assert sum(map(len, seen)) / BATCH == FORWARDS[name]
+    assert len(seen) == CALLS[views][name]
+    loss.backward()
+    assert sum(back) / BATCH == BACKWARDS[name]
+
+
+@pytest.mark.parametrize("architecture", ["test_resnet", "test_convnext", "test_efficientnet"])
+def test_explanations_add_no_forward_whatever_the_head(architecture):
+    net = backbone(architecture)
+    with forwards(net) as seen:
+        make("egat", net)(*batch(BATCH))
+    assert sum(map(len, seen)) / BATCH == FORWARDS["egat"]
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_steps_leave_nothing_behind(name):
+    method = METHODS[name](backbone())
+    optimizer = torch.optim.SGD(method.parameters(), lr=1e-3)
+
+    def step():
+        optimizer.zero_grad()
+        method(*batch())["loss"].backward()
+        optimizer.step()
+
+    def tensors():
+        return sum(type(item) in (torch.Tensor, torch.nn.Parameter) for item in gc.get_objects())
+
+    step()
+    gc.collect()
+    gc.disable()  # what only the collector frees counts as left behind: on a GPU it would pile up
+    try:
+        before = tensors()
+        for _ in range(3):
+            step()
+        assert tensors() == before
+    finally:
+        gc.enable()

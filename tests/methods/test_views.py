@@ -1,0 +1,59 @@
+"""Versions of a batch share one forward where that changes nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from egat_hub.methods import EGAT, TRADES
+
+from .tiny import FAST, backbone, batch, forwards
+
+
+def passes(method) -> int:
+    """Calls of the trunk besides those that the attack makes."""
+    with forwards(method.backbone) as seen:
+        method(*batch())
+    attack = FAST["attack_steps"] + isinstance(method, TRADES)
+    return len(seen) - attack
+
+
+@pytest.mark.parametrize("cls", [EGAT, TRADES])
+def test_joint_and_separate_agree_where_batchnorm_is_frozen(cls):
+    results, slopes = [], []
+    for views in ("joint", "separate"):
+        method = cls(backbone(), views=views, **FAST)
+        results.append(method(*batch()))
+        results[-1]["loss"].backward()
+        slopes.append(torch.cat([p.grad.flatten() for p in method.parameters()]))
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-5)
+    assert (slopes[0] - slopes[1]).norm() < 1e-4 * slopes[0].norm()
+
+
+@pytest.mark.parametrize("cls", [EGAT, TRADES])
+def test_they_differ_where_batchnorm_sees_the_whole_batch(cls):
+    joint, separate = (
+        cls(backbone(freeze_bn=False), views=views, **FAST)(*batch()) for views in ("joint", "separate")
+    )
+    assert (joint["output"] - separate["output"]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("network", "joined"),
+    [
+        ({"freeze_bn": True}, True),
+        ({"freeze_bn": False}, False),
+        ({"name": "test_convnext", "freeze_bn": False}, True),  # has no BatchNorm
+    ],
+)
+@pytest.mark.parametrize(("cls", "versions"), [(EGAT, 3), (TRADES, 2)])
+def test_auto_joins_only_where_no_batchnorm_is_trained(cls, versions, network, joined):
+    method = cls(backbone(**network), **FAST)
+    assert passes(method) == (1 if joined else versions)
+    assert passes(method.eval()) == 1
+
+
+@pytest.mark.parametrize(("views", "calls"), [("joint", 1), ("separate", 3)])
+@pytest.mark.parametrize("freeze_bn", [True, False])
+def test_a_named_choice_is_kept(views, calls, freeze_bn):
+    assert passes(EGAT(backbone(freeze_bn=freeze_bn), views=views, **FAST)) == calls
