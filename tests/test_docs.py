@@ -1,0 +1,129 @@
+"""What the documentation shows runs as written."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from torch.nn import functional as F
+
+from egat_hub import config
+from egat_hub.experiments.command import build_experiment, build_parser
+from egat_hub.methods import METHODS, Method
+from egat_hub.registry import Registry
+
+ROOT = Path(__file__).parents[1]
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+ADDING = ROOT / "docs" / "adding_a_method.md"
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+DEFAULT = re.compile(r"^\| `([\w.-]+)` \| (.+?) \| (stated|inferred|assumed) \| .+ \|$", re.MULTILINE)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [text for found, text in BLOCK.findall(page.read_text()) if found == language]
+
+
+def commands(page: Path) -> list[list[str]]:
+    text = "\n".join(blocks(page, "sh")).replace("\\\n", " ")
+    return [shlex.split(line, comments=True) for line in text.splitlines() if "recipes/" in line]
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """The example of docs/adding_a_method.md as an installed package of somebody else."""
+    (source,) = blocks(ADDING, "python")
+    (project,) = blocks(ADDING, "toml")
+    (tmp_path / "smooth_fgsm.py").write_text(source)
+    info = tmp_path / "smooth_fgsm-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: smooth-fgsm\nVersion: 0.1\n")
+    group, entry = re.findall(r'^\[project\.entry-points\."([\w.]+)"\]\n(.+)$', project, re.MULTILINE)[0]
+    (info / "entry_points.txt").write_text(f"[{group}]\n{entry.replace(chr(34), '')}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(METHODS, "_items", dict(METHODS._items))
+    monkeypatch.setattr(METHODS, "_entry_points_loaded", False)
+    yield
+    importlib.sys.modules.pop("smooth_fgsm", None)
+
+
+def smooth_fgsm(cls: type[Method], **options) -> Method:
+    torch.manual_seed(0)
+    return cls(timm.create_model("test_resnet", num_classes=4), **options)
+
+
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)), torch.arange(4)
+
+
+@pytest.mark.parametrize("page", [page for page in DOCS if page != ADDING], ids=lambda page: page.name)
+def test_python_blocks_run(page, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for block in blocks(page, "python"):
+        exec(compile(block, page.name, "exec"), {"__name__": "__main__"})
+
+
+def test_the_example_is_found_by_its_entry_point(package):
+    fresh: Registry[type[Method]] = Registry("methods")
+    assert fresh["smooth_fgsm"] is METHODS["smooth_fgsm"]
+    assert "smooth_fgsm" in list(METHODS)
+    with pytest.raises(KeyError, match="Did you mean 'smooth_fgsm'"):
+        METHODS["smoth_fgsm"]
+
+
+def test_the_example_trains_a_step(package):
+    images, labels = batch()
+    method = smooth_fgsm(METHODS["smooth_fgsm"], epsilon=0.02, smoothing=0.3)
+    result = method(images, labels)
+    result["loss"].backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in method.parameters())
+    expected = 0.5 * F.cross_entropy(result["output"], labels, label_smoothing=0.3)
+    torch.testing.assert_close(result["cls"], expected)
+    assert result["adv"] > result["cls"]
+
+
+def test_the_example_is_erm_without_attack_and_smoothing(package):
+    plain = smooth_fgsm(METHODS["smooth_fgsm"], epsilon=0.0, smoothing=0.0)(*batch())["loss"]
+    torch.testing.assert_close(plain, smooth_fgsm(METHODS["erm"])(*batch())["loss"])
+
+
+def test_the_config_of_the_example_survives_a_file_and_refuses_nonsense(package):
+    cls = METHODS["smooth_fgsm"].config_class
+    told = cls(smoothing=0.2, epsilon=0.03)
+    assert config.from_dict(cls, config.to_dict(told)) == told
+    with pytest.raises(ValueError, match="Expected smoothing in"):
+        cls(smoothing=1.5)
+    with pytest.raises(ValueError, match="Expected clean between"):
+        cls(clean=1.0)
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_commands_parse(page, monkeypatch, package):
+    monkeypatch.chdir(ROOT)
+    for command in commands(page):
+        assert command[:2] == ["accelerate", "launch"]
+        assert Path(command[2]).is_file()
+        build_parser(Path(command[2]).stem, "").parse_args(command[3:])
+
+
+def test_the_defaults_of_the_paper_page_are_those_of_the_code():
+    parser, every = build_parser("vlcs", ""), ["--methods", "all"]
+    told = {name: value for name, value, _ in DEFAULT.findall((ROOT / "docs/paper.md").read_text())}
+    given = [word for name, value in told.items() for word in (f"--{name}", *value.split())]
+    experiments = [build_experiment(parser, parser.parse_args(every + flags)) for flags in ([], given)]
+    assert experiments[0] == experiments[1]
+    fields = {f"egat.{name}" for name in config.to_dict(METHODS["egat"].config_class()) if name != "epsilon"}
+    assert fields | {"epsilon"} <= set(told)
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_files_that_are_named_exist(page):
+    text = page.read_text()
+    for path in re.findall(r"`((?:egat_hub|tests|recipes|docs)/[\w./]*)`", text):
+        assert (ROOT / path).exists() or path == "egat_hub/methods/smooth_fgsm.py", path
+    for target in re.findall(r"\]\(([\w./]+\.md)\)", text):
+        assert (page.parent / target).exists(), target
