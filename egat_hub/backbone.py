@@ -194,6 +194,11 @@ def _probe_head(backbone: Backbone, tolerance: float = 1e-4) -> HeadForm:
     with evaluating(backbone.net):
         with torch.no_grad():
             features = backbone.features(images.to(parameter))
+        if not isinstance(features, Tensor):
+            raise ValueError(
+                f"Features of {type(backbone.net).__name__} are a {type(features).__name__}, no single spatial "
+                "map to explain. Choose another network."
+            )
         saved = None if weight is None else weight.detach().clone()
         try:
             if weight is not None:
