@@ -1,0 +1,123 @@
+"""What every registered explanation promises."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from egat_hub.backbone import Backbone
+from egat_hub.explanations import EXPLANATIONS, NORMALIZATIONS
+
+from .nets import lively, pictures
+
+SIZE = 96
+NETS = ("test_resnet", "test_convnext")
+"""A head that is pooled and linear, and one that is not."""
+
+
+@pytest.fixture(scope="module", params=NETS)
+def backbone(request) -> Backbone:
+    return lively(request.param, size=SIZE)
+
+
+@pytest.fixture(params=sorted(EXPLANATIONS))
+def kind(request):
+    return EXPLANATIONS[request.param]
+
+
+IMAGES = pictures(3, SIZE)
+
+
+@pytest.mark.parametrize("normalize", sorted(NORMALIZATIONS))
+@pytest.mark.parametrize("relu", [True, False])
+def test_one_finite_map_an_image(backbone, kind, relu, normalize):
+    maps = kind(relu=relu, normalize=normalize)(backbone, IMAGES)
+    assert maps.ndim == 3
+    assert len(maps) == 3
+    assert min(maps.shape[1:]) > 1
+    assert maps.isfinite().all()
+    assert maps.flatten(1).any(1).all()
+    if relu or normalize == "minmax":
+        assert (maps >= 0).all()
+    if normalize != "none":
+        assert (maps.abs() <= 1).all()
+
+
+def test_minmax_is_the_default_and_spans_0_to_1(backbone, kind):
+    maps = kind()(backbone, IMAGES)
+    assert torch.equal(maps.amin((1, 2)), torch.zeros(3))
+    assert torch.equal(maps.amax((1, 2)), torch.ones(3))
+
+
+def test_relu_keeps_what_speaks_for_the_class(backbone, kind):
+    raw = kind(relu=False, normalize="none")(backbone, IMAGES)
+    assert (raw < 0).any()
+    assert torch.equal(kind(normalize="none")(backbone, IMAGES), raw.clamp(min=0))
+
+
+def test_the_predicted_class_is_explained_by_default(backbone, kind):
+    predicted = backbone(IMAGES).argmax(1)
+    explain = kind(relu=False)
+    assert torch.equal(explain(backbone, IMAGES), explain(backbone, IMAGES, predicted))
+    assert not torch.allclose(explain(backbone, IMAGES), explain(backbone, IMAGES, (predicted + 1) % 5))
+
+
+def test_a_forward_that_exists_is_used(backbone, kind):
+    classes = torch.tensor([0, 1, 2])
+    view = backbone.view(IMAGES)
+    assert torch.equal(kind().of(backbone, view, classes), kind()(backbone, IMAGES, classes))
+
+
+@pytest.mark.parametrize("images", [torch.zeros, torch.ones], ids=["black", "white"])
+@pytest.mark.parametrize("normalize", sorted(NORMALIZATIONS))
+def test_constant_images_give_finite_maps_and_gradients(backbone, kind, images, normalize):
+    maps = kind(normalize=normalize)(backbone, images(2, 3, SIZE, SIZE), torch.tensor([0, 1]))
+    assert maps.isfinite().all()
+    gradients = torch.autograd.grad(maps.square().sum(), list(backbone.parameters()), allow_unused=True)
+    assert all(g.isfinite().all() for g in gradients if g is not None)
+
+
+def test_an_image_gets_its_map_in_any_batch(kind):
+    for name in NETS:
+        backbone, images = lively(name, size=SIZE).double(), IMAGES.double()
+        classes = torch.tensor([2, 0, 1])
+        whole = kind()(backbone, images, classes)
+        rows = [kind()(backbone, images[i : i + 1], classes[i : i + 1]) for i in (2, 0, 1)]
+        assert torch.allclose(torch.cat(rows), whole[[2, 0, 1]], atol=1e-9)
+
+
+@pytest.mark.parametrize("head_grad", [True, False])
+def test_maps_are_the_same_without_gradients(backbone, kind, head_grad):
+    explain = kind(head_grad=head_grad)
+    with_gradients = explain(backbone, IMAGES)
+    with torch.no_grad():
+        without = explain(backbone, IMAGES)
+    assert with_gradients.requires_grad
+    assert not without.requires_grad
+    assert torch.equal(without, with_gradients)
+
+
+@pytest.mark.parametrize("head_grad", [True, False])
+def test_the_head_has_a_gradient_only_if_asked_for(backbone, kind, head_grad):
+    maps = kind(head_grad=head_grad)(backbone, IMAGES)
+    weight: Tensor = backbone.classifier.weight
+    (gradient,) = torch.autograd.grad(maps.square().sum(), weight, allow_unused=True)
+    assert (gradient is not None) == head_grad
+
+
+def test_an_explanation_leaves_no_trace(backbone, kind):
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    state, modes = torch.get_rng_state(), [m.training for m in backbone.modules()]
+    images = IMAGES.clone()
+    kind(head_grad=True)(backbone, images)
+    assert all(parameter.grad is None for parameter in backbone.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
+    assert [m.training for m in backbone.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(images, IMAGES)
+
+
+def test_an_unknown_normalisation_is_named(backbone, kind):
+    with pytest.raises(KeyError, match="Did you mean 'minmax'"):
+        kind(normalize="min_max")(backbone, IMAGES)

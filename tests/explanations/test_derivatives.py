@@ -1,0 +1,67 @@
+"""Maps are differentiable with respect to images and parameters, checked by finite differences."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from egat_hub.backbone import Backbone
+from egat_hub.explanations import GradCAM
+
+from .nets import lively, pictures
+
+SMOOTH = ("test_efficientnet", "test_convnext")
+"""Smooth activations; the first has a pooled linear head, the second one to differentiate."""
+
+
+class Maps(nn.Module):
+    """Grad-CAM as a function of the network's parameters."""
+
+    def __init__(self, backbone: Backbone, *, head_grad: bool, normalize: str) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.explanation = GradCAM(head_grad=head_grad, relu=False, normalize=normalize)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.explanation(self.backbone, images, torch.tensor([1, 0]))
+
+
+@pytest.fixture(scope="module", params=SMOOTH)
+def backbone(request) -> Backbone:
+    return lively(request.param, num_classes=3).double()
+
+
+@pytest.mark.parametrize("normalize", ["none", "minmax", "max", "sum"])
+def test_derivatives_by_parameters(backbone, normalize):
+    maps, images = Maps(backbone, head_grad=True, normalize=normalize), pictures(dtype=torch.float64)
+    names = [name for name, _ in maps.named_parameters()]
+
+    def of(*values: Tensor) -> Tensor:
+        return functional_call(maps, dict(zip(names, values, strict=True)), (images,))
+
+    values = tuple(parameter.detach().requires_grad_() for parameter in maps.parameters())
+    assert torch.autograd.gradcheck(of, values, fast_mode=True)
+
+
+def test_derivatives_by_images(backbone):
+    maps = Maps(backbone, head_grad=True, normalize="none")
+    assert torch.autograd.gradcheck(maps, pictures(dtype=torch.float64).requires_grad_(), fast_mode=True)
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_a_loss_on_maps_can_be_trained(name):
+    backbone = lively(name, num_classes=3)
+    maps = Maps(backbone, head_grad=True, normalize="minmax")
+    optimizer = torch.optim.SGD(backbone.parameters(), lr=1e-3)
+    target = maps(pictures()).detach().flip(1)
+    losses = []
+    for _ in range(5):
+        loss = (maps(pictures()) - target).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < losses[0]
