@@ -196,7 +196,7 @@ def _probe_head(backbone: Backbone, tolerance: float = 1e-4) -> HeadForm:
             features = backbone.features(images.to(parameter))
         if not isinstance(features, Tensor):
             raise ValueError(
-                f"Features of {type(backbone.net).__name__} are a {type(features).__name__}, no single spatial "
+                f"Features of {type(backbone.net).__name__} are a {type(features).__name__}, not one spatial "
                 "map to explain. Choose another network."
             )
         saved = None if weight is None else weight.detach().clone()
