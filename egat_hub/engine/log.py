@@ -14,7 +14,8 @@ class Log:
     """Appends one JSON object a line to ``log.jsonl``, from the main process.
 
     Args:
-        path: the file; lines of steps after ``step`` (of a run that was stopped) are dropped.
+        path: the file; lines of steps after ``step`` (of a run that was stopped) are dropped, and all of them
+            where the run starts over.
         step: step the run goes on from.
         accelerator: its trackers get every line too.
     """
@@ -23,7 +24,7 @@ class Log:
         self._accelerator = accelerator
         self._path = path
         if accelerator.is_main_process and path.exists():
-            kept = [line for line in path.read_text().splitlines() if _step(line) <= step]
+            kept = [line for line in path.read_text().splitlines() if step and _step(line) <= step]
             partial = path.with_name(path.name + ".partial")
             partial.write_text("".join(f"{line}\n" for line in kept))
             os.replace(partial, path)
