@@ -136,7 +136,7 @@ def _join(parts: Sequence[dict[Column, dict[int, float]]], count: int) -> dict[C
 
 def _check(images: Tensor) -> None:
     low, high = images.min().item(), images.max().item()
-    if low < 0 or high > 1:
+    if not (low >= 0 and high <= 1):  # so that NaN is refused too
         raise ValueError(
             f"Expected images in [0, 1], got values from {low:.3g} to {high:.3g}. Leave normalisation to the "
             "model, so that epsilon is in units of pixels."

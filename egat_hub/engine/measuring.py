@@ -80,9 +80,13 @@ def measure(
         labels: true classes [B].
         random: keyed random numbers of these images.
         config: what to measure.
+
+    Raises:
+        ValueError: a label that is no class of the model.
     """
     with evaluating(model):
         view = model.view(images) if isinstance(model, Backbone) else View(images, images, model(images))
+        _check_labels(labels, view.logits.shape[1])
         correct = view.logits.argmax(1) == labels
         columns = {Column("cAcc"): _percent(correct)}
         explained = _explain(model, view, config) if isinstance(model, Backbone) else None
@@ -165,6 +169,15 @@ def _stability(
         agreement = STABILITY[name](maps, other, tuple(attacked.shape[-2:]))
         columns[_column("Stability", {"measure": name, **protocol})] = _where(correct & ~lost, agreement)
     return columns
+
+
+def _check_labels(labels: Tensor, classes: int) -> None:
+    first, last = int(labels.min()), int(labels.max())
+    if first < 0 or last >= classes:
+        raise ValueError(
+            f"Expected labels from 0 to below {classes}, the number of the model's classes, got "
+            f"{first if first < 0 else last}. Judge a model on the classes that it was trained on."
+        )
 
 
 def _attack_protocol(config: EvaluationConfig, attack: Attack, epsilon: float) -> dict[str, Any]:
