@@ -20,7 +20,7 @@ class ModelConfig:
         options: further arguments of ``timm.create_model``.
     """
 
-    name: str = "resnet50"
+    name: str = "resnet50.tv2_in1k"
     pretrained: bool = True
     drop_rate: float = 0.1
     freeze_bn: bool | None = None

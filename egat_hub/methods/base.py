@@ -81,6 +81,7 @@ class Method(TrainingTask):
         self.config = replace(config or self.config_class(), **overrides)
         self.seed = seed
         self._next_step = 0
+        self._checked = False
 
     @property
     def backbone(self) -> Backbone:
@@ -115,15 +116,16 @@ class Method(TrainingTask):
             name; the terms sum to the loss.
 
         Raises:
-            ValueError: shapes that do not fit, images that are not in [0, 1], masks needed but missing.
+            ValueError: at the first call, shapes that do not fit, images that are not in [0, 1], masks needed but missing.
         """
         if step is None:
             step = self._next_step
             self._next_step += 1
         if index is None:
             index = torch.arange(len(images)) + rank() * len(images)
-        if step == 0:
+        if not self._checked:
             self._check(images, labels, mask)
+            self._checked = True
         random = SampleRandom(self.seed, tuple(index.tolist()), step)
         logits, terms = self.terms(Batch(images, labels, mask, random))
         return {"loss": torch.stack(list(terms.values())).sum(), "output": logits, **terms}

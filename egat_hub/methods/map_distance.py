@@ -13,8 +13,8 @@ MapDistance = Callable[[Tensor, Tensor], Tensor]
 
 MAP_DISTANCES: Registry[MapDistance] = Registry("map_distances")
 
-MARGIN = 1e-3
-"""Maps are kept this far from 0 and 1 inside the logarithms of :func:`bce`."""
+MARGIN = 0.05
+"""Maps are kept this far from 0 and 1 inside the logarithms of :func:`bce`, which bounds its slope by 20."""
 
 
 @MAP_DISTANCES.register("l1")
@@ -34,7 +34,8 @@ def bce(maps: Tensor, reference: Tensor) -> Tensor:
     """Binary cross-entropy of maps in [0,1] against a reference in [0,1].
 
     A map stretched to [0,1] holds exact zeros and ones, where the slope of the logarithm has no float32
-    value; there the map is clamped and passes no gradient.
+    value, and after a ReLU many cells near zero, whose slopes would drown every other term of a loss. Maps
+    are therefore clamped to [0.05, 0.95]; what is clamped passes no gradient.
     """
     inner = maps.clamp(MARGIN, 1 - MARGIN)
     return -(reference * inner.log() + (1 - reference) * (1 - inner).log()).mean()

@@ -29,8 +29,9 @@ class TRADESConfig(AdversarialConfig):
 class TRADES(Method):
     """``CE(f(x), y) + beta KL(p(x) || p(x'))``, x' maximising the same divergence (Zhang et al. 2019).
 
-    The attack starts at ``x + 0.001 N(0, 1)``; gradients flow through both predictions. Cost: one forward
-    for the attack's target, T forwards and input backwards, two forwards, two backwards.
+    The attack starts at ``x + 0.001 N(0, 1)``; gradients flow through both predictions, which are compared
+    without dropout. Cost: one forward for the attack's target, T forwards and input backwards, two forwards,
+    two backwards.
     """
 
     config_class = TRADESConfig
@@ -41,9 +42,10 @@ class TRADES(Method):
             logits = self.backbone(batch.images)
             return logits, {"cls": F.cross_entropy(logits, batch.labels)}
         clean, attacked = self.views(batch.images, self._attacked(batch))
+        predicted, predicted_attacked = map(self.backbone.without_dropout, (clean, attacked))
         return clean.logits, {
             "cls": F.cross_entropy(clean.logits, batch.labels),
-            "adv_kl": self.config.beta * kl_divergence(clean.logits, attacked.logits),
+            "adv_kl": self.config.beta * kl_divergence(predicted, predicted_attacked),
         }
 
     def _attacked(self, batch: Batch) -> Tensor:

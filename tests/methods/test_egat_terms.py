@@ -28,7 +28,7 @@ WEIGHTS = {
 
 def distance(name, maps, guide):
     if name == "bce":  # the clamp is part of the definition: docs/paper.md, Eq. 8
-        return F.binary_cross_entropy(maps.clamp(1e-3, 1 - 1e-3), guide)
+        return F.binary_cross_entropy(maps.clamp(0.05, 0.95), guide)
     return F.l1_loss(maps, guide) if name == "l1" else F.mse_loss(maps, guide)
 
 

@@ -33,7 +33,7 @@ def test_l1_and_l2_are_means():
 
 
 def test_bce_is_that_of_torch_away_from_the_ends():
-    inside = maps().clamp(0.01, 0.99)
+    inside = maps().clamp(MARGIN, 1 - MARGIN)
     guide = torch.rand_like(inside)
     torch.testing.assert_close(bce(inside, guide), F.binary_cross_entropy(inside, guide))
 

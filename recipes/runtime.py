@@ -1,0 +1,197 @@
+"""What a training step costs, method by method, as ratios within one run.
+
+    python recipes/runtime.py --model resnet50 --image_size 112
+
+Every round times each method once, in shuffled order; ratios are formed within a round and their median and
+range are printed, so that a busy machine disturbs them little. Units count one forward F, one backward to the
+input I and one to the weights W of a whole batch as 1 each; a training pass is F + I + W = 3. The floor of
+EGAT / TRADES is what their counts cost at the unit costs measured in the same rounds.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import median
+from unittest.mock import patch
+
+import torch
+from jsonargparse import auto_cli
+from tabulate import tabulate
+from torch import Tensor
+from torch.nn import functional as F
+
+from egat_hub.attacks import PGD
+from egat_hub.backbone import Backbone, View, create_backbone
+from egat_hub.explanations import GradCAM
+from egat_hub.methods import EGAT, METHODS, Method
+from egat_hub.modes import evaluating
+
+SEPARATE = "egat, separate CAMs"
+
+
+class SeparateForwardCAM(GradCAM):
+    """Grad-CAM that runs the network again for every map, as libraries outside of the training step do."""
+
+    def raw(self, backbone: Backbone, view: View, target: Tensor) -> Tensor:
+        return super().raw(backbone, backbone.view(view.images), target)
+
+
+@dataclass
+class Units:
+    """Passes of a whole batch through the network."""
+
+    forward: float = 0.0
+    to_input: float = 0.0
+    to_weights: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """All of them; a backward to the weights passes through the network too."""
+        return self.forward + self.to_input + 2 * self.to_weights
+
+
+def count(method: Method, images: Tensor, labels: Tensor) -> Units:
+    """Count the passes of one step."""
+    units, features = Units(), method.backbone.features
+
+    def counting(batch: Tensor) -> Tensor:
+        share = len(batch) / len(images)
+        units.forward += share
+        out = features(batch)
+        if out.requires_grad:
+            to = "to_input" if batch.requires_grad else "to_weights"
+            out.register_hook(lambda _: setattr(units, to, getattr(units, to) + share))
+        return out
+
+    with patch.object(method.backbone, "features", counting):
+        method(images, labels, step=0)["loss"].backward()
+    method.zero_grad()
+    return units
+
+
+def runtime(
+    model: str = "resnet50",
+    image_size: int = 112,
+    batch_size: int = 8,
+    rounds: int = 7,
+    freeze_bn: bool = False,
+    device: str = "cuda" if torch.cuda.is_available() else "cpu",
+) -> None:
+    """Time one optimiser step of every method.
+
+    Args:
+        model: timm's name of the network.
+        image_size: side of the images in pixels.
+        batch_size: images in a step.
+        rounds: repetitions.
+        freeze_bn: keep BatchNorm in eval mode, so that the views of a step share one forward.
+        device: where to run.
+    """
+    torch.manual_seed(0)
+    torch.set_flush_denormal(True)
+    images = torch.rand(batch_size, 3, image_size, image_size, device=device)
+    labels = torch.arange(batch_size, device=device) % 5
+
+    def build(name: str) -> Method:
+        torch.manual_seed(0)
+        net = create_backbone(
+            model, num_classes=5, image_size=image_size, pretrained=False, freeze_bn=freeze_bn
+        )
+        return METHODS[name](net.to(device)).train()
+
+    methods = {name: build(name) for name in METHODS}
+    separate = build("egat")
+    assert isinstance(separate, EGAT)
+    separate.explanation = SeparateForwardCAM()
+    methods[SEPARATE] = separate
+    units = {name: count(method, images, labels) for name, method in methods.items()}
+    steps = {name: _step(method, images, labels) for name, method in methods.items()}
+    times = _rounds({**steps, **_parts(methods["trades"], images, labels)}, rounds)
+    erm, trades = times["erm"], times["trades"]
+    lines = [
+        [
+            name,
+            f"{u.forward:g} / {u.to_input:g} / {u.to_weights:g}",
+            f"{u.total:g}",
+            f"{1000 * median(times[name]):.0f}",
+            _ratio(times[name], erm),
+            _ratio(times[name], trades),
+        ]
+        for name, u in units.items()
+    ]
+    print(
+        f"{model}, {image_size} px, batch {batch_size}, {device}, {rounds} rounds, frozen BN: {freeze_bn}\n"
+    )
+    print(tabulate(lines, ["method", "F / I / W", "units", "ms", "/ ERM", "/ TRADES"], "github"))
+    floor = [
+        (attack + 3 * step) / (attack + forward + 2 * step)
+        for attack, step, forward in zip(times["attack"], times["pass"], times["forward"], strict=True)
+    ]
+    ratio = [egat / other for egat, other in zip(times["egat"], trades, strict=True)]
+    print(
+        f"\nEGAT / TRADES over its floor of {median(floor):.3f} at measured unit costs "
+        f"({units['egat'].total / units['trades'].total:.3f} in units): {_ratio(ratio, floor)}"
+    )
+    print(f"EGAT / EGAT with separate CAMs: {_ratio(times['egat'], times[SEPARATE])}")
+
+
+def _step(method: Method, images: Tensor, labels: Tensor) -> Callable[[], None]:
+    optimizer = torch.optim.Adam(method.parameters(), lr=1e-5)
+
+    def step() -> None:
+        method(images, labels, step=1)["loss"].backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def _parts(method: Method, images: Tensor, labels: Tensor) -> dict[str, Callable[[], object]]:
+    """What a step is made of: an attack, a training pass, a forward without gradients."""
+    backbone, attack = method.backbone, PGD()
+
+    def forward() -> None:
+        with evaluating(backbone), torch.no_grad():
+            backbone(images)
+
+    def training_pass() -> None:
+        F.cross_entropy(backbone(images), labels).backward()
+        backbone.zero_grad()
+
+    return {
+        "attack": lambda: attack(backbone, images, labels, 0.01),
+        "pass": training_pass,
+        "forward": forward,
+    }
+
+
+def _rounds(jobs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    times: dict[str, list[float]] = {name: [] for name in jobs}
+    order = list(jobs)
+    for number in range(rounds + 1):
+        random.shuffle(order)
+        for name in order:
+            _wait()
+            started = time.perf_counter()
+            jobs[name]()
+            _wait()
+            if number:  # the first round warms up
+                times[name].append(time.perf_counter() - started)
+    return times
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _ratio(times: list[float], other: list[float]) -> str:
+    ratios = [a / b for a, b in zip(times, other, strict=True)]
+    return f"{median(ratios):.3f} [{min(ratios):.3f}..{max(ratios):.3f}]"
+
+
+if __name__ == "__main__":
+    auto_cli(runtime, as_positional=False)
