@@ -1,0 +1,95 @@
+"""Backbones by name, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from egat_hub.backbone import Backbone, create_backbone
+
+
+def test_a_backbone_by_name():
+    backbone = create_backbone("test_resnet", num_classes=7, image_size=64, pretrained=False)
+    assert backbone.architecture == "test_resnet"
+    assert backbone.num_classes == 7
+    assert backbone.image_size == 64
+    assert backbone.training
+    assert not backbone.freeze_bn
+    assert not backbone.has_dropout
+    assert backbone(torch.rand(2, 3, 64, 64)).shape == (2, 7)
+
+
+def test_weights_are_those_that_timm_draws():
+    torch.manual_seed(5)
+    expected = timm.create_model("test_convnext", num_classes=3).state_dict()
+    torch.manual_seed(5)
+    backbone = create_backbone("test_convnext", num_classes=3, pretrained=False)
+    assert all(torch.equal(value, expected[name]) for name, value in backbone.net.state_dict().items())
+
+
+def test_options_reach_the_network():
+    backbone = create_backbone(
+        "test_vit",
+        num_classes=3,
+        pretrained=False,
+        drop_rate=0.3,
+        freeze_bn=True,
+        global_pool="avg",
+    )
+    assert backbone.has_dropout
+    assert backbone.freeze_bn
+    assert backbone.image_size == 160
+    assert backbone.net.global_pool == "avg"
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_pretrained_and_name_are_handed_on(monkeypatch, pretrained):
+    asked = {}
+
+    def create_model(name, **arguments):
+        asked.update(name=name, **arguments)
+        return timm.models.create_model("test_resnet", num_classes=arguments["num_classes"])
+
+    monkeypatch.setattr("egat_hub.backbone.timm.create_model", create_model)
+    create_backbone("resnet50.a1_in1k", num_classes=3, pretrained=pretrained, drop_rate=0.1, act_layer="silu")
+    assert asked == {
+        "name": "resnet50.a1_in1k",
+        "pretrained": pretrained,
+        "num_classes": 3,
+        "drop_rate": 0.1,
+        "act_layer": "silu",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("resnet_50", r"timm knows no network 'resnet_50'\. Close matches: .*resnet50"),
+        ("resnte50.a1_in1k", r"timm knows no network 'resnte50'\. Close matches: .*resnet50"),
+        ("xyzzy", r"timm knows no network 'xyzzy'\. See timm\.list_models\(\)\."),
+    ],
+)
+def test_an_unknown_name_gets_close_ones(name, message):
+    with pytest.raises(ValueError, match=message):
+        create_backbone(name, num_classes=3, pretrained=False)
+
+
+@pytest.mark.parametrize("net", [nn.Linear(3, 2), nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten())])
+def test_a_network_not_from_timm_is_refused(net):
+    with pytest.raises(TypeError, match=r"created by timm\.create_model, got \w+, which has no forward_"):
+        Backbone(net)
+
+
+@pytest.mark.parametrize("num_classes", [0, 1])
+def test_fewer_than_two_classes_are_refused(num_classes):
+    net = timm.create_model("test_resnet", num_classes=num_classes)
+    with pytest.raises(ValueError, match=f"at least 2 classes, got num_classes={num_classes}"):
+        Backbone(net)
+
+
+def test_several_feature_maps_are_refused():
+    net = timm.create_model("crossvit_9_240", num_classes=3, depth=[[1, 1, 0]] * 3)
+    with pytest.raises(ValueError, match=r"Features of CrossVit are a list, not one spatial map"):
+        Backbone(net)

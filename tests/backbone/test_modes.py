@@ -1,0 +1,116 @@
+"""Training mode of a backbone: frozen BatchNorm, and heads with and without dropout."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from egat_hub.backbone import Backbone
+from egat_hub.modes import is_batchnorm
+
+
+def images() -> Tensor:
+    return torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+def make(name: str = "test_resnet", *, freeze_bn: bool = False, **arguments) -> Backbone:
+    torch.manual_seed(0)
+    return Backbone(timm.create_model(name, num_classes=3, **arguments), image_size=64, freeze_bn=freeze_bn)
+
+
+def norms(backbone: Backbone) -> list[nn.Module]:
+    return [module for module in backbone.modules() if is_batchnorm(module)]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_backbone_starts_in_the_mode_of_its_network(training):
+    backbone = Backbone(timm.create_model("test_resnet", num_classes=3).train(training), image_size=64)
+    assert {module.training for module in backbone.modules()} == {training}
+
+
+def test_frozen_batchnorm_stays_in_eval_mode():
+    backbone = make(freeze_bn=True)
+    for mode in (None, True, False, True):
+        if mode is not None:
+            assert backbone.train(mode) is backbone
+        assert norms(backbone)
+        assert not any(module.training for module in norms(backbone))
+        others = {module.training for module in backbone.modules() if not is_batchnorm(module)}
+        assert others == {mode is not False}
+
+
+def test_frozen_batchnorm_keeps_its_statistics_and_learns_its_weights():
+    backbone = make(freeze_bn=True).train()
+    before = {name: buffer.clone() for name, buffer in backbone.named_buffers()}
+    backbone(images()).square().sum().backward()
+    assert all(torch.equal(buffer, before[name]) for name, buffer in backbone.named_buffers())
+    assert all(module.weight.grad is not None for module in norms(backbone))
+
+
+def test_batchnorm_that_is_not_frozen_trains():
+    backbone = make().train()
+    assert all(module.training for module in norms(backbone))
+    before = norms(backbone)[0].running_mean.clone()
+    backbone(images())
+    assert not torch.equal(norms(backbone)[0].running_mean, before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({}, False),
+        ({"drop_rate": 0.3}, True),
+        ({"name": "test_vit", "img_size": 64}, False),
+        ({"name": "test_vit", "img_size": 64, "proj_drop_rate": 0.1}, True),
+        ({"name": "test_resnet", "drop_path_rate": 0.2}, False),
+    ],
+)
+def test_has_dropout(arguments, expected):
+    assert make(**arguments).has_dropout == expected
+
+
+HEADS = {
+    "test_resnet": {},
+    "test_efficientnet": {},
+    "test_convnext": {},
+    "mobilenetv3_small_050": {},
+    "test_vit": {"img_size": 64},
+}
+
+
+@pytest.fixture(params=HEADS)
+def dropping(request) -> Backbone:
+    return make(request.param, drop_rate=0.5, **HEADS[request.param])
+
+
+def test_the_head_without_dropout_is_that_of_eval_mode(dropping):
+    features = dropping.features(images()).detach()
+    expected = dropping.eval().head(features)
+    dropping.train()
+    first, second = (dropping.head(features, dropout=False) for _ in range(2))
+    assert torch.equal(first, second)
+    assert torch.equal(first, expected)
+    assert all(module.training for module in dropping.modules())
+
+
+def test_the_head_drops_in_train_mode_alone(dropping):
+    features = dropping.features(images()).detach()
+    assert not torch.equal(dropping.train().head(features), dropping.head(features))
+    assert torch.equal(dropping.eval().head(features), dropping.head(features))
+
+
+def test_logits_of_a_view_without_dropout(dropping):
+    view = dropping.train().view(images())
+    assert torch.equal(dropping.without_dropout(view), dropping.head(view.features, dropout=False))
+    assert not torch.equal(dropping.without_dropout(view), view.logits)
+    view = dropping.eval().view(images())
+    assert dropping.without_dropout(view) is view.logits
+
+
+def test_a_view_without_any_dropout_costs_no_second_head(monkeypatch):
+    backbone = make().train()
+    view = backbone.view(images())
+    monkeypatch.setattr(backbone.net, "forward_head", None)
+    assert backbone.without_dropout(view) is view.logits

@@ -1,0 +1,123 @@
+"""A backbone is its network, fed with images in [0, 1]."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+from torch import Tensor
+
+from egat_hub.backbone import Backbone
+
+SIZE = 64
+MEAN, STD = (0.3, 0.5, 0.6), (0.2, 0.25, 0.3)
+FAMILIES = {
+    "test_resnet": {},
+    "test_efficientnet": {},
+    "test_convnext": {},
+    "test_vit": {"img_size": SIZE},
+    "test_nfnet": {},
+    "test_mambaout": {},
+    "resnet10t": {},
+    "mobilenetv3_small_050": {},
+    "mobilenetv4_conv_small": {},
+    "swin_tiny_patch4_window7_224": {
+        "img_size": 64,
+        "window_size": 2,
+        "embed_dim": 24,
+        "depths": (1, 1, 1, 1),
+    },
+}
+
+CHANNELS_LAST = {"test_mambaout", "swin_tiny_patch4_window7_224"}
+
+
+def images(dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)).to(dtype)
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def net(request):
+    torch.manual_seed(0)
+    net = timm.create_model(request.param, num_classes=4, **FAMILIES[request.param]).eval()
+    net.pretrained_cfg["mean"], net.pretrained_cfg["std"] = MEAN, STD
+    return net
+
+
+@pytest.fixture(scope="module")
+def backbone(net) -> Backbone:
+    return Backbone(net, image_size=SIZE)
+
+
+def test_logits_are_those_of_the_network_on_normalised_images(net, backbone):
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
+    assert torch.equal(backbone(images()), net((images() - mean) / std))
+
+
+def test_a_view_holds_one_forward(net, backbone):
+    view = backbone.view(images())
+    assert torch.equal(view.images, images())
+    assert torch.equal(view.features, backbone.features(images()))
+    assert torch.equal(view.logits, backbone(images()))
+    assert torch.equal(backbone.head(view.features), view.logits)
+
+
+def test_the_grid_is_a_map_of_the_networks_channels(net, backbone):
+    grid = backbone.grid(backbone.features(images()))
+    assert grid.shape[:2] == (2, net.num_features if "mobilenetv4" not in backbone.architecture else 960)
+    assert grid.shape[2] == grid.shape[3] > 1
+
+
+def test_the_grid_has_the_layout_of_the_images(net, backbone):
+    features = backbone.features(images())
+    if features.ndim == 3:
+        expected = features[:, 1:].mT.unflatten(2, (4, 4))
+    else:
+        last = backbone.architecture in CHANNELS_LAST
+        expected = features.permute(0, 3, 1, 2) if last else features
+    assert torch.equal(backbone.grid(features), expected)
+
+
+def test_names_and_numbers_come_from_the_network(net, backbone):
+    assert backbone.num_classes == 4
+    assert backbone.architecture == net.pretrained_cfg["architecture"]
+    assert backbone.classifier is net.get_classifier()
+
+
+def test_the_weights_are_the_networks_alone(net, backbone):
+    assert set(backbone.state_dict()) == {f"net.{name}" for name in net.state_dict()}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_precision_is_that_of_the_network(dtype):
+    net = timm.create_model("test_resnet", num_classes=4).eval().to(dtype)
+    for backbone in (Backbone(net, image_size=SIZE), Backbone(net.float(), image_size=SIZE).to(dtype)):
+        assert backbone.mean.dtype == dtype
+        assert backbone(images(dtype)).dtype == dtype
+
+
+def test_image_size_is_by_default_what_the_network_was_made_for():
+    assert Backbone(timm.create_model("test_resnet", num_classes=2)).image_size == 160
+    assert Backbone(timm.create_model("test_resnet", num_classes=2), image_size=32).image_size == 32
+
+
+def test_class_tokens_have_no_place_in_the_grid():
+    backbone = Backbone(timm.create_model("test_vit", num_classes=2, img_size=64, reg_tokens=3))
+    tokens = torch.arange(4 + 16.0).view(1, 20, 1).expand(1, 20, 64)
+    assert torch.equal(backbone.grid(tokens)[0, 0], torch.arange(4, 20.0).view(4, 4))
+
+
+def test_oblong_token_grids_keep_their_shape():
+    backbone = Backbone(timm.create_model("test_vit", num_classes=2, img_size=64))
+    backbone.net.patch_embed.grid_size = (2, 8)
+    assert backbone.grid(torch.zeros(1, 17, 64)).shape == (1, 64, 2, 8)
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [(torch.zeros(2, 8), "no spatial map"), (torch.zeros(2, 8, 64), "no square grid")],
+)
+def test_features_without_positions_are_refused(features, message):
+    backbone = Backbone(timm.create_model("test_vit", num_classes=2, img_size=64))
+    with pytest.raises(ValueError, match=message):
+        backbone.grid(features)
