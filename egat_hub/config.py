@@ -32,6 +32,21 @@ def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
     return cls(**{name: _restore(hints[name], value) for name, value in values.items()})
 
 
+def check_choices(config: Any) -> None:
+    """Refuse a value that is not among those of its field's ``Literal`` type.
+
+    Raises:
+        ValueError: the message names the field and the choices.
+    """
+    hints = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        hint, value = hints[field.name], getattr(config, field.name)
+        options = [hint, *typing.get_args(hint)] if value is not None else []
+        choices = [c for o in options if typing.get_origin(o) is typing.Literal for c in typing.get_args(o)]
+        if choices and value not in choices:
+            raise ValueError(f"Expected {field.name} among {', '.join(map(repr, choices))}, got {value!r}.")
+
+
 def digest(config: Any, length: int = 10) -> str:
     """A short hash of a config dataclass or a JSON-able object: equal content, equal digest."""
     content = to_dict(config) if dataclasses.is_dataclass(config) else config

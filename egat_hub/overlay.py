@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 from PIL import Image
 from torch import Tensor
@@ -40,6 +39,8 @@ def overlay(image: Image.Image, saliency: Tensor, *, alpha: float = 0.5) -> Imag
         )
     if not 0 <= alpha <= 1:
         raise ValueError(f"Expected alpha in [0, 1], got {alpha}.")
+    import matplotlib  # half a second that only figures need
+
     colours = matplotlib.colormaps[COLORMAP](saliency.detach().cpu().numpy(), bytes=True)[..., :3]
     gray = image.convert("L").convert("RGB")
     return Image.blend(gray, Image.fromarray(np.ascontiguousarray(colours)), alpha)

@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from egat_hub.attacks import PGD
 from egat_hub.config import digest, from_dict, to_dict
+from egat_hub.engine import TrainConfig
+from egat_hub.methods import EGATConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,3 +123,17 @@ def test_values_are_not_shared_with_the_config():
     run = Run(domains=("a",))
     to_dict(run)["optimiser"]["rate"] = 5
     assert run.optimiser.rate == 1e-4
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: EGATConfig(mixup_pairs="some"),  # type: ignore[arg-type]
+        lambda: EGATConfig(views="both"),  # type: ignore[arg-type]
+        lambda: PGD(start="middle"),  # type: ignore[arg-type]
+        lambda: TrainConfig(mixed_precision="fp8"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_value_outside_its_choices_is_refused(build):
+    with pytest.raises(ValueError, match=r"Expected .* among '.*', got '.*'"):
+        build()

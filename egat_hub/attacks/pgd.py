@@ -8,6 +8,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from egat_hub.attacks.base import ATTACKS, Attack, Gradient, project
+from egat_hub.config import check_choices
 from egat_hub.randomness import SampleRandom
 
 
@@ -26,6 +27,9 @@ class PGD(Attack):
     steps: int = 10
     step_size: float | None = None
     start: Literal["uniform", "normal", "clean"] = "uniform"
+
+    def __post_init__(self) -> None:
+        check_choices(self)
 
     def run(self, gradient: Gradient, images: Tensor, epsilon: float, random: SampleRandom) -> Tensor:
         length = epsilon * self._relative_step()

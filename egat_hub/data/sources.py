@@ -12,7 +12,6 @@ from .benchmarks import BENCHMARKS
 from .config import DataConfig
 from .domains import MultiDomain
 from .folder import open_folder
-from .hub import open_hub
 from .names import resolve
 from .synthetic import open_synthetic
 from .verify import verify as verify_images
@@ -41,6 +40,8 @@ def open_dataset(
         ValueError: too few classes or images.
     """
     if "/" in config.name:
+        from .hub import open_hub  # its library takes a second to import, and few need it
+
         source: Source = open_hub
     else:
         name = resolve(config.name, [*SOURCES, *BENCHMARKS], kind="datasets")

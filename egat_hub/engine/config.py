@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from egat_hub.backbone import Backbone, create_backbone
+from egat_hub.config import check_choices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class TrainConfig:
         validate_every: steps between validations; best is the highest clean accuracy, the latest of equals.
 
     Raises:
-        ValueError: a number that is too small.
+        ValueError: a number that is too small, or an unknown precision.
     """
 
     steps: int = 5000
@@ -71,6 +72,7 @@ class TrainConfig:
     validate_every: int = 200
 
     def __post_init__(self) -> None:
+        check_choices(self)
         for name in ("steps", "batch_size", "accumulation", "validate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"Expected {name} of at least 1, got {getattr(self, name)}.")

@@ -29,6 +29,7 @@ class AdversarialConfig(MethodConfig):
     epsilon_warmup: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_epsilon(self.epsilon)
 
     def epsilon_at(self, step: int) -> float:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from egat_hub.backbone import Backbone, View
 from egat_hub.collective import rank
+from egat_hub.config import check_choices
 from egat_hub.modes import is_batchnorm
 from egat_hub.randomness import SampleRandom
 from egat_hub.registry import Registry
@@ -31,6 +32,9 @@ class MethodConfig:
     """
 
     views: Literal["auto", "joint", "separate"] = "auto"
+
+    def __post_init__(self) -> None:
+        check_choices(self)
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,8 @@ class Method(TrainingTask):
             name; the terms sum to the loss.
 
         Raises:
-            ValueError: at the first call, shapes that do not fit, images that are not in [0, 1], masks needed but missing.
+            ValueError: at the first call, shapes that do not fit, images that are not in [0, 1], masks needed
+                but missing.
         """
         if step is None:
             step = self._next_step

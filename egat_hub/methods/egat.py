@@ -40,7 +40,10 @@ class EGATConfig(AdversarialConfig):
         mixup_pairs: partners of the ``"same_class"`` or ``"any"``.
         explanation: name of an explanation.
         head_grad: whether explanations train the weights of the head too.
-        normalize: per-image normalisation of the maps; only maps in [0,1] fit ``alignment="bce"``.
+        normalize: per-image normalisation of the maps.
+
+    Raises:
+        ValueError: maps that are not normalised, with ``alignment="bce"``.
     """
 
     lambda_cls: float = 1.0
@@ -61,6 +64,11 @@ class EGATConfig(AdversarialConfig):
     explanation: str = "grad_cam"
     head_grad: bool = False
     normalize: str = "minmax"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.alignment == "bce" and self.normalize == "none":
+            raise ValueError("alignment='bce' needs maps in [0, 1]; choose a normalize other than 'none'.")
 
 
 @METHODS.register("egat")

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from egat_hub.backbone import Backbone
+from egat_hub.config import check_choices
 from egat_hub.metrics.fills import FILLS
 from egat_hub.modes import evaluating
 
@@ -27,7 +28,7 @@ class Faithfulness:
         target: class c, the ``"predicted"`` one of the clean image or the ``"label"``.
 
     Raises:
-        ValueError: q outside (0, 1).
+        ValueError: q outside (0, 1), or an unknown target.
     """
 
     q: float = 0.2
@@ -35,6 +36,7 @@ class Faithfulness:
     target: Literal["predicted", "label"] = "predicted"
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if not 0 < self.q < 1:
             raise ValueError(f"Expected q in (0, 1), a share of the pixels, got {self.q}.")
 
