@@ -1,0 +1,65 @@
+"""A small network that has learned its task, and images for it."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+CLASSES, SIZE = 4, 12
+
+
+def make_images(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Noisy images [count,3,12,12] in [0,1]; the class is the brighter quarter."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % CLASSES
+    images = 0.5 + 0.12 * torch.randn(count, 3, SIZE, SIZE, generator=generator)
+    half = SIZE // 2
+    for image, label in zip(images, labels.tolist(), strict=True):
+        row, column = divmod(label, 2)
+        image[:, row * half : (row + 1) * half, column * half : (column + 1) * half] += 0.15
+    return images.clamp(0, 1), labels
+
+
+@pytest.fixture(scope="session")
+def trained() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Dropout(0.2),
+            nn.Conv2d(8, 8, 3, stride=2, padding=1),
+            nn.BatchNorm2d(8),
+            nn.Softplus(),
+            nn.AdaptiveAvgPool2d(3),
+            nn.Flatten(),
+            nn.Linear(72, CLASSES),
+        )
+        images, labels = make_images(256, seed=1)
+        optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
+        for _ in range(40):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(net(images), labels).backward()
+            optimizer.step()
+        optimizer.zero_grad()
+    return net.eval()
+
+
+@pytest.fixture
+def model(trained) -> nn.Module:
+    """A copy to do with as one likes, in eval mode."""
+    return copy.deepcopy(trained)
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return make_images(16, seed=2)[0]
+
+
+@pytest.fixture
+def labels() -> Tensor:
+    return make_images(16, seed=2)[1]

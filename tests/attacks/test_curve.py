@@ -1,0 +1,157 @@
+"""Robust accuracy over several budgets: what broke stays broken and costs no more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from egat_hub.attacks import PGD, Attack, attack_curve
+from egat_hub.attacks.base import Gradient
+from egat_hub.randomness import SampleRandom
+
+EPSILONS = (0.01, 0.03, 0.05, 0.1)
+WEAK = PGD(steps=1, step_size=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording(PGD):
+    """PGD that remembers what it was asked for and what it found."""
+
+    steps: int = 2
+    calls: list = field(default_factory=list)
+
+    def run(self, gradient: Gradient, images: Tensor, epsilon: float, random: SampleRandom) -> Tensor:
+        found = super().run(gradient, images, epsilon, random)
+        self.calls.append((epsilon, random, found))
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise(Attack):
+    """Uniform noise, no gradient asked for: it breaks a sample at one restart and not at another."""
+
+    def run(self, gradient: Gradient, images: Tensor, epsilon: float, random: SampleRandom) -> Tensor:
+        return images + random.uniform(images, -epsilon, epsilon, "attack")
+
+
+@pytest.fixture
+def points(model, images, labels):
+    return attack_curve(model, WEAK, images, labels, EPSILONS)
+
+
+def test_the_budgets_break_some_and_not_all(points):
+    """What the other tests need to say anything."""
+    assert len({int(point.correct.sum()) for point in points}) >= 3
+
+
+def test_budgets_come_in_ascending_order(model, images, labels, points):
+    shuffled = attack_curve(model, WEAK, images, labels, (0.05, 0.1, 0.01, 0.03))
+    assert [point.epsilon for point in shuffled] == list(EPSILONS)
+    for one, other in zip(shuffled, points, strict=True):
+        assert torch.equal(one.correct, other.correct)
+        assert torch.equal(one.images, other.images)
+
+
+def test_what_broke_stays_broken(points):
+    for smaller, larger in pairwise(points):
+        assert not (larger.correct & ~smaller.correct).any()
+        assert torch.equal(larger.images[~smaller.correct], smaller.images[~smaller.correct])
+
+
+def test_broken_samples_are_not_attacked_again(model, images, labels):
+    attack = Recording()
+    points = attack_curve(model, attack, images, labels, EPSILONS)
+    standing = model(images).argmax(1) == labels
+    for point, (epsilon, random, _) in zip(points, attack.calls, strict=False):
+        assert epsilon == point.epsilon
+        assert random.index == tuple(standing.nonzero()[:, 0].tolist())
+        standing = point.correct
+    assert len(attack.calls[0][1]) > len(attack.calls[-1][1])
+
+
+def test_the_model_sees_standing_samples_only(model, images, labels):
+    sizes = []
+    model.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
+    points = attack_curve(model, WEAK, images, labels, EPSILONS)
+    clean = attack_curve(model, WEAK, images, labels, [0.0])[0].correct
+    standing = [int(clean.sum()), *(int(point.correct.sum()) for point in points)]
+    assert sizes[: 1 + 2 * len(EPSILONS)] == [16, *(n for n in standing[:-1] for _ in range(2))]
+
+
+def test_nothing_standing_needs_no_attack(model, images, labels):
+    attack = Recording()
+    points = attack_curve(model, attack, images, (labels + 1) % 4, EPSILONS)
+    assert attack.calls == []
+    assert not any(point.correct.any() for point in points)
+    assert all(torch.equal(point.images, images) for point in points)
+
+
+@pytest.mark.parametrize("attack", [WEAK, Noise()])
+@pytest.mark.parametrize("restarts", [1, 3])
+def test_stored_images_reproduce_what_is_correct(model, images, labels, attack, restarts):
+    labels = labels.clone()
+    labels[:3] = (labels[:3] + 1) % 4
+    points = attack_curve(model, attack, images, labels, (0.03, 0.2, 0.5), restarts=restarts)
+    for point in points:
+        assert torch.equal(model(point.images).argmax(1) == labels, point.correct)
+        assert (point.images - images).abs().max() <= point.epsilon + 1e-6
+        assert torch.equal(point.images[:3], images[:3])
+
+
+@pytest.mark.parametrize("epsilon", EPSILONS)
+def test_one_budget_equals_a_plain_attack(model, images, labels, epsilon):
+    random = SampleRandom(1, tuple(range(50, 66)))
+    (point,) = attack_curve(model, WEAK, images, labels, [epsilon], random=random)
+    clean = model(images).argmax(1) == labels
+    plain = WEAK(model, images, labels, epsilon, random=random)
+    assert torch.equal(point.correct, clean & (model(plain).argmax(1) == labels))
+    assert torch.allclose(point.images[clean], plain[clean], atol=1e-6)
+
+
+def test_restarts_lower_accuracy_or_leave_it(model, images, labels):
+    budgets = (0.2, 0.35, 0.5)
+    curves = [attack_curve(model, Noise(), images, labels, budgets, restarts=r) for r in (1, 2, 8)]
+    for fewer, more in pairwise(curves):
+        for one, other in zip(fewer, more, strict=True):
+            assert not (other.correct & ~one.correct).any()
+    assert curves[-1][-1].correct.sum() < curves[0][-1].correct.sum()
+
+
+def test_restarts_keep_the_worst_image(model, images, labels):
+    attack = Recording(step_size=0.1)
+    (point,) = attack_curve(model, attack, images, labels, [0.01], restarts=4)
+    assert [random.step for _, random, _ in attack.calls] == [0, 1, 2, 3]
+    for _, random, found in attack.calls:
+        for index, image in zip(random.index, found, strict=True):
+            if point.correct[index]:
+                kept, other = (
+                    F.cross_entropy(model(x[None]), labels[[index]]) for x in (point.images[index], image)
+                )
+                assert kept >= other - 1e-5
+
+
+def test_the_clean_forward_is_saved_if_its_outcome_is_known(model, images, labels):
+    attack, known = Recording(), torch.arange(16) < 5
+    points = attack_curve(model, attack, images, labels, EPSILONS, correct=known)
+    assert attack.calls[0][1].index == (0, 1, 2, 3, 4)
+    assert not any(point.correct[5:].any() for point in points)
+    assert torch.equal(known, torch.arange(16) < 5)
+
+
+def test_modes_come_back_and_nothing_is_recorded(model, images, labels):
+    model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    points = attack_curve(model, WEAK, images, labels, EPSILONS)
+    assert all(module.training for module in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not any(point.images.requires_grad for point in points)
+
+
+def test_a_wrong_budget_is_refused(model, images, labels):
+    with pytest.raises(ValueError, match="epsilon in"):
+        attack_curve(model, WEAK, images, labels, [0.01, 8])
