@@ -1,0 +1,151 @@
+"""What a training run logs, chooses and gives back."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from egat_hub.engine import training
+from egat_hub.methods import ERM
+from egat_hub.results import Row
+
+from .tiny import fit, log_of, method, network, same
+
+
+def state_of(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+@pytest.fixture
+def judged(monkeypatch):
+    """Validations that find the accuracies in ``judged.accuracies``, and keep the weights they saw."""
+
+    class Judged:
+        accuracies = ()
+        states = ()
+
+        def __call__(self, backbone, dataset, config, **kwargs):
+            value = self.accuracies[len(self.states)] if self.accuracies else 50.0
+            self.states = (*self.states, state_of(backbone))
+            return [Row("m", "", "", "", "", "val", "cAcc", value, n=1, seed=0)]
+
+    judged = Judged()
+    monkeypatch.setattr(training, "evaluate", judged)
+    return judged
+
+
+@pytest.mark.parametrize("name", ["erm", "egat"])
+def test_the_log_has_parts_that_sum_to_the_loss_and_every_validation(tmp_path, name):
+    fit(method(name), tmp_path, steps=7, validate_every=3, resources={"log_every": 2})
+    steps, validations = log_of(tmp_path)
+    assert [line["step"] for line in steps] == [2, 4, 6, 7]
+    assert [line["step"] for line in validations] == [0, 3, 6, 7]
+    for line in steps:
+        parts = [line[key] for key in line if key not in ("step", "loss", "seconds")]
+        assert len(parts) == (1 if name == "erm" else 7)
+        assert sum(parts) == pytest.approx(line["loss"], rel=1e-5)
+    seconds = [line["seconds"] for line in steps]
+    assert seconds == sorted(seconds)
+    for line in validations:
+        assert line.keys() == {"step", "val_cAcc", "val_DeadMaps"}
+        assert 0 <= line["val_cAcc"] <= 100
+
+
+def test_best_is_the_latest_of_the_highest_and_its_weights_come_back(tmp_path, judged):
+    judged.accuracies = (20.0, 50.0, 50.0, 40.0)
+    trained = fit(method(), tmp_path, steps=8)
+    assert (trained.best_step, trained.val_accuracy) == (6, 50.0)
+    assert same(state_of(trained.backbone), judged.states[2])
+    assert not same(judged.states[2], judged.states[3])
+    assert not any(m.training for m in trained.backbone.modules())
+    assert trained.seconds > 0
+
+
+def test_the_untrained_network_can_be_best(tmp_path, judged):
+    judged.accuracies = (20.0, 10.0, 10.0)
+    before = state_of(network())
+    trained = fit(method(), tmp_path)
+    assert trained.best_step == 0
+    assert same(state_of(trained.backbone), before)
+
+
+def test_the_average_of_the_weights_is_what_is_validated_and_given_back(tmp_path, judged):
+    fit(method(backbone=network(groupnorm=True)), tmp_path / "plain", validate_every=1)
+    plain, judged.states = judged.states, ()
+    trained = fit(
+        method(backbone=network(groupnorm=True)), tmp_path / "average", validate_every=1, ema_decay=0.7
+    )
+    average = plain[0]
+    for step, (weights, found) in enumerate(zip(plain, judged.states, strict=True)):
+        decay = 0.7 if step > 2 else 0.0  # timm's average begins after two steps
+        average = {name: decay * average[name] + (1 - decay) * weights[name] for name in weights}
+        for name, value in average.items():
+            torch.testing.assert_close(found[name], value, atol=1e-6, rtol=1e-5)
+    assert not same(plain[-1], judged.states[-1])
+    assert same(state_of(trained.backbone), judged.states[-1])
+
+
+@pytest.mark.parametrize("accumulation", [2, 4])
+def test_micro_batches_change_nothing(tmp_path, judged, accumulation):
+    for name, count in (("whole", 1), ("parts", accumulation)):
+        backbone = network(groupnorm=True)
+        fit(
+            method(backbone=backbone),
+            tmp_path / name,
+            accumulation=count,
+            validate_every=1,
+            optimizer="sgd",
+            lr=0.05,
+        )
+    whole, parts = judged.states[:7], judged.states[7:]
+    for first, second in zip(whole, parts, strict=True):
+        for key in first:
+            torch.testing.assert_close(first[key], second[key], atol=1e-5, rtol=0)
+    assert (whole[0]["net.fc.weight"] - whole[-1]["net.fc.weight"]).abs().max() > 1e-3
+    logs = [[line["loss"] for line in log_of(tmp_path / name)[0]] for name in ("whole", "parts")]
+    assert logs[0] == pytest.approx(logs[1], abs=1e-5)
+
+
+def test_clipping_bounds_the_step(tmp_path):
+    def moved(clip_grad):
+        backbone = network(groupnorm=True)
+        before = state_of(backbone)
+        fit(
+            method(backbone=backbone),
+            tmp_path / str(clip_grad),
+            steps=1,
+            optimizer="sgd",
+            clip_grad=clip_grad,
+        )
+        return torch.cat([(value - before[name]).flatten() for name, value in state_of(backbone).items()])
+
+    free, small, half = moved(None), moved(0.1), moved(0.05)
+    assert torch.equal(moved(1e6), free)
+    assert free.norm() > 2 * small.norm()
+    torch.testing.assert_close(small.norm(), 2 * half.norm(), rtol=1e-3, atol=0)
+    assert torch.cosine_similarity(free, small, dim=0) > 0.999
+
+
+def test_a_batch_that_cannot_be_divided_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"got 8 for 1 x 3\. Use 9"):
+        fit(method(), tmp_path, accumulation=3)
+    assert not list(tmp_path.rglob("*.jsonl"))
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_names_its_parts(tmp_path):
+    class Diverging(ERM):
+        def terms(self, batch):
+            logits, terms = super().terms(batch)
+            return logits, {**terms, "extra": terms["cls"] * (torch.inf if batch.step == 2 else 1)}
+
+    with pytest.raises(
+        FloatingPointError, match=r"at step 2: loss inf, cls \d\S*, extra inf\. Lower train\.lr"
+    ):
+        fit(Diverging(network()), tmp_path, resources={"checkpoint_every": 1})
+    assert [line["step"] for line in log_of(tmp_path)[0]] == [1, 2]
+
+
+@pytest.mark.parametrize("field", ["steps", "batch_size", "accumulation", "validate_every"])
+def test_numbers_that_are_too_small_are_refused(field):
+    with pytest.raises(ValueError, match=f"Expected {field} of at least 1, got 0"):
+        training.TrainConfig(**{field: 0})
