@@ -28,11 +28,12 @@ Published = Mapping[tuple[str, str, str], float]
 
 
 class Column(NamedTuple):
-    """A column of the table: which rows it summarises, and which published metric stands beside."""
+    """A column of the table: which rows it summarises, which published metric stands beside, digits shown."""
 
     title: str
     holds: Callable[[Row], bool]
     published: str = ""
+    digits: int = 1
 
 
 def comparison(rows: Sequence[Row], paper: Sequence[Path] = ()) -> str:
@@ -60,6 +61,7 @@ def comparison(rows: Sequence[Row], paper: Sequence[Path] = ()) -> str:
                     _cell(
                         values[column.title].get((method, domain), {}),
                         published.get((method, domain, column.published)),
+                        column.digits,
                     )
                     for column in columns
                 ),
@@ -82,7 +84,7 @@ def _columns(rows: Iterable[Row]) -> list[Column]:
     columns += [Column(name, _judged(name, "model"), name) for name in ("Comp", "Suff")]
     columns += [Column(f"{name} random", _judged(name, "random")) for name in ("Comp", "Suff")]
     columns += [
-        Column("stability", lambda row: row.protocol.get("measure") == "topk_overlap"),
+        Column("stability", lambda row: row.protocol.get("measure") == "topk_overlap", digits=2),
         Column("OOD", lambda row: row.metric == "cAcc" and row.test_domain != row.train_domain, "OOD"),
     ]
     return [column for column in columns if any(map(column.holds, rows))]
@@ -112,12 +114,14 @@ def _by_seed(rows: Iterable[Row], column: Column) -> dict[tuple[str, str], dict[
     }
 
 
-def _cell(by_seed: Mapping[int, float], published: float | None) -> str:
+def _cell(by_seed: Mapping[int, float], published: float | None, digits: int) -> str:
     if not by_seed:
         return "-"
     summary = Summary.of(list(by_seed.values()))
-    spread = f" ± {summary.sd:.1f}" if summary.n > 1 else ""
-    return f"{summary.mean:.1f}{spread}" + (f" [{published:.1f}]" if published is not None else "")
+    spread = f" ± {summary.sd:.{digits}f}" if summary.n > 1 else ""
+    return f"{summary.mean:.{digits}f}{spread}" + (
+        f" [{published:.{digits}f}]" if published is not None else ""
+    )
 
 
 def _read(paper: Iterable[Path], dataset: str) -> Published:
