@@ -9,6 +9,8 @@ from torch.nn import functional as F
 from egat_hub.attacks import ATTACKS
 from egat_hub.randomness import SampleRandom
 
+from .rules import Unruly
+
 EPSILON = 0.03
 
 
@@ -120,6 +122,17 @@ def test_another_objective_is_followed(attack, model, images, labels):
         towards = attack(model, images, labels, 0.1, objective=lambda z: z.gather(1, target[:, None])[:, 0])
         gain = (model(towards) - model(images)).gather(1, target[:, None])
     assert (gain > 0).all()
+
+
+@pytest.mark.parametrize("by", [-3.0, 3.0])
+def test_the_base_class_sees_to_the_bounds(model, images, labels, by):
+    perturbed = Unruly(by=by)(model, images, labels, EPSILON)
+    assert torch.allclose(perturbed, (images + (EPSILON if by > 0 else -EPSILON)).clamp(0, 1))
+
+
+def test_images_that_are_not_finite_are_refused(model, images, labels):
+    with pytest.raises(FloatingPointError, match="Unruly met"):
+        Unruly(by=float("nan"))(model, images, labels, EPSILON)
 
 
 def test_draws_for_another_number_of_images_are_refused(model, images, labels):

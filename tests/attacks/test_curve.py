@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from itertools import pairwise
 
 import pytest
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
-from egat_hub.attacks import PGD, Attack, attack_curve
-from egat_hub.attacks.base import Gradient
+from egat_hub.attacks import PGD, attack_curve
 from egat_hub.randomness import SampleRandom
+
+from .rules import Noise, Recording
 
 EPSILONS = (0.01, 0.03, 0.05, 0.1)
 WEAK = PGD(steps=1, step_size=1.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recording(PGD):
-    """PGD that remembers what it was asked for and what it found."""
-
-    steps: int = 2
-    calls: list = field(default_factory=list)
-
-    def run(self, gradient: Gradient, images: Tensor, epsilon: float, random: SampleRandom) -> Tensor:
-        found = super().run(gradient, images, epsilon, random)
-        self.calls.append((epsilon, random, found))
-        return found
-
-
-@dataclass(frozen=True, kw_only=True)
-class Noise(Attack):
-    """Uniform noise, no gradient asked for: it breaks a sample at one restart and not at another."""
-
-    def run(self, gradient: Gradient, images: Tensor, epsilon: float, random: SampleRandom) -> Tensor:
-        return images + random.uniform(images, -epsilon, epsilon, "attack")
 
 
 @pytest.fixture
@@ -111,28 +88,6 @@ def test_one_budget_equals_a_plain_attack(model, images, labels, epsilon):
     plain = WEAK(model, images, labels, epsilon, random=random)
     assert torch.equal(point.correct, clean & (model(plain).argmax(1) == labels))
     assert torch.allclose(point.images[clean], plain[clean], atol=1e-6)
-
-
-def test_restarts_lower_accuracy_or_leave_it(model, images, labels):
-    budgets = (0.2, 0.35, 0.5)
-    curves = [attack_curve(model, Noise(), images, labels, budgets, restarts=r) for r in (1, 2, 8)]
-    for fewer, more in pairwise(curves):
-        for one, other in zip(fewer, more, strict=True):
-            assert not (other.correct & ~one.correct).any()
-    assert curves[-1][-1].correct.sum() < curves[0][-1].correct.sum()
-
-
-def test_restarts_keep_the_worst_image(model, images, labels):
-    attack = Recording(step_size=0.1)
-    (point,) = attack_curve(model, attack, images, labels, [0.01], restarts=4)
-    assert [random.step for _, random, _ in attack.calls] == [0, 1, 2, 3]
-    for _, random, found in attack.calls:
-        for index, image in zip(random.index, found, strict=True):
-            if point.correct[index]:
-                kept, other = (
-                    F.cross_entropy(model(x[None]), labels[[index]]) for x in (point.images[index], image)
-                )
-                assert kept >= other - 1e-5
 
 
 def test_the_clean_forward_is_saved_if_its_outcome_is_known(model, images, labels):

@@ -95,6 +95,14 @@ def test_the_head_without_dropout_is_that_of_eval_mode(dropping):
     assert all(module.training for module in dropping.modules())
 
 
+def test_batchnorm_in_the_head_still_sees_the_batch():
+    """The head of MobileNetV4 has one."""
+    dropping, plain = (make("mobilenetv4_conv_small", drop_rate=rate).train() for rate in (0.5, 0.0))
+    features = plain.features(images()).detach()
+    assert torch.equal(dropping.head(features, dropout=False), plain.head(features))
+    assert not torch.equal(dropping.head(features, dropout=False), plain.eval().head(features))
+
+
 def test_the_head_drops_in_train_mode_alone(dropping):
     features = dropping.features(images()).detach()
     assert not torch.equal(dropping.train().head(features), dropping.head(features))

@@ -117,7 +117,7 @@ def test_half_precision_weights_are_explained():
     assert (maps - expected).abs().mean() < 0.1
 
 
-@pytest.mark.parametrize("name", ["test_resnet", "test_convnext"])
+@pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "mobilenetv3_small_050"])
 def test_autocast_lowers_the_forward_alone(name):
     backbone, classes = lively(name), torch.tensor([0, 1])
     with torch.autocast("cpu", dtype=torch.bfloat16):
