@@ -2,21 +2,36 @@
 
 from egat_hub.methods.adversarial import AdversarialConfig
 from egat_hub.methods.base import METHODS, Batch, Method, MethodConfig
+from egat_hub.methods.dre import DRE, DREConfig
 from egat_hub.methods.egat import EGAT, EGATConfig
 from egat_hub.methods.erm import ERM
+from egat_hub.methods.igr import IGR, IGRConfig
 from egat_hub.methods.pgd_at import PGDAT
+from egat_hub.methods.rrr import RRR, RRRConfig
+from egat_hub.methods.sgdrop import SGDrop, SGDropConfig
+from egat_hub.methods.sgt import SGT, SGTConfig
 from egat_hub.methods.trades import TRADES, TRADESConfig
 
 __all__ = [
+    "DRE",
     "EGAT",
     "ERM",
+    "IGR",
     "METHODS",
     "PGDAT",
+    "RRR",
+    "SGT",
     "TRADES",
     "AdversarialConfig",
     "Batch",
+    "DREConfig",
     "EGATConfig",
+    "IGRConfig",
     "Method",
     "MethodConfig",
+    "RRRConfig",
+    "SGDrop",
+    "SGDropConfig",
+    "SGTConfig",
     "TRADESConfig",
 ]
