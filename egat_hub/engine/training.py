@@ -24,6 +24,7 @@ from egat_hub.engine.config import Resources, TrainConfig
 from egat_hub.engine.evaluation import evaluate
 from egat_hub.engine.log import Log
 from egat_hub.engine.measuring import EvaluationConfig
+from egat_hub.engine.processes import join_processes
 from egat_hub.methods import Method
 from egat_hub.randomness import derive_seed
 
@@ -72,10 +73,12 @@ def train(
     Raises:
         ValueError: a batch size that cannot be divided among processes and micro-batches, or a checkpoint of
             another network.
+        RuntimeError: several processes that Accelerate takes for one.
         FloatingPointError: the loss is no longer finite.
     """
     resources, folder = resources or Resources(), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    join_processes()
     accelerator = Accelerator(
         mixed_precision=config.mixed_precision, log_with=list(resources.trackers) or None, project_dir=folder
     )

@@ -10,6 +10,7 @@ from accelerate import PartialState
 
 from egat_hub.data import DataConfig, EvaluationView, MultiDomain, open_dataset
 from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig
+from egat_hub.engine.processes import join_processes
 from egat_hub.experiments.cell import MODEL, Cell, run_cell
 from egat_hub.experiments.figures import case_study_of
 from egat_hub.experiments.table import comparison
@@ -80,7 +81,7 @@ def prepare(experiment: Experiment) -> Ready:
         FileNotFoundError, UnreadableImageError: the data set is not there, or damaged.
         ValueError: a method or network that does not fit the data set.
     """
-    state = PartialState()
+    state = join_processes()
     wanted = (*experiment.domains, *experiment.test_domains)
     everything = not experiment.domains or not experiment.test_domains
     dataset = open_dataset(experiment.data, None if everything else wanted, verify=state.is_main_process)
