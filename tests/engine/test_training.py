@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from egat_hub.engine import training
+from egat_hub.engine import processes, training
 from egat_hub.methods import ERM
 from egat_hub.results import Row
 
@@ -149,3 +149,9 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_names_its_parts(tmp_path):
 def test_numbers_that_are_too_small_are_refused(field):
     with pytest.raises(ValueError, match=f"Expected {field} of at least 1, got 0"):
         training.TrainConfig(**{field: 0})
+
+
+def test_processes_that_accelerate_does_not_count_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "world_size", lambda: 2)
+    with pytest.raises(RuntimeError, match="There are 2 processes, and Accelerate counts 1"):
+        fit(method(), tmp_path)

@@ -1,0 +1,71 @@
+"""Two processes train and judge as one does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from egat_hub.results import read_rows
+
+from . import two_processes
+from .tiny import log_of, same
+
+TESTS = Path(__file__).parents[1]
+LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc_per_node", "2")
+LOCAL = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "CUDA_VISIBLE_DEVICES": ""}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """What one process and each of two left behind."""
+    folder = tmp_path_factory.mktemp("two")
+    done = subprocess.run(
+        [sys.executable, *LAUNCH, "-m", "engine.two_processes", str(folder)],
+        cwd=TESTS,
+        env={**os.environ, **LOCAL},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    two_processes.main(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["groupnorm", "batchnorm"])
+def test_both_processes_have_the_same_weights_statistics_and_validations(folder, name):
+    first, second = (load_file(folder / f"2_{rank}_{name}.safetensors") for rank in (0, 1))
+    partners = torch.stack([first.pop("partners"), second.pop("partners")])
+    assert (partners[0] > 3).any()  # in the batch of the other process
+    assert (partners[1] < 4).any()
+    assert same(first, second)
+    rows = [read_rows(folder / f"2_{rank}_{name}.json") for rank in (0, 1)]
+    assert rows[0] == rows[1]
+    assert len(rows[0]) == 10
+
+
+def test_the_trajectory_is_that_of_one_process_on_the_joined_batch(folder):
+    two, one = (load_file(folder / f"{world}_0_groupnorm.safetensors") for world in (2, 1))
+    other = load_file(folder / "2_1_groupnorm.safetensors")
+    partners = one.pop("partners")
+    assert torch.equal(torch.cat([two.pop("partners"), other["partners"]], dim=1), partners)
+    moved = (one["4 net.fc.weight"] - one["0 net.fc.weight"]).abs().max()
+    assert moved > 1e-3
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, atol=1e-5, rtol=0, msg=name)
+    losses = [[li["loss"] for li in log_of(folder / f"{world}_groupnorm")[0]] for world in (2, 1)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+@pytest.mark.parametrize("count", two_processes.ODD)
+def test_every_figure_is_that_of_one_process(folder, count):
+    one = read_rows(folder / f"1_0_rows{count}.json")
+    assert {row.n for row in one if row.metric == "cAcc"} == {count}
+    for rank in (0, 1):
+        assert read_rows(folder / f"2_{rank}_rows{count}.json") == one

@@ -1,0 +1,100 @@
+"""What each of two processes sees of training and evaluation, written to FOLDER/<world size>_<rank>_*.
+
+python -m torch.distributed.run --standalone --nproc_per_node 2 -m engine.two_processes FOLDER
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from safetensors.torch import save_file
+from torch import nn
+
+from egat_hub.collective import gather_objects, rank, world_size
+from egat_hub.engine import EvaluationConfig, evaluate, training
+from egat_hub.engine.batchnorm import average_statistics
+from egat_hub.engine.processes import join_processes
+from egat_hub.methods.mixup import Mixup
+from egat_hub.results import write_rows
+
+from .tiny import fit, method, network, view
+
+ODD = {61: 7, 5: 4, 3: 8}
+"""Number of images and batch size: a ragged last batch, a batch for one process alone."""
+
+
+def train_and_record(name: str, folder: Path, *, groupnorm: bool) -> None:
+    """Weights and rows of every validation, one a step."""
+    states: dict[str, torch.Tensor] = {}
+    rows: list[Any] = []
+    partners: list[torch.Tensor] = []
+
+    def recorded(backbone: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        step = len(rows)
+        states.update({f"{step} {key}": value.clone() for key, value in backbone.state_dict().items()})
+        rows.append(evaluate(backbone, *args, **kwargs))
+        return rows[-1]
+
+    draw = Mixup.draw.__func__
+
+    def drawn(cls: type[Mixup], *args: Any, **kwargs: Any) -> Mixup:
+        mixup = draw(cls, *args, **kwargs)
+        partners.append(mixup.partner)
+        return mixup
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "evaluate", recorded)
+        patch.setattr(Mixup, "draw", classmethod(drawn))
+        trained = fit(
+            method("egat", network(groupnorm=groupnorm)),
+            folder / f"{world_size()}_{name}",
+            steps=4,
+            validate_every=1,
+            optimizer="sgd",
+            lr=0.02,
+        )
+    states |= {f"best {key}": value for key, value in trained.backbone.state_dict().items()}
+    states["partners"] = torch.stack(partners)
+    save_file(states, folder / f"{world_size()}_{rank()}_{name}.safetensors")
+    write_rows(folder / f"{world_size()}_{rank()}_{name}.json", [row for found in rows for row in found])
+
+
+def judge(folder: Path) -> None:
+    config = {"epsilons": (0.01, 0.03), "restarts": 2, "attack_options": {"steps": 2}}
+    for count, batch_size in ODD.items():
+        data = [
+            (item["image"], int(item["label"])) for item in map(view("all", 70).__getitem__, range(count))
+        ]
+        rows = evaluate(network(), data, EvaluationConfig(batch_size=batch_size, **config))
+        write_rows(folder / f"{world_size()}_{rank()}_rows{count}.json", rows)
+
+
+def average(folder: Path) -> None:
+    """Running statistics of 1 and 3 in the main process, and of 2 and 4 in the other one."""
+    model = nn.Sequential(nn.BatchNorm2d(2), nn.BatchNorm1d(2, track_running_stats=False))
+    model[0].running_mean.fill_(1.0 + rank())
+    model[0].running_var.fill_(3.0 + rank())
+    average_statistics(model)
+    found = [model[0].running_mean[0].item(), model[0].running_var[1].item()]
+    assert gather_objects(found) == [found] * world_size()
+    assert found == ([1.5, 3.5] if world_size() == 2 else [1.0, 3.0])
+
+
+def main(folder: Path) -> None:
+    join_processes()
+    torch.set_num_threads(1)
+    train_and_record("groupnorm", folder, groupnorm=True)
+    train_and_record("batchnorm", folder, groupnorm=False)
+    judge(folder)
+    average(folder)
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
