@@ -22,11 +22,20 @@ class PGD(Attack):
         step_size: length of a step relative to epsilon; by default 2.5 / T.
         start: where in the ball to begin: ``"uniform"`` (Madry), ``"normal"`` (0.001 N(0,1), TRADES) or
             ``"clean"``.
+
+    Raises:
+        ValueError: less than one step, or an unknown start.
     """
 
     steps: int = 10
     step_size: float | None = None
     start: Literal["uniform", "normal", "clean"] = "uniform"
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"Expected at least 1 step, got {self.steps}.")
+        if self.start not in ("uniform", "normal", "clean"):
+            raise ValueError(f"Expected start as 'uniform', 'normal' or 'clean', got {self.start!r}.")
 
     def __post_init__(self) -> None:
         check_choices(self)

@@ -136,3 +136,9 @@ def test_the_cost_is_one_forward_a_step(model, images, labels):
 def test_protocol_names_every_setting():
     assert PGD(steps=20).protocol() == {"steps": 20, "step_size": 0.125, "start": "uniform"}
     assert math.isclose(PGD(steps=20, step_size=0.5, start="clean").protocol()["step_size"], 0.5)
+
+
+@pytest.mark.parametrize("settings", [{"steps": 0}, {"steps": -1}, {"start": "unifrom"}])
+def test_settings_that_mean_nothing_are_refused(settings):
+    with pytest.raises(ValueError, match="Expected"):
+        PGD(**settings)
