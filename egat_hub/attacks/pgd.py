@@ -32,13 +32,9 @@ class PGD(Attack):
     start: Literal["uniform", "normal", "clean"] = "uniform"
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if self.steps < 1:
             raise ValueError(f"Expected at least 1 step, got {self.steps}.")
-        if self.start not in ("uniform", "normal", "clean"):
-            raise ValueError(f"Expected start as 'uniform', 'normal' or 'clean', got {self.start!r}.")
-
-    def __post_init__(self) -> None:
-        check_choices(self)
 
     def run(self, gradient: Gradient, images: Tensor, epsilon: float, random: SampleRandom) -> Tensor:
         length = epsilon * self._relative_step()
