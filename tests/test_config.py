@@ -6,13 +6,14 @@ import dataclasses
 import json
 import subprocess
 import sys
+from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from egat_hub.attacks import PGD
-from egat_hub.config import digest, from_dict, to_dict
+from egat_hub.config import check_choices, digest, from_dict, to_dict
 from egat_hub.engine import TrainConfig
 from egat_hub.methods import EGATConfig
 
@@ -32,6 +33,13 @@ class Run:
     domains: tuple[str, ...] | None = None
     amp: bool = False
     note: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    kind: Literal["a", "b", 3] = "a"
+    maybe: Literal["x"] | None = None
+    free: str = "anything"
 
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
@@ -137,3 +145,20 @@ def test_values_are_not_shared_with_the_config():
 def test_a_value_outside_its_choices_is_refused(build):
     with pytest.raises(ValueError, match=r"Expected .* among '.*', got '.*'"):
         build()
+
+
+@pytest.mark.parametrize("choice", [Choice(), Choice("b", "x"), Choice(3), Choice(free="else")])
+def test_choices_that_exist_pass(choice):
+    check_choices(choice)
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        (Choice("c"), "Expected kind among 'a', 'b', 3, got 'c'."),
+        (Choice("a", "y"), "Expected maybe among 'x', got 'y'."),
+    ],
+)
+def test_choices_that_do_not_exist_are_refused(choice, message):
+    with pytest.raises(ValueError, match=message):
+        check_choices(choice)
