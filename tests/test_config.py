@@ -6,14 +6,13 @@ import dataclasses
 import json
 import subprocess
 import sys
-from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egat_hub.attacks import PGD
-from egat_hub.config import check_choices, digest, from_dict, to_dict
+from egat_hub.config import digest, from_dict, to_dict
 from egat_hub.engine import TrainConfig
 from egat_hub.methods import EGATConfig
 
@@ -35,13 +34,6 @@ class Run:
     note: str | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Choice:
-    kind: Literal["a", "b", 3] = "a"
-    maybe: Literal["x"] | None = None
-    free: str = "anything"
-
-
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 OPTIMISERS = st.builds(Optimiser, st.text(), NUMBERS, st.lists(NUMBERS).map(tuple))
 RUNS = st.builds(
@@ -55,18 +47,21 @@ RUNS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(RUNS)
 def test_round_trip(run):
     assert from_dict(Run, to_dict(run)) == run
     assert from_dict(Run, json.loads(json.dumps(to_dict(run)))) == run
 
 
+@settings(deadline=None)
 @given(RUNS)
 def test_dict_holds_json_types_only(run):
     values = to_dict(run)
     assert json.loads(json.dumps(values)) == values
 
 
+@settings(deadline=None)
 @given(RUNS, RUNS)
 def test_digests_agree_exactly_where_contents_do(one, other):
     same = json.dumps(to_dict(one)) == json.dumps(to_dict(other))
@@ -145,20 +140,3 @@ def test_values_are_not_shared_with_the_config():
 def test_a_value_outside_its_choices_is_refused(build):
     with pytest.raises(ValueError, match=r"Expected .* among '.*', got '.*'"):
         build()
-
-
-@pytest.mark.parametrize("choice", [Choice(), Choice("b", "x"), Choice(3), Choice(free="else")])
-def test_choices_that_exist_pass(choice):
-    check_choices(choice)
-
-
-@pytest.mark.parametrize(
-    ("choice", "message"),
-    [
-        (Choice("c"), "Expected kind among 'a', 'b', 3, got 'c'."),
-        (Choice("a", "y"), "Expected maybe among 'x', got 'y'."),
-    ],
-)
-def test_choices_that_do_not_exist_are_refused(choice, message):
-    with pytest.raises(ValueError, match=message):
-        check_choices(choice)

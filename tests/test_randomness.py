@@ -27,7 +27,7 @@ def draw(request):
     return DRAWS[request.param]
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(index=INDICES, kind=st.sampled_from(sorted(DRAWS)), data=st.data())
 def test_a_sample_gets_its_numbers_in_any_batch(index, kind, data):
     draw = DRAWS[kind]
@@ -101,7 +101,7 @@ def test_the_distributions_are_those_named():
     assert normal.std().item() == pytest.approx(1, abs=0.05)
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(alpha=st.floats(0.05, 20), index=INDICES)
 def test_beta_lies_between_0_and_1(alpha, index):
     share = SampleRandom(0, tuple(index)).beta(alpha, "mixup")
@@ -122,6 +122,7 @@ def test_the_global_generator_is_left_alone(draw):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 2**40) | st.text(max_size=5), min_size=1, max_size=4))
 def test_seeds_fit_a_generator(parts):
     seed = derive_seed(*parts)

@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egat_hub.results import Row, Summary, read_rows, summarise, write_rows
@@ -111,6 +111,7 @@ def test_summarise_of_nothing_is_nothing():
     assert summarise([], key=lambda row: row.method) == {}
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=20))
 def test_summary_is_mean_and_sample_deviation(values):
     (summary,) = summarise(map(with_value, values), key=lambda row: ()).values()
