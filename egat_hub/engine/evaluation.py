@@ -24,7 +24,7 @@ Sample = tuple[Tensor, int, int]
 
 def evaluate(
     model: nn.Module,
-    dataset: Dataset,
+    dataset: Dataset | Sequence[tuple[Tensor, int]],
     config: EvaluationConfig | None = None,
     *,
     method: str = "",

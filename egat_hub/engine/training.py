@@ -13,9 +13,11 @@ import torch
 from accelerate import Accelerator
 from timm.optim import create_optimizer_v2
 from torch import Tensor
+from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
 from egat_hub.backbone import Backbone
+from egat_hub.collective import world_size
 from egat_hub.config import to_dict
 from egat_hub.data import EvaluationView, TrainingView, training_loader
 from egat_hub.engine.batchnorm import average_statistics
@@ -82,10 +84,7 @@ def train(
     accelerator = Accelerator(
         mixed_precision=config.mixed_precision, log_with=list(resources.trackers) or None, project_dir=folder
     )
-    _check_batch_size(config, accelerator.num_processes)
-    optimizer = create_optimizer_v2(
-        method, opt=config.optimizer, lr=config.lr, weight_decay=config.weight_decay
-    )
+    optimizer = create_optimizer(method, config)
     if config.ema_decay is not None:
         method.setup_ema(config.ema_decay)
     prepared, optimizer = accelerator.prepare(method, optimizer)
@@ -138,6 +137,22 @@ def train(
     accelerator.free_memory()
     method.backbone.load_state_dict(progress.best)
     return Trained(method.backbone.eval(), progress.best_step, progress.best_accuracy, progress.seconds)
+
+
+def create_optimizer(method: Method, config: TrainConfig) -> Optimizer:
+    """The optimiser of ``method``, where ``config`` fits the number of processes.
+
+    Raises:
+        ValueError: a batch size that cannot be divided, or an optimiser that timm does not know.
+    """
+    parts = world_size() * config.accumulation
+    if config.batch_size % parts:
+        raise ValueError(
+            f"batch_size counts all images of a step and must divide by processes x accumulation, got "
+            f"{config.batch_size} for {world_size()} x {config.accumulation}. Use "
+            f"{-(-config.batch_size // parts) * parts}."
+        )
+    return create_optimizer_v2(method, opt=config.optimizer, lr=config.lr, weight_decay=config.weight_decay)
 
 
 def _step(
@@ -195,13 +210,3 @@ def _validate(
     if figures["val_cAcc"] >= progress.best_accuracy:
         progress.best_step, progress.best_accuracy = progress.step, figures["val_cAcc"]
         progress.best = {name: value.detach().cpu().clone() for name, value in backbone.state_dict().items()}
-
-
-def _check_batch_size(config: TrainConfig, processes: int) -> None:
-    parts = processes * config.accumulation
-    if config.batch_size % parts:
-        raise ValueError(
-            f"batch_size counts all images of a step and must divide by processes x accumulation, got "
-            f"{config.batch_size} for {processes} x {config.accumulation}. Use "
-            f"{-(-config.batch_size // parts) * parts}."
-        )

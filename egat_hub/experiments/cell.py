@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from matplotlib.figure import Figure
 
 from egat_hub.backbone import Backbone
 from egat_hub.collective import gather_objects, rank
@@ -106,7 +107,7 @@ def run_cell(
             label_names=dataset.classes,
             metadata=metadata,
             rows=rows,
-            figures={"case_study": case_study_of({cell.method: backbone}, _test(cell, dataset), evaluation)},
+            figures=_figures(cell, backbone, dataset, evaluation),
         )
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         write_rows(results, rows)
@@ -174,6 +175,14 @@ def _measure(
             workers=resources.workers,
         )
     ]
+
+
+def _figures(
+    cell: Cell, backbone: Backbone, dataset: MultiDomain, evaluation: EvaluationConfig
+) -> dict[str, Figure]:
+    if evaluation.explanation is None:
+        return {}
+    return {"case_study": case_study_of({cell.method: backbone}, _test(cell, dataset), evaluation)}
 
 
 def _test(cell: Cell, dataset: MultiDomain) -> EvaluationView:

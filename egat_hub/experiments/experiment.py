@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from accelerate import PartialState
 
 from egat_hub.data import DataConfig, EvaluationView, MultiDomain, open_dataset
-from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig
+from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig, evaluate
 from egat_hub.engine.processes import join_processes
+from egat_hub.engine.training import create_optimizer
 from egat_hub.experiments.cell import MODEL, Cell, run_cell
 from egat_hub.experiments.figures import case_study_of
 from egat_hub.experiments.table import comparison
@@ -79,7 +81,7 @@ def prepare(experiment: Experiment) -> Ready:
     Raises:
         UnknownNameError: a data set, domain, guide, explanation... that does not exist.
         FileNotFoundError, UnreadableImageError: the data set is not there, or damaged.
-        ValueError: a method or network that does not fit the data set.
+        ValueError: no method, or a method, network, explanation or batch size that does not fit the rest.
     """
     state = join_processes()
     wanted = (*experiment.domains, *experiment.test_domains)
@@ -90,14 +92,19 @@ def prepare(experiment: Experiment) -> Ready:
         for chosen in (experiment.domains, experiment.test_domains)
     )
     cells = tuple(experiment.cells(domains))
+    if not cells:
+        raise ValueError("Expected at least one method and one seed.")
     for cell in {cell.method: cell for cell in cells}.values():
         method = cell.build(len(dataset.classes))
+        create_optimizer(method, cell.train)
         without = [name for name in domains if not dataset[name].has_masks]
         if method.needs_masks and without:
             raise ValueError(
                 f"{cell.method} is set to use object masks and {', '.join(without)} of {dataset.name} has "
                 "none. Give --masks-dir, use --data synthetic, or choose another guide."
             )
+    size = experiment.data.image_size
+    evaluate(method.backbone, [(torch.zeros(3, size, size), 0)], experiment.evaluation)
     experiment.output.mkdir(parents=True, exist_ok=True)
     state.wait_for_everyone()
     return Ready(experiment, dataset, test_domains, cells)
@@ -127,7 +134,8 @@ def run(ready: Ready, paper: Sequence[Path] = ()) -> list[Row]:
         write_rows(output / "results.json", rows)
         table = comparison(rows, paper)
         (output / "table.md").write_text(table)
-        _draw(ready)
+        if experiment.evaluation.explanation:
+            _draw(ready)
         print(f"\n{table}\nIn {output}: results.json, table.md, case_study_*.png and a folder for each run.")
         print(f'Load a model: egat_hub.from_pretrained("{output / cells[-1].name / MODEL}")')
     state.wait_for_everyone()

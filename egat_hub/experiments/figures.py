@@ -25,7 +25,12 @@ def case_study_of(
         models: networks by the name that heads their column.
         view: images of a test split.
         evaluation: names attack, budgets and explanation.
+
+    Raises:
+        ValueError: no explanation.
     """
+    if evaluation.explanation is None:
+        raise ValueError("There is no case study without an explanation; set evaluation.explanation.")
     labels = view.domain.labels[view.indices]
     positions = [int((labels == label).argmax()) for label in range(min(IMAGES, len(view.domain.classes)))]
     items = [view[position] for position in positions]
@@ -36,5 +41,5 @@ def case_study_of(
         view.domain.classes,
         attack=evaluation.build_attack(),
         epsilon=max(evaluation.epsilons),
-        explanation=EXPLANATIONS[evaluation.explanation or "grad_cam"](),
+        explanation=EXPLANATIONS[evaluation.explanation](),
     )
