@@ -1,0 +1,135 @@
+"""What is written to config.yaml is the experiment; every field of a run is part of its name."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from egat_hub.experiments import Cell
+from egat_hub.experiments.command import build_experiment, build_parser, save_config
+from egat_hub.methods import METHODS
+
+from .tiny import parsed
+
+CHANGED = (
+    *("--data", "folder", "--data-dir", "/images", "--masks-dir", "/masks", "--image-size", "64"),
+    *("--split-seed", "3", "--synthetic-size", "77", "--methods", "egat", "trades", "--domains", "a", "b"),
+    *("--test-domains", "c", "--seeds", "5", "6", "--epsilon", "0.02", "--epsilons", "0.04", "0.005"),
+    *(
+        "--output",
+        "/out",
+        "--model.name",
+        "vit_tiny",
+        "--model.pretrained",
+        "false",
+        "--model.freeze_bn",
+        "true",
+    ),
+    *(
+        "--model.drop_rate",
+        "0.25",
+        "--model.options",
+        '{"img_size": 64, "nested": {"depth": 2, "list": [1, 2]}}',
+    ),
+    *("--train.steps", "9", "--train.lr", "1e-3", "--train.clip_grad", "1.5", "--train.ema_decay", "0.99"),
+    *("--train.mixed_precision", "bf16", "--evaluation.restarts", "2"),
+    *(
+        "--evaluation.attack_options",
+        '{"steps": 20, "start": "normal"}',
+        "--evaluation.faithfulness.q",
+        "0.3",
+    ),
+    *("--evaluation.faithfulness.target", "label", "--resources.trackers", '["tensorboard"]'),
+    *("--egat.lambda_reg", "0", "--egat.guide", "mask", "--egat.step_size", "0.5", "--trades.beta", "3"),
+)
+
+
+def read_back(tmp_path: Path, *arguments: str):
+    """The experiment of a command line, before and after it went through config.yaml."""
+    parser = build_parser("vlcs", "")
+    options = parser.parse_args(list(arguments))
+    save_config(parser, options, tmp_path / "config.yaml")
+    return build_experiment(parser, options), parsed("--config", str(tmp_path / "config.yaml"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        CHANGED,
+        ("--evaluation.explanation", "null"),
+        ("--evaluation.faithfulness", "null"),
+        ("--methods", "all"),
+        ("--train.lr", "5e-05", "--epsilon", "1e-3"),
+    ],
+)
+def test_the_saved_config_is_the_experiment(tmp_path, arguments):
+    written, read = read_back(tmp_path, *arguments)
+    assert read == written
+
+
+def test_a_saved_config_can_be_saved_again(tmp_path):
+    first, _ = read_back(tmp_path, *CHANGED)
+    written, read = read_back(tmp_path, "--config", str(tmp_path / "config.yaml"))
+    assert first == written == read
+
+
+def test_what_is_asked_for_is_what_is_built():
+    built = parsed(*CHANGED)
+    assert list(built.methods) == ["egat", "trades"]
+    assert {config.epsilon for config in built.methods.values()} == {0.02}
+    assert built.methods["egat"].lambda_reg == 0
+    assert built.methods["trades"].beta == 3
+    assert built.evaluation.epsilons == (0.005, 0.02, 0.04)
+    assert built.evaluation.faithfulness.q == 0.3
+    assert built.evaluation.faithfulness.fill == "mean"
+    assert built.model.options == {"img_size": 64, "nested": {"depth": 2, "list": [1, 2]}}
+    assert (built.data.name, built.data.masks_dir, built.data.split_seed) == ("folder", "/masks", 3)
+    assert (built.domains, built.test_domains, built.seeds) == (("a", "b"), ("c",), (5, 6))
+    assert (built.resources.trackers, built.output) == (("tensorboard",), Path("/out"))
+
+
+def test_the_command_line_wins_over_the_file(tmp_path):
+    (tmp_path / "mine.yaml").write_text("train:\n  steps: 7\n  lr: 2.0e-3\nseeds: [4]\n")
+    built = parsed("--config", str(tmp_path / "mine.yaml"), "--train.steps", "8")
+    assert (built.train.steps, built.train.lr, built.seeds) == (8, 2e-3, (4,))
+
+
+def test_all_methods_means_all():
+    assert list(parsed("--methods", "all").methods) == list(METHODS)
+
+
+def cell(**changes):
+    built = parsed("--methods", "egat", "--synthetic-size", "60")
+    settings = {"method": "egat", "method_config": built.methods["egat"], "domain": "meadow", "seed": 0}
+    return Cell(**{**settings, "model": built.model, "data": built.data, "train": built.train, **changes})
+
+
+def variants(config):
+    """The config with each of its fields changed."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        changed = {
+            bool: lambda v: not v,
+            int: lambda v: v + 1,
+            float: lambda v: v / 2 + 0.01,
+            str: lambda v: {"l1": "l2", "auto": "joint", "same_class": "any", "bce": "l1"}.get(v, v + "x"),
+            dict: lambda v: {**v, "key": 1},
+            type(None): lambda v: {"mixed_precision": "bf16", "freeze_bn": True}.get(field.name, 0.5),  # noqa: B023
+        }[type(value)](value)
+        yield field.name, dataclasses.replace(config, **{field.name: changed})
+
+
+def test_every_field_of_a_run_changes_its_name():
+    base = cell()
+    names = {base.name, cell(domain="night").name, cell(seed=1).name, cell(method="egat2").name}
+    count = 4
+    for part in ("method_config", "model", "data", "train"):
+        for _, changed in variants(getattr(base, part)):
+            names.add(cell(**{part: changed}).name)
+            count += 1
+    assert len(names) == count > 40
+    assert base.name == cell().name
+    assert base.name.startswith("egat_meadow_seed0_")

@@ -1,0 +1,166 @@
+"""A whole experiment: what it leaves, and that nothing is done twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+import timm
+import torch
+
+from egat_hub.experiments import cell as cells
+from egat_hub.hub import from_pretrained
+from egat_hub.results import read_rows
+
+from .tiny import call
+
+TWO_BY_TWO = ("--methods", "erm", "egat", "--seeds", "0", "1")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    output = tmp_path_factory.mktemp("finished") / "out"
+    call(output, *TWO_BY_TWO)
+    return output
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """The finished experiment in a folder of the test's own."""
+    shutil.copytree(finished, tmp_path / "out")
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def untrainable(monkeypatch):
+    def train(*args, **kwargs):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(cells, "train", train)
+
+
+def runs(output):
+    return sorted(path.parent for path in output.glob("*/config.json"))
+
+
+def test_every_run_and_the_comparison_are_there(finished):
+    assert {path.name for path in finished.iterdir() if path.is_file()} == {
+        "config.yaml",
+        "results.json",
+        "table.md",
+        "case_study_meadow.png",
+    }
+    assert [run.name[:-11] for run in runs(finished)] == [
+        f"{method}_meadow_seed{seed}" for method in ("egat", "erm") for seed in (0, 1)
+    ]
+    for run in runs(finished):
+        assert {path.name for path in run.iterdir() if not path.name.startswith("results_")} == {
+            "config.json",
+            "log.jsonl",
+            "model",
+        }
+        assert len(list(run.glob("results_*.json"))) == 1
+        files = {path.name for path in (run / "model").iterdir()}
+        assert files == {
+            "README.md",
+            "case_study.png",
+            "config.json",
+            "egat.json",
+            "model.safetensors",
+            "results.json",
+        }
+        assert read_rows(run / "model" / "results.json") == read_rows(next(run.glob("results_*.json")))
+    rows = read_rows(finished / "results.json")
+    assert {(row.method, row.seed) for row in rows} == {(m, s) for m in ("erm", "egat") for s in (0, 1)}
+    assert {"cAcc", "aAcc", "Comp", "Suff"} <= {row.metric for row in rows}
+    assert "| egat " in (finished / "table.md").read_text()
+
+
+def test_the_second_call_does_nothing_and_gives_the_same_rows(copy, untrainable, monkeypatch):
+    monkeypatch.setattr(cells, "evaluate", None)
+    kept = [path for path in copy.rglob("*.*") if path.suffix in (".json", ".jsonl", ".md", ".safetensors")]
+    before = [path.read_bytes() for path in kept]
+    assert len(before) == 2 + 4 * 8
+    call(copy, *TWO_BY_TWO)
+    assert [path.read_bytes() for path in kept] == before
+
+
+def test_what_is_not_measured_yet_is_measured_without_training(copy, untrainable):
+    before = read_rows(copy / "results.json")
+    next(runs(copy)[0].glob("results_*.json")).unlink()
+    call(copy, *TWO_BY_TWO)
+    after = read_rows(copy / "results.json")
+    assert [dataclasses.replace(row, value=0) for row in after] == [
+        dataclasses.replace(row, value=0) for row in before
+    ]
+    assert [row.value for row in after] == pytest.approx([row.value for row in before], abs=1e-4)
+
+
+def test_other_measurements_need_no_training(copy, untrainable):
+    other = ("--epsilons", "0.05", "--evaluation.faithfulness", "null", "--test-domains", "desert")
+    call(copy, *TWO_BY_TWO, *other)
+    rows = read_rows(copy / "results.json")
+    assert {row.protocol["epsilon"] for row in rows if row.metric == "aAcc"} == {0.01, 0.05}
+    assert {row.test_domain for row in rows} == {"meadow", "desert"}
+    assert "Comp" not in {row.metric for row in rows}
+
+
+def test_accuracy_alone_needs_no_explanation(tmp_path):
+    network = ("--model.name", "test_vit", "--model.options", '{"img_size": 32}')
+    call(tmp_path, *network, "--evaluation.explanation", "null")
+    assert {row.metric for row in read_rows(tmp_path / "results.json")} == {"cAcc", "aAcc"}
+    assert not list(tmp_path.rglob("*.png"))
+
+
+def test_an_experiment_that_was_stopped_goes_on(tmp_path, monkeypatch):
+    arguments = (
+        "--methods",
+        "erm",
+        "--train.steps",
+        "6",
+        "--resources.checkpoint_every",
+        "2",
+        "--resources.log_every",
+        "1",
+    )
+    call(tmp_path / "whole", *arguments)
+    step = cells.train.__globals__["_step"]
+    steps = []
+
+    def stopping(*args):
+        steps.append(args[4])
+        if len(steps) == 6:
+            raise KeyboardInterrupt
+        return step(*args)
+
+    monkeypatch.setitem(cells.train.__globals__, "_step", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        call(tmp_path / "stopped", *arguments)
+    call(tmp_path / "stopped", *arguments)
+    assert steps == [0, 1, 2, 3, 4, 5, 4, 5]
+    (run,) = runs(tmp_path / "stopped")
+    weights = [
+        (tmp_path / name / run.name / "model/model.safetensors").read_bytes() for name in ("whole", "stopped")
+    ]
+    assert weights[0] == weights[1]
+    rows = [read_rows(tmp_path / name / "results.json") for name in ("whole", "stopped")]
+    assert rows[0] == rows[1]
+    assert not (run / "checkpoints").exists()
+
+
+def test_timm_and_this_package_load_the_same_model(finished):
+    run = runs(finished)[0]
+    classifier = from_pretrained(run / "model")
+    net = timm.create_model(f"local-dir:{run / 'model'}", pretrained=True).eval()
+    config = net.pretrained_cfg
+    images = torch.rand(3, *config["input_size"], generator=torch.Generator().manual_seed(0))
+    mean, std = (torch.tensor(config[name]).view(3, 1, 1) for name in ("mean", "std"))
+    with torch.no_grad():
+        torch.testing.assert_close(net((images - mean) / std), classifier.backbone(images))
+    names = ["circle", "cross", "square", "star", "triangle"]
+    assert list(classifier.label_names) == names
+    assert list(config["label_names"]) == names
+    metadata = json.loads((run / "model" / "egat.json").read_text())["metadata"]
+    assert (metadata["method"], metadata["seed"], metadata["train_domain"]) == ("egat", 0, "meadow")
