@@ -4,8 +4,10 @@ from egat_hub.methods.adversarial import AdversarialConfig
 from egat_hub.methods.base import METHODS, Batch, Method, MethodConfig
 from egat_hub.methods.dre import DRE, DREConfig
 from egat_hub.methods.egat import EGAT, EGATConfig
+from egat_hub.methods.environments import ENVIRONMENTS
 from egat_hub.methods.erm import ERM
 from egat_hub.methods.igr import IGR, IGRConfig
+from egat_hub.methods.irm import IRM, IRMConfig
 from egat_hub.methods.pgd_at import PGDAT
 from egat_hub.methods.rrr import RRR, RRRConfig
 from egat_hub.methods.sgdrop import SGDrop, SGDropConfig
@@ -15,8 +17,10 @@ from egat_hub.methods.trades import TRADES, TRADESConfig
 __all__ = [
     "DRE",
     "EGAT",
+    "ENVIRONMENTS",
     "ERM",
     "IGR",
+    "IRM",
     "METHODS",
     "PGDAT",
     "RRR",
@@ -27,6 +31,7 @@ __all__ = [
     "DREConfig",
     "EGATConfig",
     "IGRConfig",
+    "IRMConfig",
     "Method",
     "MethodConfig",
     "RRRConfig",

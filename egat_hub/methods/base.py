@@ -97,6 +97,10 @@ class Method(TrainingTask):
         """Whether every batch has to come with object masks."""
         return False
 
+    def restarts_optimizer(self, step: int) -> bool:
+        """Whether the optimiser forgets its state before a step, as after a jump of the objective."""
+        return False
+
     def forward(
         self,
         images: Tensor,

@@ -1,0 +1,61 @@
+"""Environments made from one domain, for methods that look for what several have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as tf
+
+from egat_hub.methods.base import Batch
+from egat_hub.registry import Registry
+
+COUNT = 3
+
+Environments = Callable[[Batch], tuple[Tensor, Tensor]]
+"""A batch to its images [B,3,H,W] and the number of every image's environment [B]."""
+
+ENVIRONMENTS: Registry[Environments] = Registry("environments")
+
+
+@ENVIRONMENTS.register("single")
+def single(batch: Batch) -> tuple[Tensor, Tensor]:
+    """One environment: the batch as it is."""
+    return batch.images, torch.zeros_like(batch.labels)
+
+
+@ENVIRONMENTS.register("random")
+def random(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Three random parts of the training images, the same in every step."""
+    return batch.images, _parts(replace(batch, random=replace(batch.random, step=0)))
+
+
+@ENVIRONMENTS.register("photometric")
+def photometric(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Three looks: as it is; strong colour jitter and, for every second image, grayscale; out of focus."""
+    parts = _parts(batch)
+    chance = batch.random.uniform(torch.empty(len(parts), 5), 0, 1, "look").tolist()
+    looks = (lambda image, _: image, _colours, _focus)
+    images = [
+        looks[part](image, draw)
+        for image, part, draw in zip(batch.images, parts.tolist(), chance, strict=True)
+    ]
+    return torch.stack(images), parts
+
+
+def _parts(batch: Batch) -> Tensor:
+    chance = batch.random.uniform(torch.empty(len(batch.random)), 0, COUNT, "environment")
+    return chance.long().clamp(max=COUNT - 1).to(batch.labels.device)
+
+
+def _colours(image: Tensor, draw: list[float]) -> Tensor:
+    factors = [0.4 + 1.2 * chance for chance in draw[:3]]
+    image = tf.adjust_brightness(image, factors[0])
+    image = tf.adjust_saturation(tf.adjust_contrast(image, factors[1]), factors[2])
+    return tf.rgb_to_grayscale(image, num_output_channels=3) if draw[3] < 0.5 else image
+
+
+def _focus(image: Tensor, draw: list[float]) -> Tensor:
+    return tf.gaussian_blur(image, [9, 9], [1 + draw[4]])
