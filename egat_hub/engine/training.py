@@ -118,6 +118,8 @@ def train(
     for batch in loader:
         started = time.perf_counter()
         torch.manual_seed(derive_seed(seed, progress.step, accelerator.process_index))
+        if method.restarts_optimizer(progress.step):
+            optimizer.state.clear()
         parts = _step(accelerator, prepared, optimizer, batch, progress.step, config)
         progress.step += 1
         progress.seconds += time.perf_counter() - started

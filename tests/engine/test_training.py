@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from egat_hub.engine import processes, training
-from egat_hub.methods import ERM
+from egat_hub.methods import ERM, METHODS
 from egat_hub.results import Row
 
 from .tiny import fit, log_of, method, network, same
@@ -155,3 +155,15 @@ def test_processes_that_accelerate_does_not_count_are_refused(tmp_path, monkeypa
     monkeypatch.setattr(processes, "world_size", lambda: 2)
     with pytest.raises(RuntimeError, match="There are 2 processes, and Accelerate counts 1"):
         fit(method(), tmp_path)
+
+
+def test_a_method_can_have_the_optimiser_start_afresh(tmp_path, monkeypatch):
+    remembered, run = [], training._step
+
+    def watched(accelerator, prepared, optimizer, *rest):
+        remembered.append(bool(optimizer.state))
+        return run(accelerator, prepared, optimizer, *rest)
+
+    monkeypatch.setattr(training, "_step", watched)
+    fit(METHODS["irm"](network(), warmup=2), tmp_path, steps=4)
+    assert remembered == [False, True, False, True]
