@@ -83,6 +83,11 @@ class Backbone(nn.Module):
         return self.net.num_classes
 
     @property
+    def channels(self) -> int:
+        """Number of channels K of the last feature map."""
+        return self.net.num_features
+
+    @property
     def architecture(self) -> str:
         """timm's name of the network."""
         return self.net.pretrained_cfg.get("architecture", type(self.net).__name__)
@@ -132,7 +137,7 @@ class Backbone(nn.Module):
             ValueError: there is no spatial map in the features.
         """
         if features.ndim == 4:
-            channels = self.net.num_features
+            channels = self.channels
             last = getattr(self.net, "output_fmt", "NCHW") == "NHWC" or (
                 features.shape[1] != channels and features.shape[-1] == channels
             )

@@ -2,6 +2,7 @@
 
 from egat_hub.methods.adversarial import AdversarialConfig
 from egat_hub.methods.base import METHODS, Batch, Method, MethodConfig
+from egat_hub.methods.dmada import DMADA, DMADAConfig
 from egat_hub.methods.dre import DRE, DREConfig
 from egat_hub.methods.egat import EGAT, EGATConfig
 from egat_hub.methods.environments import ENVIRONMENTS
@@ -15,6 +16,7 @@ from egat_hub.methods.sgt import SGT, SGTConfig
 from egat_hub.methods.trades import TRADES, TRADESConfig
 
 __all__ = [
+    "DMADA",
     "DRE",
     "EGAT",
     "ENVIRONMENTS",
@@ -28,6 +30,7 @@ __all__ = [
     "TRADES",
     "AdversarialConfig",
     "Batch",
+    "DMADAConfig",
     "DREConfig",
     "EGATConfig",
     "IGRConfig",

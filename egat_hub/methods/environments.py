@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -16,6 +16,9 @@ COUNT = 3
 
 Environments = Callable[[Batch], tuple[Tensor, Tensor]]
 """A batch to its images [B,3,H,W] and the number of every image's environment [B]."""
+
+Look = Callable[[Tensor, list[float]], Tensor]
+"""(image [3,H,W] in [0,1], five numbers in [0,1) that decide) to the image with another look."""
 
 ENVIRONMENTS: Registry[Environments] = Registry("environments")
 
@@ -36,13 +39,21 @@ def random(batch: Batch) -> tuple[Tensor, Tensor]:
 def photometric(batch: Batch) -> tuple[Tensor, Tensor]:
     """Three looks: as it is; strong colour jitter and, for every second image, grayscale; out of focus."""
     parts = _parts(batch)
+    return _look(batch, parts, (lambda image, _: image, _colours, _focus)), parts
+
+
+def change_look(batch: Batch) -> Tensor:
+    """Images [B,3,H,W] with another look each: strong colour jitter, or out of focus."""
+    return _look(batch, _parts(batch) % 2, (_colours, _focus))
+
+
+def _look(batch: Batch, parts: Tensor, looks: Sequence[Look]) -> Tensor:
     chance = batch.random.uniform(torch.empty(len(parts), 5), 0, 1, "look").tolist()
-    looks = (lambda image, _: image, _colours, _focus)
     images = [
         looks[part](image, draw)
         for image, part, draw in zip(batch.images, parts.tolist(), chance, strict=True)
     ]
-    return torch.stack(images), parts
+    return torch.stack(images)
 
 
 def _parts(batch: Batch) -> Tensor:

@@ -1,0 +1,78 @@
+"""DMADA-lite: a discriminator that learns, and features that learn the opposite."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from egat_hub.methods import DMADA
+from egat_hub.methods.base import Batch
+from egat_hub.methods.environments import change_look
+from egat_hub.methods.gradient_reversal import reverse_gradient
+from egat_hub.randomness import SampleRandom
+
+from .tiny import backbone, batch
+
+
+def test_gradients_are_turned_round_and_values_are_not():
+    values = torch.tensor([1.0, -2.0], requires_grad=True)
+    out = reverse_gradient(values, 0.5)
+    torch.testing.assert_close(out, values)
+    (3 * out.sum()).backward()
+    assert values.grad.tolist() == [-1.5, -1.5]
+
+
+def test_a_step_down_the_gradient_helps_the_discriminator_and_hurts_it_through_the_features():
+    for part, better in (("judge", True), ("trunk", False)):
+        method = DMADA(backbone(), ramp=1)
+        images, labels = batch()
+        before = method(images, labels, step=50)["domain"]
+        moved = [*method.embed.parameters(), *method.judge.parameters()]
+        if part == "trunk":
+            moved = list(method.backbone.parameters())[:-2]
+        slopes = torch.autograd.grad(before, moved)
+        length = sum(slope.square().sum() for slope in slopes).sqrt()
+        with torch.no_grad():
+            for parameter, slope in zip(moved, slopes, strict=True):
+                parameter -= 1e-3 * slope / length
+        after = method(images, labels, step=50)["domain"]
+        assert (after < before) == better
+
+
+def test_domain_labels_are_soft():
+    method = DMADA(backbone(), ramp=0)
+    method.judge.weight.data.zero_()
+    method.judge.bias.data.fill_(2.0)
+    images, labels = batch()
+    random = SampleRandom(0, tuple(range(len(images))), 7)
+    ratio = method._ratio(Batch(images, labels, None, random))
+    one, zero = torch.sigmoid(torch.tensor(2.0)).log(), torch.sigmoid(torch.tensor(-2.0)).log()
+    expected = -(one + zero + 2 * (ratio * one + (1 - ratio) * zero))
+    out = method(images, labels, step=7)["domain"].item()
+    assert out == pytest.approx(0.1 * expected.item(), rel=1e-5)
+
+
+def test_the_ratio_stays_away_from_one_half_and_is_one_for_all_images():
+    method = DMADA(backbone())
+    ratios = []
+    for step in range(60):
+        for index in ((0, 1), (5, 9)):
+            images, labels = batch(2)
+            ratios.append(method._ratio(Batch(images, labels, None, SampleRandom(0, index, step))))
+    assert ratios[::2] == ratios[1::2]
+    assert all(abs(2 * ratio - 1) >= 0.2 - 1e-6 for ratio in ratios)
+    assert min(ratios) < 0.5 < max(ratios)
+
+
+def test_the_discriminator_is_trained_with_the_network_and_not_saved_in_it():
+    method = DMADA(backbone())
+    names = {name.split(".")[0] for name, _ in method.named_parameters()}
+    assert names == {"trainable_module", "embed", "judge"}
+    assert not any("judge" in name for name in method.backbone.state_dict())
+
+
+def test_every_image_gets_another_look_within_range():
+    images, labels = batch()
+    looks = change_look(Batch(images, labels, None, SampleRandom(0, tuple(range(len(images))), 3)))
+    assert 0 <= looks.min() <= looks.max() <= 1
+    assert ((looks - images).abs().amax((1, 2, 3)) > 0.01).all()
