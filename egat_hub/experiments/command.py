@@ -129,7 +129,11 @@ def build_experiment(parser: ArgumentParser, options: Namespace) -> Experiment:
 def save_config(parser: ArgumentParser, options: Namespace, path: Path) -> None:
     """Write the options as YAML that ``--config`` reads back to the same options."""
     kept = {name: value for name, value in options.as_dict().items() if name != "config"}
-    path.write_text(parser.dump(Namespace(**kept), skip_unset=False))
+    try:
+        text = parser.dump(Namespace(**kept), skip_unset=False)
+    except ValueError:  # what jsonargparse 4.49 says to an argument that it does not know
+        text = parser.dump(Namespace(**kept), skip_none=False)
+    path.write_text(text)
 
 
 def _facing(epsilon: float, config: MethodConfig) -> MethodConfig:
