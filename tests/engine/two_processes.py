@@ -93,6 +93,7 @@ def main(folder: Path) -> None:
     judge(folder)
     average(folder)
     if dist.is_initialized():
+        dist.barrier()  # or the process that is still in its last exchange may wait for ever
         dist.destroy_process_group()
 
 
