@@ -11,7 +11,7 @@ import torch
 from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
-from egat_hub.modes import evaluating, is_batchnorm, without_dropout
+from egat_hub.modes import evaluating, is_batchnorm, without_dropout, without_recording
 
 HeadForm = Literal["pooled_linear", "differentiable", "independent"]
 
@@ -66,7 +66,7 @@ class Backbone(nn.Module):
         self.net = cast(Any, net)
         self.freeze_bn = freeze_bn
         config = resolve_model_data_config(net)
-        self.image_size = image_size or config["input_size"][-1]
+        self.image_size = image_size or _fixed_size(net) or config["input_size"][-1]
         like = next(net.parameters())
         for name in ("mean", "std"):
             value = torch.tensor(config[name], device=like.device, dtype=like.dtype).view(1, -1, 1, 1)
@@ -111,10 +111,14 @@ class Backbone(nn.Module):
         return self.net.forward_features((images - self.mean) / self.std)
 
     def head(self, features: Tensor, *, dropout: bool = True) -> Tensor:
-        """Features to logits [B,C]; ``dropout=False`` leaves dropout out also in train mode."""
-        if dropout or not (self.training and self.has_dropout):
+        """Features to logits [B,C].
+
+        ``dropout=False`` is for a second look at features: also in train mode it leaves dropout out, and
+        running statistics as they are.
+        """
+        if dropout or not self.training:
             return self.net.forward_head(features)
-        with without_dropout(self.net):
+        with without_dropout(self.net), without_recording(self.net):
             return self.net.forward_head(features)
 
     def without_dropout(self, view: View) -> Tensor:
@@ -184,10 +188,19 @@ def create_backbone(
         close = difflib.get_close_matches(architecture, timm.list_models(), n=3)
         hint = f" Close matches: {', '.join(close)}." if close else " See timm.list_models()."
         raise ValueError(f"timm knows no network {architecture!r}.{hint}")
+    cfg = timm.get_pretrained_cfg(name) if ":" not in name else None
+    if image_size and cfg and cfg.fixed_input_size:
+        model_args = {"img_size": image_size, **model_args}
     net = timm.create_model(
         name, pretrained=pretrained, num_classes=num_classes, drop_rate=drop_rate, **model_args
     )
     return Backbone(net, image_size=image_size, freeze_bn=freeze_bn)
+
+
+def _fixed_size(net: nn.Module) -> int | None:
+    """Side of the images that a network of fixed input size was created for."""
+    size = getattr(getattr(net, "patch_embed", None), "img_size", None)
+    return size[0] if isinstance(size, (tuple, list)) else None
 
 
 def _probe_head(backbone: Backbone, tolerance: float = 1e-4) -> HeadForm:

@@ -30,6 +30,19 @@ def without_dropout(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def without_recording(module: nn.Module) -> Iterator[None]:
+    """BatchNorm in train mode as always inside, but its running statistics stay as they are."""
+    recording = [m for m in module.modules() if is_batchnorm(m) and m.training and m.track_running_stats]
+    for m in recording:
+        m.track_running_stats = False
+    try:
+        yield
+    finally:
+        for m in recording:
+            m.track_running_stats = True
+
+
+@contextmanager
 def _switched_off(module: nn.Module, which: Callable[[nn.Module], bool]) -> Iterator[None]:
     training = [m for m in module.modules() if m.training and which(m)]
     for m in training:

@@ -56,7 +56,12 @@ def attack_curve(
         restarts: independent runs a budget, the worst of which counts.
         random: keyed random numbers; restart r draws from step r.
         correct: [B], whether the clean images are classified correctly, if that is known already.
+
+    Raises:
+        ValueError: no restart.
     """
+    if restarts < 1:
+        raise ValueError(f"Expected at least 1 restart, got {restarts}.")
     random = random or SampleRandom(0, tuple(range(len(images))))
     with evaluating(model):
         standing = model(images).argmax(1) == labels if correct is None else correct.clone()

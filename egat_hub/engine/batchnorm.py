@@ -14,8 +14,8 @@ from egat_hub.modes import is_batchnorm
 def average_statistics(model: nn.Module) -> None:
     """Average running means and variances over all processes, in place.
 
-    Each process updates them from its own images. Without this, what is validated and saved would be the
-    main process's share.
+    Data-parallel training starts each step from the main process's statistics, and every process adds its
+    own images. This makes them one again before they are used.
     """
     if world_size() == 1:
         return

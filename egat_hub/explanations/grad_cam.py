@@ -28,7 +28,7 @@ class GradCAM(Explanation):
         features = view.features.to(backbone.mean.dtype)  # the head's own: autocast may have lowered it
         precision = torch.promote_types(features.dtype, torch.float32)
         alpha = self._channel_weights(backbone, features, target.to(precision)).to(precision)
-        return torch.einsum("bk,bkhw->bhw", alpha, backbone.grid(features).to(precision))
+        return (alpha[:, :, None, None] * backbone.grid(features).to(precision)).sum(1)
 
     def _channel_weights(self, backbone: Backbone, features: Tensor, target: Tensor) -> Tensor:
         if backbone.head_form == "pooled_linear":

@@ -65,7 +65,8 @@ def test_dead_maps_harm_no_gradient(alignment, normalize):
             parameter.zero_()
         net.net.layer4[-1].downsample[-1].weight.zero_()
         net.net.layer4[-1].downsample[-1].bias.fill_(-1)  # so that every feature is cut off at zero
-    method = EGAT(net, alignment=alignment, consistency=alignment, normalize=normalize, **FAST)
+    consistency = "l1" if alignment == "bce" else alignment
+    method = EGAT(net, alignment=alignment, consistency=consistency, normalize=normalize, **FAST)
     assert not method.explanation(net, *batch()).any()
     result = method(*batch())
     result["loss"].backward()
