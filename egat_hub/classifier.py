@@ -13,9 +13,10 @@ from timm.data import create_transform, resolve_model_data_config
 from torch import Tensor, nn
 
 from egat_hub.backbone import Backbone
+from egat_hub.data.images import open_image, to_rgb
 from egat_hub.explained import Explained
 from egat_hub.explanations import EXPLANATIONS, Explanation, dead
-from egat_hub.images import open_image, to_image, to_rgb
+from egat_hub.images import to_image
 from egat_hub.modes import evaluating
 from egat_hub.overlay import upsample
 

@@ -24,9 +24,6 @@ Objective = Callable[[Tensor], Tensor]
 Gradient = Callable[[Tensor], Tensor]
 """Images [B,3,H,W] to the gradient of the summed objective with respect to them."""
 
-TOLERANCE = 1e-6
-"""By how much float rounding may carry a perturbed image over the ball."""
-
 
 def check_epsilon(epsilon: float) -> None:
     """Refuse a budget that is not a number in [0, 1].
@@ -92,7 +89,7 @@ class Attack(ABC):
             finite = finite & torch.isfinite(slope).all()  # sign(NaN) is 0: no attack at all
             return slope
 
-        with torch.inference_mode(False), evaluating(model), _no_float16(images), torch.no_grad():
+        with torch.inference_mode(False), evaluating(model), without_float16(images), torch.no_grad():
             images, labels = images.clone(), labels.clone()  # what inference mode made, autograd refuses
             perturbed = self.run(gradient, images, epsilon, random)
             perturbed = project(perturbed, images, epsilon)
@@ -117,7 +114,8 @@ def project(perturbed: Tensor, images: Tensor, epsilon: float) -> Tensor:
     return torch.minimum(torch.maximum(perturbed, images - epsilon), images + epsilon).clamp(0, 1)
 
 
-def _no_float16(images: Tensor) -> AbstractContextManager[object]:
+def without_float16(images: Tensor) -> AbstractContextManager[object]:
+    """Autocast off inside if it would lower to float16, whose gradients of images vanish."""
     device = images.device.type
     if torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16:
         return torch.autocast(device, enabled=False)

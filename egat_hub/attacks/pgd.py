@@ -24,7 +24,7 @@ class PGD(Attack):
             ``"clean"``.
 
     Raises:
-        ValueError: less than one step, or an unknown start.
+        ValueError: less than one step, a step that is not positive, or an unknown start.
     """
 
     steps: int = 10
@@ -35,6 +35,8 @@ class PGD(Attack):
         check_choices(self)
         if self.steps < 1:
             raise ValueError(f"Expected at least 1 step, got {self.steps}.")
+        if self.step_size is not None and self.step_size <= 0:
+            raise ValueError(f"Expected a positive step_size, got {self.step_size}.")
 
     def run(self, gradient: Gradient, images: Tensor, epsilon: float, random: SampleRandom) -> Tensor:
         length = epsilon * self._relative_step()

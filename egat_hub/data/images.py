@@ -30,7 +30,42 @@ def read_image(file: Path | IO[bytes], *, name: str) -> Image.Image:
     Raises:
         UnreadableImageError: not an image, truncated, or floating-point pixels.
     """
-    return _to_rgb(_decode(file, name), name)
+    return to_rgb(_decode(file, name), name=name)
+
+
+def open_image(path: str | Path) -> Image.Image:
+    """:func:`read_image` of a file that somebody named.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UnreadableImageError: as for :func:`read_image`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "nothing"
+        raise FileNotFoundError(f"Expected an image file at {path}, found {found} there.")
+    try:
+        return read_image(path, name=str(path))
+    except UnreadableImageError as error:
+        raise UnreadableImageError(f"Cannot read {error}; replace or remove the file.") from error
+
+
+def to_rgb(image: Image.Image, *, name: str = "image") -> Image.Image:
+    """A PIL image of any mode as upright RGB, as :func:`read_image` gives it.
+
+    Raises:
+        UnreadableImageError: floating-point pixels.
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "F":
+        raise UnreadableImageError(f"{name}: floating-point pixels have no known range; save it with 8 bits")
+    if image.mode.startswith("I"):
+        pixels = np.asarray(image).astype(np.int64)
+        return Image.fromarray(((pixels.clip(0, 65535) + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
 
 
 def read_mask(file: Path | IO[bytes], *, name: str, size: tuple[int, int]) -> Image.Image:
@@ -62,15 +97,3 @@ def _decode(file: Path | IO[bytes], name: str) -> Image.Image:
             return ImageOps.exif_transpose(image)
     except Exception as error:  # what a broken file raises depends on the decoder
         raise UnreadableImageError(f"{name}: {error}") from error
-
-
-def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    if image.mode == "F":
-        raise UnreadableImageError(f"{name}: floating-point pixels have no known range; save it with 8 bits")
-    if image.mode.startswith("I"):
-        pixels = np.asarray(image).astype(np.int64)
-        return Image.fromarray((pixels.clip(0, 65535) // 257).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")

@@ -20,7 +20,7 @@ class Progress:
     """Where a training run stands.
 
     Attributes:
-        network: what is trained, to refuse a checkpoint of something else.
+        network: what is trained and how, to refuse a checkpoint of something else.
         step: optimiser steps done.
         seconds: time spent in them.
         best_step: step of the best validation so far.
@@ -76,7 +76,7 @@ class Checkpoints:
         """Load the newest checkpoint into what is prepared; a fresh :class:`Progress` if there is none.
 
         Raises:
-            ValueError: the checkpoint is of another network.
+            ValueError: the checkpoint is of another network, method or configuration.
         """
         newest = max(self._all(), default=None)
         if newest is None:

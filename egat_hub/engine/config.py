@@ -57,7 +57,7 @@ class TrainConfig:
         validate_every: steps between validations; best is the highest clean accuracy, the latest of equals.
 
     Raises:
-        ValueError: a number that is too small, or an unknown precision.
+        ValueError: a number out of its range, or an unknown precision.
     """
 
     steps: int = 5000
@@ -76,6 +76,10 @@ class TrainConfig:
         for name in ("steps", "batch_size", "accumulation", "validate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"Expected {name} of at least 1, got {getattr(self, name)}.")
+        if self.clip_grad is not None and self.clip_grad <= 0:
+            raise ValueError(f"Expected a positive clip_grad, got {self.clip_grad}.")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(f"Expected ema_decay in (0, 1), got {self.ema_decay}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,3 +97,8 @@ class Resources:
     log_every: int = 10
     checkpoint_every: int = 200
     trackers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("log_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"Expected {name} of at least 1, got {getattr(self, name)}.")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
@@ -92,6 +93,7 @@ class _Samples(Dataset[Sample]):
 
 
 def _prepare(model: Any) -> tuple[nn.Module, str]:
+    model = extract_model_from_parallel(model)
     backbone = getattr(model, "backbone", model)
     if not isinstance(backbone, Backbone) and hasattr(model, "forward_features"):
         backbone = Backbone(model)
@@ -119,7 +121,7 @@ def _measure_all(
             config,
         )
         for column, values in columns.items():
-            found.setdefault(column, {}).update(zip(index.tolist(), values.double().tolist(), strict=True))
+            found.setdefault(column, {}).update(zip(index.tolist(), values.tolist(), strict=True))
     return _join(gather_objects(found), len(samples))
 
 

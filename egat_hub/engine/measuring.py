@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -17,6 +18,9 @@ from egat_hub.metrics import CONTROLS, STABILITY, Faithfulness
 from egat_hub.modes import evaluating
 from egat_hub.randomness import SampleRandom
 
+PROTOCOL = 1
+"""Version of how figures are computed; rows of another one are measured again."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
@@ -27,7 +31,8 @@ class EvaluationConfig:
         attack: name of an attack.
         attack_options: its fields, such as ``{"steps": 20}``.
         restarts: independent attacks a budget, the worst of which counts.
-        explanation: name of an explanation, or None for accuracy only.
+        explanation: name of an explanation, or None for accuracy only. It is left out where the network's
+            head does not look at its last map.
         faithfulness: how Comp and Suff are measured, or None to leave them out.
         seed: seed of attack starts and random control maps.
         batch_size: images in a forward.
@@ -46,6 +51,8 @@ class EvaluationConfig:
     batch_size: int = 64
 
     def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"Expected batch_size of at least 1, got {self.batch_size}.")
         for epsilon in self.epsilons:
             check_epsilon(epsilon)
         if self.restarts < 1:
@@ -84,7 +91,7 @@ def measure(
     Raises:
         ValueError: a label that is no class of the model.
     """
-    with evaluating(model):
+    with evaluating(model), _full_precision(images):
         view = model.view(images) if isinstance(model, Backbone) else View(images, images, model(images))
         _check_labels(labels, view.logits.shape[1])
         correct = view.logits.argmax(1) == labels
@@ -116,7 +123,11 @@ def measure(
 
 @dataclass(frozen=True, eq=False)
 class _Explained:
-    """A batch and the maps of its predicted classes."""
+    """A batch and the signed maps of its predicted classes; their ReLU is what is shown and trained.
+
+    Negative values order the pixels that the ReLU would make equal, so that a top region larger than the
+    positive part of a map is not filled up in an order that means nothing.
+    """
 
     backbone: Backbone
     view: View
@@ -127,15 +138,16 @@ class _Explained:
 
 
 def _explain(backbone: Backbone, view: View, config: EvaluationConfig) -> _Explained | None:
-    if config.explanation is None:
+    if config.explanation is None or backbone.head_form == "independent":
         return None
-    explanation, predicted = EXPLANATIONS[config.explanation](), view.logits.argmax(1)
+    explanation = EXPLANATIONS[config.explanation](relu=False, normalize="none")
+    predicted = view.logits.argmax(1)
     maps = explanation.of(backbone, view, predicted)
     return _Explained(backbone, view, config.explanation, explanation, predicted, maps)
 
 
 def _dead_maps(explained: _Explained) -> Columns:
-    return {_column("DeadMaps", {"explanation": explained.name}): _percent(dead(explained.maps))}
+    return {_column("DeadMaps", {"explanation": explained.name}): _percent(dead(explained.maps.relu()))}
 
 
 def _faithfulness(
@@ -151,8 +163,8 @@ def _faithfulness(
         comp, suff = faithful(backbone, view.images, judged, classes, probability)
         settings = {"q": faithful.q, "fill": faithful.fill, "class": faithful.target}
         protocol = {"explanation": explained.name, "map": name, **settings}
-        columns[_column("Comp", protocol)] = 100 * comp
-        columns[_column("Suff", protocol)] = 100 * suff
+        columns[_column("Comp", protocol)] = _where(~dead(judged), 100 * comp)
+        columns[_column("Suff", protocol)] = _where(~dead(judged), 100 * suff)
     return columns
 
 
@@ -162,7 +174,7 @@ def _stability(
     """Maps of the same class before and after the attack, where the clean prediction is right."""
     backbone, maps = explained.backbone, explained.maps
     other = explained.explanation.of(backbone, backbone.view(attacked), explained.predicted)
-    lost = dead(maps) | dead(other)
+    lost = dead(maps.relu()) | dead(other.relu())
     protocol = {"explanation": explained.name, **attacked_by}
     columns = {_column("DeadPairs", protocol): _where(correct, _percent(lost))}
     for name in STABILITY:
@@ -178,6 +190,15 @@ def _check_labels(labels: Tensor, classes: int) -> None:
             f"Expected labels from 0 to below {classes}, the number of the model's classes, got "
             f"{first if first < 0 else last}. Judge a model on the classes that it was trained on."
         )
+
+
+@contextmanager
+def _full_precision(images: Tensor) -> Iterator[None]:
+    """No autocast, and no TF32 in convolutions, whatever the caller has set."""
+    cudnn = torch.backends.cudnn
+    kept = {"enabled": cudnn.enabled, "benchmark": cudnn.benchmark, "deterministic": cudnn.deterministic}
+    with torch.autocast(images.device.type, enabled=False), cudnn.flags(**kept, allow_tf32=False):
+        yield
 
 
 def _attack_protocol(config: EvaluationConfig, attack: Attack, epsilon: float) -> dict[str, Any]:

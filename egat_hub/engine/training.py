@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from egat_hub.backbone import Backbone
 from egat_hub.collective import world_size
-from egat_hub.config import to_dict
+from egat_hub.config import digest, to_dict
 from egat_hub.data import EvaluationView, TrainingView, training_loader
 from egat_hub.engine.batchnorm import average_statistics
 from egat_hub.engine.checkpoints import Checkpoints, Progress
@@ -89,9 +89,7 @@ def train(
         method.setup_ema(config.ema_decay)
     prepared, optimizer = accelerator.prepare(method, optimizer)
     checkpoints = Checkpoints(folder / "checkpoints", accelerator)
-    progress = checkpoints.resume(
-        f"{method.backbone.architecture} with {method.backbone.num_classes} classes"
-    )
+    progress = checkpoints.resume(_identity(method, config, seed))
     if resources.trackers:
         accelerator.init_trackers(
             "egat_hub", config={"seed": seed, **to_dict(method.config), **to_dict(config)}
@@ -155,6 +153,13 @@ def create_optimizer(method: Method, config: TrainConfig) -> Optimizer:
             f"{-(-config.batch_size // parts) * parts}."
         )
     return create_optimizer_v2(method, opt=config.optimizer, lr=config.lr, weight_decay=config.weight_decay)
+
+
+def _identity(method: Method, config: TrainConfig, seed: int) -> str:
+    """What a checkpoint must have in common with the run that goes on from it."""
+    backbone, settings = method.backbone, [to_dict(method.config), to_dict(replace(config, steps=1)), seed]
+    network = f"{backbone.architecture} with {backbone.num_classes} classes"
+    return f"{network}, {type(method).__name__}, settings {digest(settings)}"
 
 
 def _step(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from egat_hub.collective import gather_objects, rank
 from egat_hub.config import digest, to_dict
 from egat_hub.data import DataConfig, EvaluationView, MultiDomain, TrainingView
 from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig, evaluate, train
+from egat_hub.engine.measuring import PROTOCOL
 from egat_hub.experiments.figures import case_study_of
 from egat_hub.hub import from_pretrained, save_pretrained
 from egat_hub.methods import METHODS, Method, MethodConfig
@@ -54,7 +55,10 @@ class Cell:
     @property
     def name(self) -> str:
         """Name of the run's folder; equal cells have equal names, others do not."""
-        return f"{self.method}_{self.domain}_seed{self.seed}_{digest(self)}"
+        data = replace(
+            self.data, data_dir=_resolved(self.data.data_dir), masks_dir=_resolved(self.data.masks_dir)
+        )
+        return f"{self.method}_{self.domain}_seed{self.seed}_{digest(replace(self, data=data))}"
 
     def build(self, num_classes: int) -> Method:
         """The method around a new network; the same weights for every method of a seed."""
@@ -88,7 +92,8 @@ def run_cell(
     """
     folder = output / cell.name
     others = [domain for domain in test_domains if domain != cell.domain]
-    results = folder / f"results_{digest([to_dict(evaluation), others])}.json"
+    measured = to_dict(replace(evaluation, batch_size=1))
+    results = folder / f"results_{digest([PROTOCOL, measured, others])}.json"
     if _main_says(results.exists):
         return read_rows(results)
     folder.mkdir(parents=True, exist_ok=True)
@@ -180,13 +185,17 @@ def _measure(
 def _figures(
     cell: Cell, backbone: Backbone, dataset: MultiDomain, evaluation: EvaluationConfig
 ) -> dict[str, Figure]:
-    if evaluation.explanation is None:
+    if evaluation.explanation is None or backbone.head_form == "independent":
         return {}
     return {"case_study": case_study_of({cell.method: backbone}, _test(cell, dataset), evaluation)}
 
 
 def _test(cell: Cell, dataset: MultiDomain) -> EvaluationView:
     return EvaluationView(dataset[cell.domain], "test", image_size=cell.data.image_size)
+
+
+def _resolved(folder: str | None) -> str | None:
+    return None if folder is None else str(Path(folder).expanduser().resolve())
 
 
 def _main_says(question: Callable[[], bool]) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 from jsonargparse import ArgumentParser, Namespace
@@ -83,7 +85,9 @@ def build_parser(benchmark: str, description: str) -> ArgumentParser:
     parser.add_argument(
         "--epsilons", nargs="+", type=float, default=[], help="further radii for the evaluation"
     )
-    parser.add_argument("--output", type=Path, default=Path("runs") / benchmark, help="folder of the results")
+    parser.add_argument(
+        "--output", type=Path | None, default=None, help="folder of the results; runs/<data> by default"
+    )
     parser.add_class_arguments(ModelConfig, "model")
     parser.add_class_arguments(TrainConfig, "train")
     parser.add_class_arguments(EvaluationConfig, "evaluation", skip={"epsilons"})
@@ -117,12 +121,12 @@ def build_experiment(parser: ArgumentParser, options: Namespace) -> Experiment:
             split_seed=built.split_seed,
             synthetic_size=built.synthetic_size,
         ),
-        train=built.train,
+        train=dataclasses.replace(built.train, mixed_precision=_precision(built.train.mixed_precision)),
         evaluation=dataclasses.replace(
             built.evaluation, epsilons=tuple(sorted({built.epsilon, *built.epsilons}))
         ),
         resources=built.resources,
-        output=Path(built.output),
+        output=built.output or Path("runs") / built.data.replace("/", "--"),
     )
 
 
@@ -134,6 +138,11 @@ def save_config(parser: ArgumentParser, options: Namespace, path: Path) -> None:
     except ValueError:  # what jsonargparse 4.49 says to an argument that it does not know
         text = parser.dump(Namespace(**kept), skip_none=False)
     path.write_text(text)
+
+
+def _precision(chosen: str | None) -> Any:
+    """The precision chosen, else that of ``accelerate launch``; it is part of a run's name."""
+    return chosen or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
 
 
 def _facing(epsilon: float, config: MethodConfig) -> MethodConfig:

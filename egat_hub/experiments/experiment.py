@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -104,7 +104,8 @@ def prepare(experiment: Experiment) -> Ready:
                 "none. Give --masks-dir, use --data synthetic, or choose another guide."
             )
     size = experiment.data.image_size
-    evaluate(method.backbone, [(torch.zeros(3, size, size), 0)], experiment.evaluation)
+    without_attack = replace(experiment.evaluation, epsilons=())
+    evaluate(method.backbone, [(torch.zeros(3, size, size), 0)], without_attack)
     experiment.output.mkdir(parents=True, exist_ok=True)
     state.wait_for_everyone()
     return Ready(experiment, dataset, test_domains, cells)
@@ -151,6 +152,8 @@ def _draw(ready: Ready) -> None:
             for cell in cells
             if (cell.domain, cell.seed) == (domain, experiment.seeds[0])
         }
+        if any(backbone.head_form == "independent" for backbone in models.values()):
+            return
         view = EvaluationView(ready.dataset[domain], "test", image_size=experiment.data.image_size)
         figure = case_study_of(models, view, experiment.evaluation)
         figure.savefig(experiment.output / f"case_study_{domain}.png", dpi=110)

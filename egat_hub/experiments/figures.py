@@ -40,6 +40,6 @@ def case_study_of(
         torch.stack([item["label"] for item in items]),
         view.domain.classes,
         attack=evaluation.build_attack(),
-        epsilon=max(evaluation.epsilons),
+        epsilon=max(evaluation.epsilons, default=0.0),
         explanation=EXPLANATIONS[evaluation.explanation](),
     )

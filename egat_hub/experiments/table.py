@@ -14,7 +14,7 @@ from egat_hub.card_tables import protocol_text
 from egat_hub.results import Row, Summary
 
 MEANINGS = {
-    "cAcc": "clean accuracy on the test split; OOD is that of the other domains",
+    "cAcc": "clean accuracy on the test split; OOD is its mean over the test splits of other domains",
     "aAcc": "share that stays correct under the attack, by epsilon",
     "Comp": "fall of the probability without the most salient pixels, higher is better; random: a random map",
     "Suff": "fall of the probability with the most salient pixels alone, lower is better",
@@ -47,7 +47,7 @@ def comparison(rows: Sequence[Row], paper: Sequence[Path] = ()) -> str:
         rows: of one data set and one network.
         paper: CSV files of published figures (dataset, method, train_domain, test_domain, metric, value).
     """
-    published = _read(paper, rows[0].dataset)
+    published = _read(paper, rows)
     columns = _columns(rows)
     values = {column.title: _by_seed(rows, column) for column in columns}
     domains = list(dict.fromkeys(row.train_domain for row in rows))
@@ -80,11 +80,18 @@ def _columns(rows: Iterable[Row]) -> list[Column]:
     columns = [
         Column("cAcc", lambda row: row.metric == "cAcc" and row.test_domain == row.train_domain, "cAcc")
     ]
-    columns += [Column(f"aAcc {epsilon:.4g}", _attacked_at(epsilon), "aAcc") for epsilon in epsilons]
+    columns += [
+        Column(f"aAcc {epsilon:.4g}", _attacked_at(epsilon), "aAcc" if epsilon == epsilons[0] else "")
+        for epsilon in epsilons
+    ]
     columns += [Column(name, _judged(name, "model"), name) for name in ("Comp", "Suff")]
     columns += [Column(f"{name} random", _judged(name, "random")) for name in ("Comp", "Suff")]
     columns += [
-        Column("stability", lambda row: row.protocol.get("measure") == "topk_overlap", digits=2),
+        Column(
+            f"stability {min(epsilons, default=0):.4g}",
+            lambda row: row.protocol.get("measure") == "topk_overlap",
+            digits=2,
+        ),
         Column("OOD", lambda row: row.metric == "cAcc" and row.test_domain != row.train_domain, "OOD"),
     ]
     return [column for column in columns if any(map(column.holds, rows))]
@@ -124,24 +131,32 @@ def _cell(by_seed: Mapping[int, float], published: float | None, digits: int) ->
     )
 
 
-def _read(paper: Iterable[Path], dataset: str) -> Published:
-    """Published figures of a data set, averaged over test domains and, under "average", over all."""
+def _read(paper: Iterable[Path], rows: Sequence[Row]) -> Published:
+    """Published figures of the same cells as ``rows``; averages only where none of their cells is missing."""
     lines = [line for path in paper for line in csv.DictReader(path.read_text().splitlines())]
+    pairs = {(row.train_domain, row.test_domain) for row in rows}
     found: dict[tuple[str, str, str], list[float]] = {}
     for line in lines:
-        if line["dataset"] != dataset or line["metric"] == "rank":
+        train, test = line["train_domain"], line["test_domain"]
+        if line["dataset"] != rows[0].dataset or line["metric"] == "rank" or (train, test) not in pairs:
             continue
-        column = line["metric"] if line["train_domain"] == line["test_domain"] else "OOD"
-        for domain in (line["train_domain"], AVERAGE):
+        for domain in (train, AVERAGE):
+            column = line["metric"] if train == test else "OOD"
             found.setdefault((line["method"], domain, column), []).append(float(line["value"]))
-    return {key: fmean(values) for key, values in found.items()}
+
+    def wanted(domain: str, column: str) -> int:
+        return sum(
+            (train == test) == (column != "OOD") and domain in (train, AVERAGE) for train, test in pairs
+        )
+
+    return {key: fmean(values) for key, values in found.items() if len(values) == wanted(*key[1:])}
 
 
 def _legend(rows: Sequence[Row], published: bool) -> str:
     seeds = sorted({row.seed for row in rows})
     sentences = [
         f"Percent; seeds {', '.join(map(str, seeds))}"
-        + (", mean ± standard deviation." if len(seeds) > 1 else ".")
+        + (", mean ± standard deviation over seeds of one and the same split." if len(seeds) > 1 else ".")
     ]
     for metric, meaning in MEANINGS.items():
         protocols = {
@@ -153,5 +168,7 @@ def _legend(rows: Sequence[Row], published: bool) -> str:
             protocol = f" ({'; '.join(sorted(protocols - {''}))})" if protocols - {""} else ""
             sentences.append(f"{metric}: {meaning}{protocol}.")
     if published:
-        sentences.append("In brackets: the figure of the paper, under its own protocol.")
+        sentences.append(
+            "In brackets: the figure of the paper under its own protocol, whose epsilon is not legible."
+        )
     return "\n".join(f"- {sentence}" for sentence in sentences) + "\n"

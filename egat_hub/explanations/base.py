@@ -53,6 +53,14 @@ class Explanation(ABC):
             maps = self.raw(backbone, view, classes)
         return NORMALIZATIONS[self.normalize](F.relu(maps) if self.relu else maps)
 
+    def check(self, backbone: Backbone) -> None:
+        """Refuse a network that cannot be explained; the base class refuses none.
+
+        Raises:
+            ValueError: with the remedy.
+        """
+        return None
+
     @abstractmethod
     def raw(self, backbone: Backbone, view: View, target: Tensor) -> Tensor:
         """Signed map [B,h,w] of the scalar ``sum_c target[b,c] * logits[b,c]`` of every image."""

@@ -30,16 +30,19 @@ class GradCAM(Explanation):
         alpha = self._channel_weights(backbone, features, target.to(precision)).to(precision)
         return (alpha[:, :, None, None] * backbone.grid(features).to(precision)).sum(1)
 
-    def _channel_weights(self, backbone: Backbone, features: Tensor, target: Tensor) -> Tensor:
-        if backbone.head_form == "pooled_linear":
-            weight = backbone.classifier.weight
-            positions = backbone.grid(features)[0, 0].numel()
-            return target @ (weight if self.head_grad else weight.detach()).to(target.dtype) / positions
+    def check(self, backbone: Backbone) -> None:
         if backbone.head_form == "independent":
             raise ValueError(
                 f"The logits of {backbone.architecture} do not depend on its last spatial features, so "
                 "Grad-CAM is not defined there. Create the network with global_pool='avg'."
             )
+
+    def _channel_weights(self, backbone: Backbone, features: Tensor, target: Tensor) -> Tensor:
+        if backbone.head_form == "pooled_linear":
+            weight = backbone.classifier.weight
+            positions = backbone.grid(features)[0, 0].numel()
+            return target @ (weight if self.head_grad else weight.detach()).to(target.dtype) / positions
+        self.check(backbone)
         keep_graph = self.head_grad and torch.is_grad_enabled()
         with torch.enable_grad():
             if not features.requires_grad:

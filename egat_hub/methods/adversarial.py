@@ -29,8 +29,9 @@ class AdversarialConfig(MethodConfig):
     epsilon_warmup: int = 0
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_epsilon(self.epsilon)
+        super().__post_init__()
+        self.attack()
 
     def epsilon_at(self, step: int) -> float:
         """The radius at a training step."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -35,6 +35,10 @@ class MethodConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, (int, float)) and value < 0:
+                raise ValueError(f"Expected {field.name} of at least 0, got {value}.")
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class Method(TrainingTask):
     """
 
     config_class: ClassVar[type[MethodConfig]] = MethodConfig
+    _next_step: Tensor
 
     def __init__(
         self, network: nn.Module, config: MethodConfig | None = None, *, seed: int = 0, **overrides: Any
@@ -84,13 +89,18 @@ class Method(TrainingTask):
         self.trainable_module = network if isinstance(network, Backbone) else Backbone(network)
         self.config = replace(config or self.config_class(), **overrides)
         self.seed = seed
-        self._next_step = 0
+        self.register_buffer("_next_step", torch.zeros((), dtype=torch.long))
         self._checked = False
 
     @property
     def backbone(self) -> Backbone:
         """The network being trained, in pixel space."""
         return self.trainable_module
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of the parameters that the network wants left out of weight decay, for timm's optimisers."""
+        names: set[str] = getattr(self.backbone.net, "no_weight_decay", set)()
+        return {f"trainable_module.net.{name}" for name in names}
 
     @property
     def needs_masks(self) -> bool:
@@ -116,7 +126,8 @@ class Method(TrainingTask):
             images: [B,3,H,W] in [0,1], not normalised.
             labels: classes [B].
             index: stable numbers of the images [B]; by default their position in the global batch.
-            step: training step; by default the number of earlier calls without one.
+            step: training step; by default the number of earlier calls in train mode without one, which is
+                kept in ``state_dict``.
             mask: object masks [B,1,H,W] in [0,1].
 
         Returns:
@@ -128,8 +139,8 @@ class Method(TrainingTask):
                 but missing.
         """
         if step is None:
-            step = self._next_step
-            self._next_step += 1
+            step = int(self._next_step)
+            self._next_step += int(self.training)
         if index is None:
             index = torch.arange(len(images)) + rank() * len(images)
         if not self._checked:

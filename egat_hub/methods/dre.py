@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -48,12 +48,16 @@ class DRE(Method):
     config_class = DREConfig
     config: DREConfig
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.explanation = GradCAM(relu=False)
+        self.explanation.check(self.backbone)
+
     def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         c, labels = self.config, batch.labels
         mixup = Mixup.draw(batch, alpha=c.mixup_alpha, same_class=True)
         clean, mixed = self.views(batch.images, mixup(batch.images))
-        explanation = GradCAM(relu=False)
-        maps, mixed_maps = (explanation.of(self.backbone, view, labels) for view in (clean, mixed))
+        maps, mixed_maps = (self.explanation.of(self.backbone, view, labels) for view in (clean, mixed))
         share = self._class_share(labels)
         distance = (mixed_maps - mixup(maps)).abs().mean((1, 2))
         norm = (self._norm(maps) + self._norm(mixed_maps)) / 2

@@ -87,6 +87,7 @@ class EGAT(Method):
         super().__init__(*args, **kwargs)
         c = self.config
         self.explanation = EXPLANATIONS[c.explanation](head_grad=c.head_grad, normalize=c.normalize)
+        self.explanation.check(self.backbone)
         self.guide = GUIDES[c.guide]
         self.weights = {
             "cls": c.lambda_cls,

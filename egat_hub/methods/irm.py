@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from egat_hub.collective import all_gather
 from egat_hub.methods.base import METHODS, Batch, Method, MethodConfig
 from egat_hub.methods.environments import ENVIRONMENTS
 
@@ -34,21 +36,30 @@ class IRM(Method):
 
     The slopes of two halves of an environment's images are multiplied, which estimates the squared slope
     without bias and may be negative (arXiv 1907.02893, as in DomainBed). ``g = mean_i (sum_c p_ic z_ic -
-    z_i,y)`` needs no second derivative. Cost: one forward, one backward.
+    z_i,y)`` needs no second derivative. Processes exchange their logits, so that the penalty is that of the
+    whole batch. Cost: one forward, one backward.
+
+    Raises:
+        UnknownNameError: no such way to make environments.
     """
 
     config_class = IRMConfig
     config: IRMConfig
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.environments = ENVIRONMENTS[self.config.environments]
+
     def restarts_optimizer(self, step: int) -> bool:
         return step == self.config.warmup > 0
 
     def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        images, environment = ENVIRONMENTS[self.config.environments](batch)
+        images, environment = self.environments(batch)
         logits = self.backbone(images)
+        scores, labels, environment = map(all_gather, (logits.float(), batch.labels, environment))
         risks, penalties = [], []
         for number in environment.unique():
-            z, y = logits[environment == number].float(), batch.labels[environment == number]
+            z, y = scores[environment == number], labels[environment == number]
             risks.append(F.cross_entropy(z, y))
             penalties.append(_slope(z[::2], y[::2]) * _slope(z[1::2], y[1::2]))
         weight = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -38,6 +39,10 @@ class RRR(Method):
     config_class = RRRConfig
     config: RRRConfig
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.guide = GUIDES[self.config.guide]
+
     @property
     def needs_masks(self) -> bool:
         return self.config.guide == "mask" and self.config.lambda_rrr > 0
@@ -47,7 +52,7 @@ class RRR(Method):
         if weight == 0:
             logits = self.backbone(batch.images)
             return logits, {"cls": F.cross_entropy(logits, labels)}
-        irrelevant = 1 - GUIDES[self.config.guide](batch.images, batch.masks)
+        irrelevant = 1 - self.guide(batch.images, batch.masks)
         logits, slope = input_gradient(self.backbone, batch.images, lambda z: F.log_softmax(z, 1).sum(1))
         penalty = (irrelevant * slope).square().flatten(1).sum(1)
         penalty = (penalty / irrelevant.flatten(1).sum(1).clamp_min(1)).mean()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from egat_hub.attacks.base import without_float16
 from egat_hub.methods.adversarial import AdversarialConfig
 from egat_hub.methods.base import METHODS, Batch, Method
 from egat_hub.methods.divergence import kl_divergence
@@ -49,7 +50,7 @@ class TRADES(Method):
         }
 
     def _attacked(self, batch: Batch) -> Tensor:
-        with evaluating(self.backbone), torch.no_grad():
+        with evaluating(self.backbone), torch.no_grad(), without_float16(batch.images):
             target = self.backbone(batch.images)
         attack = replace(self.config.attack(), start="normal")
         return attack(

@@ -49,7 +49,7 @@ class Faithfulness:
         Args:
             backbone: the model that is explained.
             images: [B,3,H,W] in [0,1].
-            maps: saliency [B,h,w].
+            maps: saliency [B,h,w]; best without ReLU, as ties are broken by reading order.
             classes: class c of every image [B].
             probability: p_c of the images [B].
         """

@@ -11,7 +11,7 @@ from egat_hub.metrics.faithfulness import top_region
 from egat_hub.registry import Registry
 
 Agreement = Callable[[Tensor, Tensor, tuple[int, ...]], Tensor]
-"""(maps [B,h,w], other maps [B,h,w], image size (H, W)) to an agreement [B]; 1 is full agreement."""
+"""(signed maps [B,h,w], other maps [B,h,w], image size (H, W)) to an agreement [B]; 1 is full agreement."""
 
 STABILITY: Registry[Agreement] = Registry("stability_measures")
 
@@ -27,5 +27,6 @@ def topk_overlap(maps: Tensor, other: Tensor, size: tuple[int, ...]) -> Tensor:
 
 @STABILITY.register("cosine")
 def cosine(maps: Tensor, other: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Cosine of the angle between the maps as vectors; in [0, 1] for maps without negative values."""
-    return F.cosine_similarity(maps.flatten(1).float(), other.flatten(1).float(), dim=1)
+    """Cosine of the angle between the positive parts of the maps as vectors, in [0, 1]."""
+    first, second = (m.relu().flatten(1).float() for m in (maps, other))
+    return F.cosine_similarity(first, second, dim=1)

@@ -36,11 +36,15 @@ def logits(backbone, image):
     return backbone.net((image[None] - backbone.mean) / backbone.std)[0]
 
 
-def grad_cam(backbone, image, label):
-    """In closed form, scaled to [0, 1]."""
+def signed_cam(backbone, image, label):
+    """In closed form, before the ReLU."""
     features = backbone.net.forward_features((image[None] - backbone.mean) / backbone.std)[0]
-    signed = torch.einsum("k,khw->hw", backbone.net.fc.weight[label] / features[0].numel(), features)
-    positive = signed.clamp(min=0).detach()
+    return torch.einsum("k,khw->hw", backbone.net.fc.weight[label] / features[0].numel(), features).detach()
+
+
+def grad_cam(backbone, image, label):
+    """Scaled to [0, 1]."""
+    positive = signed_cam(backbone, image, label).clamp(min=0)
     low, high = positive.min(), positive.max()
     return (positive - low) / (high - low) if high - low > 1e-6 else torch.zeros_like(positive)
 
@@ -117,7 +121,7 @@ def test_faithfulness_of_the_model_and_of_controls(backbone, dataset, target, fi
         comps, suffs = [], []
         for i, (image, label) in enumerate(dataset):
             c = label if target == "label" else int(logits(backbone, image).argmax())
-            saliency = grad_cam(backbone, image, c)[None]
+            saliency = signed_cam(backbone, image, c)[None]
             if judged != "model":
                 saliency = CONTROLS[judged](saliency, SampleRandom(5, (i,)))
             p = logits(backbone, image).softmax(0)[c][None]
@@ -132,17 +136,17 @@ def test_stability_is_that_of_correct_images_at_the_smallest_budget(backbone, da
     right, attacked = standing
     pairs = [
         [
-            grad_cam(backbone, image, dataset[i][1])[None]
+            signed_cam(backbone, image, dataset[i][1])[None]
             for image in (dataset[i][0], attacked[EPSILONS[0]][0][i])
         ]
         for i in right
     ]
-    alive = [pair for pair in pairs if all(saliency.any() for saliency in pair)]
+    alive = [pair for pair in pairs if all(saliency.relu().any() for saliency in pair)]
     overlaps = [
         (top_region(a, 0.2, (SIZE, SIZE)) & top_region(b, 0.2, (SIZE, SIZE))).sum() / round(0.2 * SIZE**2)
         for a, b in alive
     ]
-    cosines = [F.cosine_similarity(a.flatten(), b.flatten(), dim=0) for a, b in alive]
+    cosines = [F.cosine_similarity(a.relu().flatten(), b.relu().flatten(), dim=0) for a, b in alive]
     for name, expected in (("topk_overlap", overlaps), ("cosine", cosines)):
         (row,) = [r for r in rows if r.metric == "Stability" and r.protocol["measure"] == name]
         assert (row.n, row.protocol["epsilon"]) == (len(alive), EPSILONS[0])

@@ -87,7 +87,16 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     fit(method(), tmp_path, steps=1)
     other = method(backbone=network("test_efficientnet"))
     with pytest.raises(
-        ValueError, match=r"of test_resnet with 5 classes, and this run trains test_efficientnet with"
+        ValueError, match=r"of test_resnet with 5 classes, .* and this run trains test_efficientnet with"
     ):
         fit(other, tmp_path)
     assert len(log_of(tmp_path)[0]) == 1
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
+    fit(method(), tmp_path, steps=1)
+    with pytest.raises(ValueError, match="Choose another output folder"):
+        fit(method(), tmp_path, lr=5e-3)
+    with pytest.raises(ValueError, match=r"this run trains .* EGAT"):
+        fit(method("egat"), tmp_path)
+    assert fit(method(), tmp_path, steps=2).best_step >= 0

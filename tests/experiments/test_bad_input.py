@@ -76,7 +76,7 @@ def test_options_that_cannot_work(refused, arguments, pattern):
 
 def test_a_network_that_cannot_be_explained(refused):
     network = ("--model.name", "test_vit", "--model.options", '{"img_size": 32}')
-    refused("Grad-CAM is not defined there", *network)
+    refused("Grad-CAM is not defined there", *network, "--methods", "egat")
 
 
 def test_an_empty_folder(refused, tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from egat_hub.data import DataConfig
 from egat_hub.experiments import Cell
 from egat_hub.experiments.command import build_experiment, build_parser, save_config
 from egat_hub.methods import METHODS
@@ -107,6 +108,9 @@ def cell(**changes):
     return Cell(**{**settings, "model": built.model, "data": built.data, "train": built.train, **changes})
 
 
+CHOSEN = {"mixed_precision": "bf16", "freeze_bn": True, "data_dir": "images", "masks_dir": "masks"}
+
+
 def variants(config):
     """The config with each of its fields changed."""
     for field in dataclasses.fields(config):
@@ -115,9 +119,11 @@ def variants(config):
             bool: lambda v: not v,
             int: lambda v: v + 1,
             float: lambda v: v / 2 + 0.01,
-            str: lambda v: {"l1": "l2", "auto": "joint", "same_class": "any", "bce": "l1"}.get(v, v + "x"),
+            str: lambda v: {"no": "bf16", "l1": "l2", "auto": "joint", "same_class": "any", "bce": "l1"}.get(
+                v, v + "x"
+            ),
             dict: lambda v: {**v, "key": 1},
-            type(None): lambda v: {"mixed_precision": "bf16", "freeze_bn": True}.get(field.name, 0.5),  # noqa: B023
+            type(None): lambda v: CHOSEN.get(field.name, 0.5),  # noqa: B023
         }[type(value)](value)
         yield field.name, dataclasses.replace(config, **{field.name: changed})
 
@@ -133,3 +139,9 @@ def test_every_field_of_a_run_changes_its_name():
     assert len(names) == count > 40
     assert base.name == cell().name
     assert base.name.startswith("egat_meadow_seed0_")
+
+
+def test_a_folder_has_one_name_however_it_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    spellings = ("images", "./images", str(tmp_path / "images"), "images/../images")
+    assert len({cell(data=DataConfig(data_dir=folder)).name for folder in spellings}) == 1

@@ -1,0 +1,50 @@
+"""The runtime recipe counts passes rightly and prints its ratios."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from egat_hub.backbone import create_backbone
+from egat_hub.methods import METHODS
+
+PATH = Path(__file__).parents[2] / "recipes" / "runtime.py"
+
+
+@pytest.fixture(scope="module")
+def runtime():
+    spec = importlib.util.spec_from_file_location("runtime_recipe", PATH)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+@pytest.mark.parametrize("freeze_bn", [False, True])
+@pytest.mark.parametrize(("name", "units"), [("erm", 3), ("pgd_at", 23), ("trades", 27), ("egat", 29)])
+def test_a_step_costs_what_its_passes_cost(runtime, name, units, freeze_bn):
+    net = create_backbone(
+        "test_resnet", num_classes=5, image_size=64, pretrained=False, freeze_bn=freeze_bn
+    ).train()
+    images, labels = torch.rand(4, 3, 64, 64), torch.arange(4)
+    assert runtime.count(METHODS[name](net), images, labels).total == pytest.approx(units)
+
+
+def test_maps_in_forwards_of_their_own_cost_three_training_passes_more(runtime):
+    net = create_backbone("test_resnet", num_classes=5, image_size=64, pretrained=False).train()
+    method = METHODS["egat"](net)
+    method.explanation = runtime.SeparateForwardCAM()
+    assert runtime.count(method, torch.rand(4, 3, 64, 64), torch.arange(4)).total == pytest.approx(38)
+
+
+def test_the_recipe_prints_every_method_and_both_ratios(runtime, capsys):
+    runtime.runtime(model="test_resnet", image_size=32, batch_size=2, rounds=1, device="cpu")
+    printed = capsys.readouterr().out
+    assert all(f"| {name} " in printed for name in METHODS)
+    assert "EGAT / TRADES over its floor of" in printed
+    assert "EGAT / EGAT with separate CAMs: " in printed
