@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -78,6 +79,7 @@ def step_of(folder: Path) -> int:
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     tqdm.tqdm.monitor_interval = 0  # no thread, so that forking is safe
+    tqdm.tqdm.set_lock(threading.RLock())  # tqdm's own is shared with children, which may die holding it
     domain()
     chance = random.Random(0)
     at_a_write = [n % 2 == 1 and n < 2 * AT_A_WRITE for n in range(KILLS)]
