@@ -30,6 +30,19 @@ def without_dropout(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Parameters are constants inside: gradients pass through the module, but not into it."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    for p in trained:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in trained:
+            p.requires_grad_(True)
+
+
+@contextmanager
 def without_recording(module: nn.Module) -> Iterator[None]:
     """BatchNorm in train mode as always inside, but its running statistics stay as they are."""
     recording = [m for m in module.modules() if is_batchnorm(m) and m.training and m.track_running_stats]

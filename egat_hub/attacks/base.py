@@ -72,26 +72,56 @@ class Attack(ABC):
             ValueError: epsilon outside [0, 1].
             FloatingPointError: the model's gradient is not finite.
         """
+        objective = objective or (lambda logits: F.cross_entropy(logits, labels, reduction="none"))
+        with torch.inference_mode(False):
+            labels = labels.clone()  # what inference mode made, autograd refuses
+
+        def gradient(perturbed: Tensor) -> Tensor:
+            with torch.enable_grad():
+                perturbed = perturbed.detach().requires_grad_()
+                return torch.autograd.grad(objective(model(perturbed)).sum(), perturbed)[0]
+
+        return self.ascend(gradient, model, images, epsilon, random=random)
+
+    @final
+    def ascend(
+        self,
+        gradient: Gradient,
+        model: nn.Module,
+        images: Tensor,
+        epsilon: float,
+        *,
+        random: SampleRandom | None = None,
+    ) -> Tensor:
+        """Perturbed images [B,3,H,W] for objectives that are no function of the logits.
+
+        Args:
+            gradient: perturbed images [B,3,H,W] to the gradient of the summed objective.
+            model: the network behind ``gradient``.
+            images: clean images [B,3,H,W] in [0,1].
+            epsilon: radius of the ball in pixel units, in [0, 1].
+            random: as for a call.
+
+        Raises:
+            ValueError: epsilon outside [0, 1].
+            FloatingPointError: the gradient is not finite.
+        """
         check_epsilon(epsilon)
         images = images.detach()
         if epsilon == 0 or len(images) == 0:
             return images.clone()
         random = random or SampleRandom(0, tuple(range(len(images))))
-        objective = objective or (lambda logits: F.cross_entropy(logits, labels, reduction="none"))
-
         finite = torch.ones((), dtype=torch.bool, device=images.device)
 
-        def gradient(perturbed: Tensor) -> Tensor:
+        def checked(perturbed: Tensor) -> Tensor:
             nonlocal finite
-            with torch.enable_grad():
-                perturbed = perturbed.detach().requires_grad_()
-                (slope,) = torch.autograd.grad(objective(model(perturbed)).sum(), perturbed)
+            slope = gradient(perturbed)
             finite = finite & torch.isfinite(slope).all()  # sign(NaN) is 0: no attack at all
             return slope
 
         with torch.inference_mode(False), evaluating(model), without_float16(images), torch.no_grad():
-            images, labels = images.clone(), labels.clone()  # what inference mode made, autograd refuses
-            perturbed = self.run(gradient, images, epsilon, random)
+            images = images.clone()
+            perturbed = self.run(checked, images, epsilon, random)
             perturbed = project(perturbed, images, epsilon)
         if not (finite & torch.isfinite(perturbed).all()):
             raise FloatingPointError(

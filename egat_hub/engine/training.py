@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from timm.optim import create_optimizer_v2
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
@@ -152,7 +152,19 @@ def create_optimizer(method: Method, config: TrainConfig) -> Optimizer:
             f"{config.batch_size} for {world_size()} x {config.accumulation}. Use "
             f"{-(-config.batch_size // parts) * parts}."
         )
-    return create_optimizer_v2(method, opt=config.optimizer, lr=config.lr, weight_decay=config.weight_decay)
+    return create_optimizer_v2(_groups(method, config), opt=config.optimizer, lr=config.lr)
+
+
+def _groups(method: Method, config: TrainConfig) -> list[dict[str, Any]]:
+    """Parameters by learning rate and weight decay."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    undecayed = method.no_weight_decay()
+    for name, parameter in method.named_parameters():
+        if parameter.requires_grad:
+            decayed = parameter.ndim > 1 and name not in undecayed and not name.endswith(".bias")
+            key = config.lr * method.lr_scale(name), config.weight_decay if decayed else 0.0
+            groups.setdefault(key, []).append(parameter)
+    return [{"params": found, "lr": lr, "weight_decay": decay} for (lr, decay), found in groups.items()]
 
 
 def _identity(method: Method, config: TrainConfig, seed: int) -> str:
@@ -178,9 +190,9 @@ def _step(
         with nullcontext() if last else accelerator.no_sync(method):
             output = method(micro.pop("image"), micro.pop("label"), step=step, **micro)
             accelerator.backward(output["loss"] / config.accumulation)
-        for name, value in output.items():
-            if name != "output":
-                total[name] = total.get(name, 0.0) + value.detach().float() / config.accumulation
+        parts = {name: value for name, value in output.items() if name not in ("output", "figures")}
+        for name, value in {**parts, **output["figures"]}.items():
+            total[name] = total.get(name, 0.0) + value.detach().float() / config.accumulation
     if not torch.isfinite(total["loss"]):
         shown = ", ".join(f"{name} {value.item():.4g}" for name, value in total.items())
         raise FloatingPointError(

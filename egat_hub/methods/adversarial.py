@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from egat_hub.attacks import PGD
-from egat_hub.attacks.base import check_epsilon
-from egat_hub.methods.base import MethodConfig
+from egat_hub.attacks.base import Objective, check_epsilon
+from egat_hub.backbone import Backbone
+from egat_hub.methods.base import Batch, MethodConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,13 @@ class AdversarialConfig(MethodConfig):
     def epsilon_at(self, step: int) -> float:
         """The radius at a training step."""
         return self.epsilon * min(1.0, (step + 1) / max(1, self.epsilon_warmup))
+
+    def perturb(self, backbone: Backbone, batch: Batch, *, objective: Objective | None = None) -> Tensor:
+        """Attacked images [B,3,H,W] of a training step."""
+        epsilon = self.epsilon_at(batch.step)
+        return self.attack()(
+            backbone, batch.images, batch.labels, epsilon, random=batch.random, objective=objective
+        )
 
     def attack(self) -> PGD:
         """The training attack with a uniform random start."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal
 
 import torch
 from timm.task import TrainingTask
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from egat_hub.backbone import Backbone, View
 from egat_hub.collective import rank
@@ -35,10 +36,10 @@ class MethodConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for item in fields(self):
+            value = getattr(self, item.name)
             if isinstance(value, (int, float)) and value < 0:
-                raise ValueError(f"Expected {field.name} of at least 0, got {value}.")
+                raise ValueError(f"Expected {item.name} of at least 0, got {value}.")
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,14 @@ class Batch:
         labels: classes [B].
         masks: object masks [B,1,H,W] in [0,1], where the data set has them.
         random: keyed random numbers of this step and these images.
+        figures: what a method finds worth logging besides its loss; filled by the step.
     """
 
     images: Tensor
     labels: Tensor
     masks: Tensor | None
     random: SampleRandom
+    figures: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def step(self) -> int:
@@ -102,6 +105,10 @@ class Method(TrainingTask):
         names: set[str] = getattr(self.backbone.net, "no_weight_decay", set)()
         return {f"trainable_module.net.{name}" for name in names}
 
+    def lr_scale(self, parameter: str) -> float:
+        """Learning rate of a parameter, by its name, relative to that of the run."""
+        return 1.0
+
     @property
     def needs_masks(self) -> bool:
         """Whether every batch has to come with object masks."""
@@ -119,7 +126,7 @@ class Method(TrainingTask):
         index: Tensor | None = None,
         step: int | None = None,
         mask: Tensor | None = None,
-    ) -> dict[str, Tensor]:
+    ) -> dict[str, Any]:
         """One training step up to, and without, the backward pass.
 
         Args:
@@ -131,8 +138,8 @@ class Method(TrainingTask):
             mask: object masks [B,1,H,W] in [0,1].
 
         Returns:
-            ``"loss"``, ``"output"`` (logits of the clean images [B,C]) and the weighted loss terms by
-            name; the terms sum to the loss.
+            ``"loss"``, ``"output"`` (logits of the clean images [B,C]), ``"figures"`` (detached scalars that
+            are worth watching, by name) and the weighted loss terms by name; the terms sum to the loss.
 
         Raises:
             ValueError: at the first call, shapes that do not fit, images that are not in [0, 1], masks needed
@@ -147,12 +154,19 @@ class Method(TrainingTask):
             self._check(images, labels, mask)
             self._checked = True
         random = SampleRandom(self.seed, tuple(index.tolist()), step)
-        logits, terms = self.terms(Batch(images, labels, mask, random))
-        return {"loss": torch.stack(list(terms.values())).sum(), "output": logits, **terms}
+        batch = Batch(images, labels, mask, random)
+        logits, terms = self.terms(batch)
+        loss = torch.stack(list(terms.values())).sum()
+        return {"loss": loss, "output": logits, "figures": batch.figures, **terms}
 
     @abstractmethod
     def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits [B,C] of the clean images, and the weighted terms of the loss by name."""
+
+    def plain(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """``CE(f(x), y)`` alone: what is left of a method whose further terms have weight 0."""
+        logits = self.backbone(batch.images)
+        return logits, {"cls": F.cross_entropy(logits, batch.labels)}
 
     def views(self, *images: Tensor) -> list[View]:
         """Forward passes of several versions of a batch, in as few calls as ``config.views`` allows."""

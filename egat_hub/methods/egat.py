@@ -109,7 +109,7 @@ class EGAT(Method):
         c, labels = self.config, batch.labels
         versions, target = {"clean": batch.images}, {"clean": labels}
         if self.weights["adv_kl"] or self.weights["adv_cam"]:
-            versions["attacked"], target["attacked"] = self._attacked(batch), labels
+            versions["attacked"], target["attacked"] = c.perturb(self.backbone, batch), labels
         if self.weights["reg_ce"] or self.weights["reg_cam"] or self.weights["reg_sparse"]:
             mixup = Mixup.draw(batch, alpha=c.mixup_alpha, same_class=c.mixup_pairs == "same_class")
             versions["mixed"], target["mixed"] = mixup(batch.images), self._mixed_labels(mixup, labels)
@@ -134,10 +134,6 @@ class EGAT(Method):
         }
         terms = {name: weight * term[name]() for name, weight in self.weights.items() if weight}
         return view["clean"].logits, terms
-
-    def _attacked(self, batch: Batch) -> Tensor:
-        epsilon = self.config.epsilon_at(batch.step)
-        return self.config.attack()(self.backbone, batch.images, batch.labels, epsilon, random=batch.random)
 
     def _mixed_labels(self, mixup: Mixup, labels: Tensor) -> Tensor:
         """Classes [B], or their shares [B,C] where partners may be of another class."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from egat_hub.methods.base import METHODS, Batch, Method
 
@@ -13,5 +12,4 @@ class ERM(Method):
     """``CE(f(x), y)``. Cost: one forward, one backward."""
 
     def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        logits = self.backbone(batch.images)
-        return logits, {"cls": F.cross_entropy(logits, batch.labels)}
+        return self.plain(batch)

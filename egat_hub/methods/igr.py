@@ -38,8 +38,7 @@ class IGR(Method):
     def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         labels, weight = batch.labels, self.config.lambda_igr
         if weight == 0:
-            logits = self.backbone(batch.images)
-            return logits, {"cls": F.cross_entropy(logits, labels)}
+            return self.plain(batch)
         logits, slope = input_gradient(
             self.backbone, batch.images, lambda z: F.cross_entropy(z, labels, reduction="none")
         )

@@ -21,9 +21,5 @@ class PGDAT(Method):
     config: AdversarialConfig
 
     def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        epsilon = self.config.epsilon_at(batch.step)
-        attacked = self.config.attack()(
-            self.backbone, batch.images, batch.labels, epsilon, random=batch.random
-        )
-        logits = self.backbone(attacked)
+        logits = self.backbone(self.config.perturb(self.backbone, batch))
         return logits, {"adv": F.cross_entropy(logits, batch.labels)}

@@ -50,8 +50,7 @@ class RRR(Method):
     def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         labels, weight = batch.labels, self.config.lambda_rrr
         if weight == 0:
-            logits = self.backbone(batch.images)
-            return logits, {"cls": F.cross_entropy(logits, labels)}
+            return self.plain(batch)
         irrelevant = 1 - self.guide(batch.images, batch.masks)
         logits, slope = input_gradient(self.backbone, batch.images, lambda z: F.log_softmax(z, 1).sum(1))
         penalty = (irrelevant * slope).square().flatten(1).sum(1)

@@ -50,8 +50,7 @@ class SGT(Method):
 
     def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         if self.config.lambda_sgt == 0:
-            logits = self.backbone(batch.images)
-            return logits, {"cls": F.cross_entropy(logits, batch.labels)}
+            return self.plain(batch)
         clean, masked = self.views(batch.images, self._masked(batch))
         predicted, predicted_masked = map(self.backbone.without_dropout, (clean, masked))
         return clean.logits, {

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from egat_hub.attacks import PGD
 from egat_hub.attacks.base import without_float16
 from egat_hub.methods.adversarial import AdversarialConfig
 from egat_hub.methods.base import METHODS, Batch, Method
@@ -25,6 +26,9 @@ class TRADESConfig(AdversarialConfig):
 
     beta: float = 6.0
 
+    def attack(self) -> PGD:
+        return replace(super().attack(), start="normal")
+
 
 @METHODS.register("trades")
 class TRADES(Method):
@@ -40,8 +44,7 @@ class TRADES(Method):
 
     def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         if self.config.beta == 0:
-            logits = self.backbone(batch.images)
-            return logits, {"cls": F.cross_entropy(logits, batch.labels)}
+            return self.plain(batch)
         clean, attacked = self.views(batch.images, self._attacked(batch))
         predicted, predicted_attacked = map(self.backbone.without_dropout, (clean, attacked))
         return clean.logits, {
@@ -52,12 +55,8 @@ class TRADES(Method):
     def _attacked(self, batch: Batch) -> Tensor:
         with evaluating(self.backbone), torch.no_grad(), without_float16(batch.images):
             target = self.backbone(batch.images)
-        attack = replace(self.config.attack(), start="normal")
-        return attack(
+        return self.config.perturb(
             self.backbone,
-            batch.images,
-            batch.labels,
-            self.config.epsilon_at(batch.step),
-            random=batch.random,
+            batch,
             objective=lambda logits: kl_divergence(target, logits, reduction="none"),
         )

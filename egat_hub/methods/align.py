@@ -1,0 +1,119 @@
+"""Aligning explanations with a mask that is learned."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from egat_hub.explanations import GradCAM
+from egat_hub.methods.base import METHODS, Batch, Method, MethodConfig
+from egat_hub.methods.map_distance import bce, l1
+from egat_hub.methods.masker import Masker
+from egat_hub.methods.mixup import Mixup
+from egat_hub.modes import evaluating, frozen
+
+COLLAPSED = 0.1, 0.8
+"""A masker whose mean mask leaves this range no longer says where to look."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ALIGNConfig(MethodConfig):
+    """Weights and schedule of ALIGN. No code was released; all values but ``mixup_alpha`` are assumptions.
+
+    Attributes:
+        lambda_size: weight of the mean mask in the masker's loss.
+        lambda_tv: weight of the mask's total variation in the masker's loss.
+        lambda_egl: weight of the explanation's distance to the mask in the classifier's loss.
+        lambda_reg: weight of the mixup regulariser in the classifier's loss.
+        mixup_alpha: parameter of Beta(a, a).
+        warmup: steps that train the classifier alone, without mask (the paper: 200 epochs).
+        masker_lr: learning rate of the masker relative to the classifier's.
+    """
+
+    lambda_size: float = 0.1
+    lambda_tv: float = 0.1
+    lambda_egl: float = 1.0
+    lambda_reg: float = 1.0
+    mixup_alpha: float = 0.2
+    warmup: int = 200
+    masker_lr: float = 2.0
+
+
+@METHODS.register("align")
+class ALIGN(Method):
+    """Classifier and masker teach each other (Hong et al., AAAI 2026, arXiv 2511.06944; from notes on it).
+
+    The masker M learns ``mean (d - 1)^2 + l_size mean M + l_tv TV(M)`` with ``d = p_y(x M) - p_y(x (1 - M))``
+    of a classifier that is held fixed; the classifier learns ``CE + l_egl BCE(Phi, M) + l_reg L_reg`` with M
+    held fixed, L_reg being EGAT's Eq. 10. What is masked away becomes the network's mean colour. Both losses
+    are computed at the same weights, so one step of the optimiser is one update of each.
+    Cost: two forwards, two backwards; for the masker two forwards and two backwards to the input.
+    """
+
+    config_class = ALIGNConfig
+    config: ALIGNConfig
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.explanation = GradCAM()
+        self.explanation.check(self.backbone)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.seed)
+            self.masker = Masker().to(self.backbone.mean).requires_grad_(self.config.lambda_egl > 0)
+
+    def lr_scale(self, parameter: str) -> float:
+        return self.config.masker_lr if parameter.startswith("masker.") else 1.0
+
+    def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        c, labels = self.config, batch.labels
+        mixup = Mixup.draw(batch, alpha=c.mixup_alpha, same_class=True)
+        clean, *mixed = self.views(batch.images, *([mixup(batch.images)] if c.lambda_reg else []))
+        maps, *mixed_maps = (self.explanation.of(self.backbone, view, labels) for view in (clean, *mixed))
+        terms = {"cls": F.cross_entropy(clean.logits, labels)}
+        if c.lambda_egl and batch.step >= c.warmup:
+            masks = self.masker(batch.images)
+            self._watch(masks, batch)
+            terms["egl"] = c.lambda_egl * bce(maps, _shrunk(masks.detach(), maps))
+            terms |= self._masker_terms(masks, batch)
+        elif c.lambda_egl:
+            idle = [p.sum() for p in self.masker.parameters()]  # DDP wants every parameter to take part
+            terms["mask_distance"] = 0 * torch.stack(idle).sum()
+        if c.lambda_reg:
+            terms["reg_ce"] = c.lambda_reg * F.cross_entropy(mixed[0].logits, labels)
+            terms["reg_cam"] = c.lambda_reg * l1(mixed_maps[0], mixup(maps))
+            terms["reg_sparse"] = c.lambda_reg * mixed_maps[0].abs().mean()
+        return clean.logits, terms
+
+    def _masker_terms(self, masks: Tensor, batch: Batch) -> dict[str, Tensor]:
+        c, mean = self.config, self.backbone.mean
+        content = batch.images - mean
+        with evaluating(self.backbone), frozen(self.backbone):
+            logits = self.backbone(mean + torch.cat([content * masks, content * (1 - masks)]))
+        kept, removed = logits.softmax(1).gather(1, batch.labels.repeat(2)[:, None]).chunk(2)
+        variation = masks.diff(dim=2).abs().mean() + masks.diff(dim=3).abs().mean()
+        return {
+            "mask_distance": (kept - removed - 1).square().mean(),
+            "mask_size": c.lambda_size * masks.mean(),
+            "mask_tv": c.lambda_tv * variation,
+        }
+
+    def _watch(self, masks: Tensor, batch: Batch) -> None:
+        batch.figures["mask_mean"] = mean = masks.detach().mean()
+        low, high = COLLAPSED
+        if batch.step % 100 == 0 and not low < mean < high:
+            warnings.warn(
+                f"ALIGN's masks have a mean of {mean:.2f} at step {batch.step}, outside {low} to {high}: "
+                f"they no longer say where to look. {'Lower' if mean <= low else 'Raise'} lambda_size.",
+                stacklevel=2,
+            )
+
+
+def _shrunk(masks: Tensor, maps: Tensor) -> Tensor:
+    """Masks [B,1,H,W] on the grid of the maps [B,h,w]."""
+    height, width = maps.shape[-2:]
+    return F.adaptive_avg_pool2d(masks, (height, width))[:, 0]

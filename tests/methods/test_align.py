@@ -1,0 +1,129 @@
+"""ALIGN: two networks that teach each other and never touch each other's weights."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from egat_hub.engine import TrainConfig
+from egat_hub.engine.training import create_optimizer
+from egat_hub.explanations import GradCAM
+from egat_hub.methods import ALIGN
+from egat_hub.methods.masker import Masker
+
+from . import reference
+from .tiny import backbone, batch, forwards
+
+MASKER = ("mask_distance", "mask_size", "mask_tv")
+
+
+def gradients(term, module):
+    return torch.autograd.grad(term, list(module.parameters()), allow_unused=True, retain_graph=True)
+
+
+def test_the_masker_learns_from_its_own_terms_and_the_classifier_from_the_others():
+    method = ALIGN(backbone(), warmup=0)
+    out = method(*batch())
+    for name, term in out.items():
+        if name in ("loss", "output", "figures"):
+            continue
+        touched = {
+            which
+            for which, module in (("masker", method.masker), ("classifier", method.backbone))
+            if any(gradient is not None for gradient in gradients(term, module))
+        }
+        assert touched == ({"masker"} if name in MASKER else {"classifier"}), name
+
+
+@pytest.mark.parametrize("idle", ["masker", "classifier"])
+def test_a_step_on_one_networks_terms_leaves_the_other_bit_for_bit(idle):
+    method = ALIGN(backbone(), warmup=0)
+    optimizer = create_optimizer(method, TrainConfig(lr=1e-2))
+    out = method(*batch())
+    mine = [
+        out[name]
+        for name in out
+        if (name in MASKER) == (idle == "classifier")
+        and out[name] is not None
+        and name not in ("loss", "output", "figures")
+    ]
+    before = {name: value.clone() for name, value in method.named_parameters()}
+    torch.stack(mine).sum().backward()
+    optimizer.step()
+    for name, value in method.named_parameters():
+        moves = name.startswith("masker.") == (idle == "classifier")
+        assert torch.equal(value, before[name]) is not moves, name
+
+
+def test_the_terms_are_those_of_the_paper():
+    net, (images, labels) = backbone(), batch()
+    method = ALIGN(net, warmup=0, lambda_size=0.3, lambda_tv=0.7, lambda_egl=2.0)
+    out = method(images, labels)
+    masks = method.masker(images)
+    rows = torch.arange(len(labels))
+    kept = reference.logits(net, net.mean + masks * (images - net.mean)).softmax(1)[rows, labels]
+    removed = reference.logits(net, masks * net.mean + (1 - masks) * images).softmax(1)[rows, labels]
+    torch.testing.assert_close(out["mask_distance"], ((kept - removed - 1) ** 2).mean(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(out["mask_size"], 0.3 * masks.mean())
+    down, across = (masks[..., 1:, :] - masks[..., :-1, :]).abs(), (masks[..., 1:] - masks[..., :-1]).abs()
+    torch.testing.assert_close(out["mask_tv"], 0.7 * (down.mean() + across.mean()))
+    maps = GradCAM()(net, images, labels).clamp(0.05, 0.95)
+    target = F.adaptive_avg_pool2d(masks, tuple(maps.shape[1:]))[:, 0]
+    torch.testing.assert_close(out["egl"], 2 * F.binary_cross_entropy(maps, target.detach()))
+    torch.testing.assert_close(out["figures"]["mask_mean"], masks.mean().detach())
+
+
+def test_before_the_warm_up_ends_the_masker_rests():
+    method = ALIGN(backbone(), warmup=5)
+    out = method(*batch(), step=4)
+    assert "egl" not in out
+    out["loss"].backward()
+    assert not any(p.grad.any() for p in method.masker.parameters())
+    assert "egl" in method(*batch(), step=5)
+
+
+def test_weights_of_zero_save_their_passes():
+    net = backbone()
+    for options, passes in (({}, 4), ({"lambda_egl": 0.0}, 2), ({"lambda_reg": 0.0}, 3)):
+        with forwards(net) as seen:
+            out = ALIGN(net, warmup=0, **options)(*batch())
+        assert sum(map(len, seen)) / 6 == passes, options
+        assert ("egl" in out) == ("lambda_egl" not in options)
+
+
+def test_without_guidance_the_masker_is_not_trained():
+    method = ALIGN(backbone(), lambda_egl=0.0)
+    assert not any(p.requires_grad for p in method.masker.parameters())
+    assert create_optimizer(method, TrainConfig()).param_groups
+
+
+def test_the_masker_has_a_learning_rate_of_its_own():
+    method = ALIGN(backbone(), masker_lr=3.0)
+    optimizer = create_optimizer(method, TrainConfig(lr=0.01))
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in method.named_parameters():
+        assert rates[id(parameter)] == pytest.approx(0.03 if name.startswith("masker.") else 0.01)
+
+
+def test_masks_begin_between_the_bounds_and_a_collapse_is_reported():
+    images, labels = batch()
+    method = ALIGN(backbone(), warmup=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figures = method(images, labels, step=0)["figures"]
+    assert 0.5 < figures["mask_mean"] < 0.8
+    with torch.no_grad():
+        method.masker.last.bias.fill_(-9)
+    with pytest.warns(UserWarning, match=r"mean of 0\.00 at step 100, .* Lower lambda_size"):
+        method(images, labels, step=100)
+
+
+def test_masks_of_any_size():
+    for size in ((32, 32), (33, 47), (7, 5)):
+        masks = Masker()(torch.rand(2, 3, *size))
+        assert masks.shape == (2, 1, *size)
+        assert masks.min() > 0
+        assert masks.max() < 1
