@@ -27,6 +27,7 @@ class Row:
         n: number of images behind it.
         seed: training seed.
         protocol: what else defines the figure: attack, epsilon, steps; q, fill, class choice.
+        selection: the rule that chose the weights among those of a run.
     """
 
     model: str
@@ -40,6 +41,7 @@ class Row:
     n: int
     seed: int
     protocol: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    selection: str = ""
 
 
 class Summary(NamedTuple):

@@ -3,14 +3,16 @@
     python recipes/runtime.py --model resnet50 --image_size 112
 
 Every round times each method once, in shuffled order; ratios are formed within a round and their median and
-range are printed, so that a busy machine disturbs them little. Units count one forward F, one backward to the
-input I and one to the weights W of a whole batch as 1 each; a training pass is F + I + W = 3. The floor of
-EGAT / TRADES is what their counts cost at the unit costs measured in the same rounds.
+range are printed, so that a busy machine disturbs them little. A forward F or a backward to the input I of a
+whole batch is one unit, a backward to the weights W two, for it passes through the network too, and a
+backward through a backward D four, for it goes back through both; a step of ERM has three. The floor of EGAT
+/ TRADES is what their counts cost at the unit costs measured in the same rounds.
 """
 
 from __future__ import annotations
 
 import random
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,6 +32,8 @@ from egat_hub.methods import EGAT, METHODS, Method
 from egat_hub.modes import evaluating
 
 SEPARATE = "egat, separate CAMs"
+STEP = 10_000
+"""After every warm-up."""
 
 
 class SeparateForwardCAM(GradCAM):
@@ -46,11 +50,12 @@ class Units:
     forward: float = 0.0
     to_input: float = 0.0
     to_weights: float = 0.0
+    through_backward: float = 0.0
 
     @property
     def total(self) -> float:
-        """All of them; a backward to the weights passes through the network too."""
-        return self.forward + self.to_input + 2 * self.to_weights
+        """All of them in units."""
+        return self.forward + self.to_input + 2 * self.to_weights + 4 * self.through_backward
 
 
 def count(method: Method, images: Tensor, labels: Tensor) -> Units:
@@ -62,12 +67,18 @@ def count(method: Method, images: Tensor, labels: Tensor) -> Units:
         units.forward += share
         out = features(batch)
         if out.requires_grad:
-            to = "to_input" if batch.requires_grad else "to_weights"
-            out.register_hook(lambda _: setattr(units, to, getattr(units, to) + share))
+            frozen = not any(p.requires_grad for p in method.backbone.parameters())
+            kinds = iter(("to_input" if batch.requires_grad or frozen else "to_weights", "through_backward"))
+
+            def passed(_: Tensor) -> None:
+                kind = next(kinds)
+                setattr(units, kind, getattr(units, kind) + share)
+
+            out.register_hook(passed)
         return out
 
     with patch.object(method.backbone, "features", counting):
-        method(images, labels, step=0)["loss"].backward()
+        method(images, labels, step=STEP)["loss"].backward()
     method.zero_grad()
     return units
 
@@ -78,6 +89,7 @@ def runtime(
     batch_size: int = 8,
     rounds: int = 7,
     freeze_bn: bool = False,
+    methods: tuple[str, ...] = tuple(METHODS),
     device: str = "cuda" if torch.cuda.is_available() else "cpu",
 ) -> None:
     """Time one optimiser step of every method.
@@ -88,12 +100,17 @@ def runtime(
         batch_size: images in a step.
         rounds: repetitions.
         freeze_bn: keep BatchNorm in eval mode, so that the views of a step share one forward.
+        methods: names of those to time; ERM, TRADES and EGAT are always among them.
         device: where to run.
     """
     torch.manual_seed(0)
     torch.set_flush_denormal(True)
     images = torch.rand(batch_size, 3, image_size, image_size, device=device)
     labels = torch.arange(batch_size, device=device) % 5
+
+    unknown = set(methods) - set(METHODS)
+    if unknown:
+        sys.exit(f"error: no such methods: {', '.join(sorted(unknown))}; there are {', '.join(METHODS)}")
 
     def build(name: str) -> Method:
         torch.manual_seed(0)
@@ -102,19 +119,20 @@ def runtime(
         )
         return METHODS[name](net.to(device)).train()
 
-    methods = {name: build(name) for name in METHODS}
+    chosen = [name for name in METHODS if name in {"erm", "trades", "egat", *methods}]
+    built = {name: build(name) for name in chosen}
     separate = build("egat")
     assert isinstance(separate, EGAT)
     separate.explanation = SeparateForwardCAM()
-    methods[SEPARATE] = separate
-    units = {name: count(method, images, labels) for name, method in methods.items()}
-    steps = {name: _step(method, images, labels) for name, method in methods.items()}
-    times = _rounds({**steps, **_parts(methods["trades"], images, labels)}, rounds)
+    built[SEPARATE] = separate
+    units = {name: count(method, images, labels) for name, method in built.items()}
+    steps = {name: _step(method, images, labels) for name, method in built.items()}
+    times = _rounds({**steps, **_parts(built["trades"], images, labels)}, rounds)
     erm, trades = times["erm"], times["trades"]
     lines = [
         [
             name,
-            f"{u.forward:g} / {u.to_input:g} / {u.to_weights:g}",
+            f"{u.forward:g} / {u.to_input:g} / {u.to_weights:g} / {u.through_backward:g}",
             f"{u.total:g}",
             f"{1000 * median(times[name]):.0f}",
             _ratio(times[name], erm),
@@ -125,7 +143,7 @@ def runtime(
     print(
         f"{model}, {image_size} px, batch {batch_size}, {device}, {rounds} rounds, frozen BN: {freeze_bn}\n"
     )
-    print(tabulate(lines, ["method", "F / I / W", "units", "ms", "/ ERM", "/ TRADES"], "github"))
+    print(tabulate(lines, ["method", "F / I / W / D", "units", "ms", "/ ERM", "/ TRADES"], "github"))
     floor = [
         (attack + 3 * step) / (attack + forward + 2 * step)
         for attack, step, forward in zip(times["attack"], times["pass"], times["forward"], strict=True)
@@ -142,7 +160,7 @@ def _step(method: Method, images: Tensor, labels: Tensor) -> Callable[[], None]:
     optimizer = torch.optim.Adam(method.parameters(), lr=1e-5)
 
     def step() -> None:
-        method(images, labels, step=1)["loss"].backward()
+        method(images, labels, step=STEP)["loss"].backward()
         optimizer.step()
         optimizer.zero_grad()
 

@@ -54,7 +54,9 @@ class TrainConfig:
         accumulation: micro-batches that a process makes of its part of the batch.
         ema_decay: decay of an average of the weights, which is then what is validated and kept.
         mixed_precision: ``"no"``, ``"fp16"`` or ``"bf16"``; by default what ``accelerate launch`` says.
-        validate_every: steps between validations; best is the highest clean accuracy, the latest of equals.
+        validate_every: steps between validations.
+        selection: which weights are kept: ``"best_val_cAcc"``, those of the highest clean validation accuracy
+            (the latest of equals), or ``"last"``.
 
     Raises:
         ValueError: a number out of its range, or an unknown precision.
@@ -70,6 +72,7 @@ class TrainConfig:
     ema_decay: float | None = None
     mixed_precision: Literal["no", "fp16", "bf16"] | None = None
     validate_every: int = 200
+    selection: Literal["best_val_cAcc", "last"] = "best_val_cAcc"
 
     def __post_init__(self) -> None:
         check_choices(self)

@@ -31,6 +31,7 @@ def evaluate(
     method: str = "",
     train_domain: str = "",
     seed: int = 0,
+    selection: str = "",
     workers: int = 0,
 ) -> list[Row]:
     """Accuracy, robust accuracy, faithfulness and stability of explanations, as result rows.
@@ -46,6 +47,7 @@ def evaluate(
         method: training method, as noted in the rows.
         train_domain: training domain, as noted in the rows.
         seed: training seed, as noted in the rows.
+        selection: the rule that chose the weights, as noted in the rows.
         workers: processes that load images.
 
     Raises:
@@ -62,6 +64,7 @@ def evaluate(
         "test_domain": dataset.domain.name if isinstance(dataset, EvaluationView) else "",
         "split": dataset.split if isinstance(dataset, EvaluationView) else "",
         "seed": seed,
+        "selection": selection,
     }
     return [
         Row(

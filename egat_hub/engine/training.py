@@ -36,8 +36,8 @@ class Trained:
     """What training gave.
 
     Attributes:
-        backbone: the network with the weights of the best validation, in eval mode.
-        best_step: step of that validation.
+        backbone: the network with the weights that ``config.selection`` chose, in eval mode.
+        best_step: step of their validation.
         val_accuracy: its clean accuracy in percent.
         seconds: time spent in training steps.
     """
@@ -106,7 +106,7 @@ def train(
         workers=resources.workers,
     )
     if progress.step == 0:
-        _validate(method, validation, progress, log, resources)
+        _validate(method, validation, progress, log, config, resources)
     bar = tqdm(
         initial=progress.step,
         total=config.steps,
@@ -128,7 +128,7 @@ def train(
             bar.set_postfix({name: f"{value:.3g}" for name, value in shown.items()})
         bar.update()
         if last or progress.step % config.validate_every == 0:
-            _validate(method, validation, progress, log, resources)
+            _validate(method, validation, progress, log, config, resources)
         if last or progress.step % resources.checkpoint_every == 0:
             checkpoints.save(progress)
     bar.close()
@@ -216,16 +216,21 @@ def _micro_batches(batch: dict[str, Tensor], count: int, device: torch.device) -
 
 
 def _validate(
-    method: Method, validation: EvaluationView, progress: Progress, log: Log, resources: Resources
+    method: Method,
+    validation: EvaluationView,
+    progress: Progress,
+    log: Log,
+    config: TrainConfig,
+    resources: Resources,
 ) -> None:
     average: Any = method.get_trainable_module(ema=True)
     backbone: Backbone = method.backbone if average is None else average.module
     average_statistics(backbone)
     explanation = None if backbone.head_form == "independent" else "grad_cam"
-    config = EvaluationConfig(epsilons=(), explanation=explanation, faithfulness=None)
-    rows = evaluate(backbone, validation, config, workers=resources.workers)
+    accuracy = EvaluationConfig(epsilons=(), explanation=explanation, faithfulness=None)
+    rows = evaluate(backbone, validation, accuracy, workers=resources.workers)
     figures = {f"val_{row.metric}": row.value for row in rows}
     log.write(progress.step, figures)
-    if figures["val_cAcc"] >= progress.best_accuracy:
+    if config.selection == "last" or figures["val_cAcc"] >= progress.best_accuracy:
         progress.best_step, progress.best_accuracy = progress.step, figures["val_cAcc"]
         progress.best = {name: value.detach().cpu().clone() for name, value in backbone.state_dict().items()}

@@ -143,7 +143,6 @@ def _train(
         "config": to_dict(cell.method_config),
         "model": to_dict(cell.model),
         "train": to_dict(cell.train),
-        "selection": "highest clean validation accuracy, the latest of equals",
         "best_step": trained.best_step,
         "val_accuracy": trained.val_accuracy,
         "training_seconds": round(trained.seconds, 1),
@@ -177,6 +176,7 @@ def _measure(
             method=cell.method,
             train_domain=cell.domain,
             seed=cell.seed,
+            selection=cell.train.selection,
             workers=resources.workers,
         )
     ]

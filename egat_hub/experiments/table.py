@@ -158,6 +158,8 @@ def _legend(rows: Sequence[Row], published: bool) -> str:
         f"Percent; seeds {', '.join(map(str, seeds))}"
         + (", mean ± standard deviation over seeds of one and the same split." if len(seeds) > 1 else ".")
     ]
+    rules = sorted({row.selection for row in rows} - {""})
+    sentences += [f"Weights kept of a run: {', '.join(rules)}."] if rules else []
     for metric, meaning in MEANINGS.items():
         protocols = {
             protocol_text({k: v for k, v in row.protocol.items() if k not in ("epsilon", "map", "measure")})

@@ -167,3 +167,14 @@ def test_a_method_can_have_the_optimiser_start_afresh(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "_step", watched)
     fit(METHODS["irm"](network(), warmup=2), tmp_path, steps=4)
     assert remembered == [False, True, False, True]
+
+
+def test_the_last_weights_are_kept_where_they_are_asked_for(tmp_path):
+    best = fit(method(), tmp_path / "best", steps=6, validate_every=2, lr=0.5, optimizer="sgd")
+    last = fit(
+        method(), tmp_path / "last", steps=6, validate_every=2, lr=0.5, optimizer="sgd", selection="last"
+    )
+    accuracies = [line["val_cAcc"] for line in log_of(tmp_path / "last")[1]]
+    assert max(accuracies) > accuracies[-1]  # or the two rules would agree
+    assert (best.best_step, best.val_accuracy) != (6, accuracies[-1])
+    assert (last.best_step, last.val_accuracy) == (6, accuracies[-1])

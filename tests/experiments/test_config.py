@@ -109,6 +109,14 @@ def cell(**changes):
 
 
 CHOSEN = {"mixed_precision": "bf16", "freeze_bn": True, "data_dir": "images", "masks_dir": "masks"}
+OTHER = {
+    "no": "bf16",
+    "l1": "l2",
+    "auto": "joint",
+    "same_class": "any",
+    "bce": "l1",
+    "best_val_cAcc": "last",
+}
 
 
 def variants(config):
@@ -119,9 +127,7 @@ def variants(config):
             bool: lambda v: not v,
             int: lambda v: v + 1,
             float: lambda v: v / 2 + 0.01,
-            str: lambda v: {"no": "bf16", "l1": "l2", "auto": "joint", "same_class": "any", "bce": "l1"}.get(
-                v, v + "x"
-            ),
+            str: lambda v: OTHER.get(v, v + "x"),
             dict: lambda v: {**v, "key": 1},
             type(None): lambda v: CHOSEN.get(field.name, 0.5),  # noqa: B023
         }[type(value)](value)

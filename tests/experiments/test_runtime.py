@@ -22,6 +22,7 @@ def runtime():
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     yield module
+    torch.set_flush_denormal(False)
     del sys.modules[spec.name]
 
 
