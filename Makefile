@@ -1,7 +1,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?= -n 2 --dist loadfile
-LAUNCH ?= --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
+THREADS ?= $(shell nproc 2>/dev/null || echo 2)
+LAUNCH ?= --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+	--num_cpu_threads_per_process $(THREADS)
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
