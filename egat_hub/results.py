@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +45,13 @@ class Row:
     selection: str = ""
 
 
+class Outcome(NamedTuple):
+    """A row, and the values of the single images it is the mean of, NaN where one is not defined."""
+
+    row: Row
+    values: Sequence[float]
+
+
 class Summary(NamedTuple):
     """Mean and sample standard deviation over ``n`` rows (``sd`` is 0 for a single one)."""
 
@@ -59,20 +67,9 @@ class Summary(NamedTuple):
         )
 
 
-def summarise(rows: Iterable[Row], key: Callable[[Row], Any]) -> dict[Any, Summary]:
-    """Group rows by ``key`` and give mean and standard deviation of each group's values."""
-    groups: dict[Any, list[float]] = {}
-    for row in rows:
-        groups.setdefault(key(row), []).append(row.value)
-    return {name: Summary.of(values) for name, values in groups.items()}
-
-
 def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
     """Write rows as a JSON list; the file appears whole or not at all."""
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=1) + "\n")
-    os.replace(partial, path)
+    _write(Path(path), json.dumps([dataclasses.asdict(row) for row in rows], indent=1))
 
 
 def read_rows(path: str | Path) -> list[Row]:
@@ -85,3 +82,38 @@ def read_rows(path: str | Path) -> list[Row]:
         return [Row(**item) for item in json.loads(Path(path).read_text())]
     except (json.JSONDecodeError, TypeError) as error:
         raise ValueError(f"{path} does not hold result rows as egat_hub writes them: {error}") from error
+
+
+def write_outcomes(path: str | Path, outcomes: Iterable[Outcome]) -> None:
+    """Write rows with the values of their images, to 6 digits, a line each; whole or not at all."""
+    lines = [
+        json.dumps({"row": dataclasses.asdict(row), "values": [_rounded(value) for value in values]})
+        for row, values in outcomes
+    ]
+    _write(Path(path), "\n".join(lines))
+
+
+def read_outcomes(path: str | Path) -> list[Outcome]:
+    """Read what :func:`write_outcomes` wrote.
+
+    Raises:
+        ValueError: the file does not hold outcomes.
+    """
+    try:
+        lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
+        return [
+            Outcome(Row(**line["row"]), [math.nan if v is None else v for v in line["values"]])
+            for line in lines
+        ]
+    except (json.JSONDecodeError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} does not hold outcomes as egat_hub writes them: {error}") from error
+
+
+def _rounded(value: float) -> float | None:
+    return None if math.isnan(value) else float(f"{value:.6g}")
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text + "\n")
+    os.replace(partial, path)

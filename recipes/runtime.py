@@ -15,9 +15,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from statistics import median
-from unittest.mock import patch
 
 import torch
 from jsonargparse import auto_cli
@@ -29,11 +27,10 @@ from egat_hub.attacks import PGD
 from egat_hub.backbone import Backbone, View, create_backbone
 from egat_hub.explanations import GradCAM
 from egat_hub.methods import EGAT, METHODS, Method
+from egat_hub.methods.cost import STEP, count_passes
 from egat_hub.modes import evaluating
 
 SEPARATE = "egat, separate CAMs"
-STEP = 10_000
-"""After every warm-up."""
 
 
 class SeparateForwardCAM(GradCAM):
@@ -41,46 +38,6 @@ class SeparateForwardCAM(GradCAM):
 
     def raw(self, backbone: Backbone, view: View, target: Tensor) -> Tensor:
         return super().raw(backbone, backbone.view(view.images), target)
-
-
-@dataclass
-class Units:
-    """Passes of a whole batch through the network."""
-
-    forward: float = 0.0
-    to_input: float = 0.0
-    to_weights: float = 0.0
-    through_backward: float = 0.0
-
-    @property
-    def total(self) -> float:
-        """All of them in units."""
-        return self.forward + self.to_input + 2 * self.to_weights + 4 * self.through_backward
-
-
-def count(method: Method, images: Tensor, labels: Tensor) -> Units:
-    """Count the passes of one step."""
-    units, features = Units(), method.backbone.features
-
-    def counting(batch: Tensor) -> Tensor:
-        share = len(batch) / len(images)
-        units.forward += share
-        out = features(batch)
-        if out.requires_grad:
-            frozen = not any(p.requires_grad for p in method.backbone.parameters())
-            kinds = iter(("to_input" if batch.requires_grad or frozen else "to_weights", "through_backward"))
-
-            def passed(_: Tensor) -> None:
-                kind = next(kinds)
-                setattr(units, kind, getattr(units, kind) + share)
-
-            out.register_hook(passed)
-        return out
-
-    with patch.object(method.backbone, "features", counting):
-        method(images, labels, step=STEP)["loss"].backward()
-    method.zero_grad()
-    return units
 
 
 def runtime(
@@ -125,7 +82,7 @@ def runtime(
     assert isinstance(separate, EGAT)
     separate.explanation = SeparateForwardCAM()
     built[SEPARATE] = separate
-    units = {name: count(method, images, labels) for name, method in built.items()}
+    units = {name: count_passes(method, images, labels) for name, method in built.items()}
     steps = {name: _step(method, images, labels) for name, method in built.items()}
     times = _rounds({**steps, **_parts(built["trades"], images, labels)}, rounds)
     erm, trades = times["erm"], times["trades"]
@@ -133,7 +90,7 @@ def runtime(
         [
             name,
             f"{u.forward:g} / {u.to_input:g} / {u.to_weights:g} / {u.through_backward:g}",
-            f"{u.total:g}",
+            f"{u.units:g}",
             f"{1000 * median(times[name]):.0f}",
             _ratio(times[name], erm),
             _ratio(times[name], trades),
@@ -151,7 +108,7 @@ def runtime(
     ratio = [egat / other for egat, other in zip(times["egat"], trades, strict=True)]
     print(
         f"\nEGAT / TRADES over its floor of {median(floor):.3f} at measured unit costs "
-        f"({units['egat'].total / units['trades'].total:.3f} in units): {_ratio(ratio, floor)}"
+        f"({units['egat'].units / units['trades'].units:.3f} in units): {_ratio(ratio, floor)}"
     )
     print(f"EGAT / EGAT with separate CAMs: {_ratio(times['egat'], times[SEPARATE])}")
 

@@ -1,4 +1,4 @@
-"""Terra Incognita: train on one camera, test on it and on the others (Table I of the EGAT paper).
+"""Terra Incognita: train on one camera, test on it and on the others (Tables I, IV of the EGAT paper).
 
 accelerate launch recipes/terra_incognita.py --data-dir terra_incognita
 accelerate launch recipes/terra_incognita.py --data synthetic --config recipes/demo.yaml
@@ -11,4 +11,4 @@ from egat_hub.experiments import main
 PAPER = Path(__file__).parent / "paper"
 
 if __name__ == "__main__":
-    main("terra_incognita", description=__doc__, paper=(PAPER / "table1.csv",))
+    main("terra_incognita", description=__doc__, paper=sorted(PAPER.glob("table[14].csv")))

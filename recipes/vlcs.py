@@ -1,4 +1,4 @@
-"""VLCS: train on one domain, test on it and on the others (Tables I and II of the EGAT paper).
+"""VLCS: train on one domain, test on it and on the others (Tables I, II, IV of the EGAT paper).
 
 accelerate launch recipes/vlcs.py --data-dir VLCS
 accelerate launch recipes/vlcs.py --data synthetic --config recipes/demo.yaml
@@ -11,4 +11,4 @@ from egat_hub.experiments import main
 PAPER = Path(__file__).parent / "paper"
 
 if __name__ == "__main__":
-    main("vlcs", description=__doc__, paper=(PAPER / "table1.csv", PAPER / "table2.csv"))
+    main("vlcs", description=__doc__, paper=sorted(PAPER.glob("table[124].csv")))

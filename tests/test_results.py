@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egat_hub.results import Row, Summary, read_rows, summarise, write_rows
+from egat_hub.results import Outcome, Row, Summary, read_outcomes, read_rows, write_outcomes, write_rows
 
 ROW = Row(
     model="resnet50",
@@ -99,24 +100,33 @@ def test_a_file_of_something_else_is_named(tmp_path, text):
         read_rows(path)
 
 
-def test_summarise_groups_by_key():
-    rows = [with_value(v, seed=s) for s, v in enumerate((1.0, 2.0, 6.0))] + [with_value(5.0, method="erm")]
-    assert summarise(rows, key=lambda row: row.method) == {
-        "egat": Summary(mean=3.0, sd=7**0.5, n=3),
-        "erm": Summary(mean=5.0, sd=0.0, n=1),
-    }
-
-
-def test_summarise_of_nothing_is_nothing():
-    assert summarise([], key=lambda row: row.method) == {}
-
-
 @settings(deadline=None)
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=20))
 def test_summary_is_mean_and_sample_deviation(values):
-    (summary,) = summarise(map(with_value, values), key=lambda row: ()).values()
+    summary = Summary.of(values)
     mean = sum(values) / len(values)
     variance = sum((v - mean) ** 2 for v in values) / (len(values) - 1)
     assert summary.mean == pytest.approx(statistics.fmean(values))
     assert summary.sd == pytest.approx(variance**0.5, abs=1e-9)
     assert summary.n == len(values)
+
+
+def test_a_single_value_has_no_deviation():
+    assert Summary.of([5.0]) == Summary(mean=5.0, sd=0.0, n=1)
+
+
+def test_outcomes_come_back_with_their_images(tmp_path):
+    written = [Outcome(with_value(50.0), [0.0, 100.0]), Outcome(with_value(1.5), [1.5, math.nan])]
+    write_outcomes(tmp_path / "outcomes.jsonl", written)
+    read = read_outcomes(tmp_path / "outcomes.jsonl")
+    assert [row for row, _ in read] == [row for row, _ in written]
+    assert read[0].values == [0.0, 100.0]
+    assert read[1].values == pytest.approx([1.5, math.nan], nan_ok=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["outcomes.jsonl"]
+
+
+@pytest.mark.parametrize("text", ["[{", "{}", '{"row": {"colour": "red"}, "values": []}'])
+def test_a_file_without_outcomes_is_named(tmp_path, text):
+    (tmp_path / "other.jsonl").write_text(text)
+    with pytest.raises(ValueError, match=r"other\.jsonl does not hold outcomes"):
+        read_outcomes(tmp_path / "other.jsonl")

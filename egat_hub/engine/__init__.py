@@ -1,8 +1,17 @@
 """Training, evaluation and experiments, on one process or many."""
 
 from egat_hub.engine.config import ModelConfig, Resources, TrainConfig
-from egat_hub.engine.evaluation import evaluate
+from egat_hub.engine.evaluation import evaluate, judge
 from egat_hub.engine.measuring import EvaluationConfig
 from egat_hub.engine.training import Trained, train
 
-__all__ = ["EvaluationConfig", "ModelConfig", "Resources", "TrainConfig", "Trained", "evaluate", "train"]
+__all__ = [
+    "EvaluationConfig",
+    "ModelConfig",
+    "Resources",
+    "TrainConfig",
+    "Trained",
+    "evaluate",
+    "judge",
+    "train",
+]

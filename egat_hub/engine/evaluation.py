@@ -17,7 +17,7 @@ from egat_hub.collective import gather_objects, rank, world_size
 from egat_hub.data import EvaluationView
 from egat_hub.engine.measuring import Column, EvaluationConfig, measure
 from egat_hub.randomness import SampleRandom
-from egat_hub.results import Row
+from egat_hub.results import Outcome, Row
 
 Sample = tuple[Tensor, int, int]
 """Image [3,H,W] in [0,1], label, index."""
@@ -53,30 +53,45 @@ def evaluate(
     Raises:
         ValueError: the data set is empty, images are not in [0, 1], or labels do not fit the model.
     """
+    noted = {"method": method, "train_domain": train_domain, "seed": seed, "selection": selection}
+    return [outcome.row for outcome in judge(model, dataset, config, workers=workers, **noted)]
+
+
+def judge(
+    model: nn.Module,
+    dataset: Dataset | Sequence[tuple[Tensor, int]],
+    config: EvaluationConfig | None = None,
+    *,
+    workers: int = 0,
+    **noted: Any,
+) -> list[Outcome]:
+    """As :func:`evaluate`, with the value of every image behind each row.
+
+    Args:
+        model: as for :func:`evaluate`.
+        dataset: as for :func:`evaluate`.
+        config: as for :func:`evaluate`.
+        workers: as for :func:`evaluate`.
+        noted: further fields of the rows: ``method``, ``train_domain``, ``seed``, ``selection``.
+    """
     config = config or EvaluationConfig()
     model, name = _prepare(model)
     samples = _Samples(dataset)
     context: dict[str, Any] = {
         "model": name,
-        "method": method,
         "dataset": dataset.domain.dataset if isinstance(dataset, EvaluationView) else "",
-        "train_domain": train_domain,
         "test_domain": dataset.domain.name if isinstance(dataset, EvaluationView) else "",
         "split": dataset.split if isinstance(dataset, EvaluationView) else "",
-        "seed": seed,
-        "selection": selection,
+        **{"method": "", "train_domain": "", "seed": 0, **noted},
     }
-    return [
-        Row(
-            **context,
-            metric=column.metric,
-            value=math.fsum(values) / len(values),
-            n=len(values),
-            protocol=dict(column.protocol),
-        )
-        for column, values in _measure_all(model, samples, config, workers).items()
-        if values
-    ]
+    outcomes = []
+    for column, values in _measure_all(model, samples, config, workers).items():
+        defined = [value for value in values if not math.isnan(value)]
+        if defined:
+            mean, protocol = math.fsum(defined) / len(defined), dict(column.protocol)
+            row = Row(**context, metric=column.metric, value=mean, n=len(defined), protocol=protocol)
+            outcomes.append(Outcome(row, values))
+    return outcomes
 
 
 class _Samples(Dataset[Sample]):
@@ -108,7 +123,7 @@ def _prepare(model: Any) -> tuple[nn.Module, str]:
 def _measure_all(
     model: nn.Module, samples: _Samples, config: EvaluationConfig, workers: int
 ) -> dict[Column, list[float]]:
-    """Values of every column in the order of the images, without those that are not defined."""
+    """Values of every column in the order of the images, NaN where one is not defined."""
     batches = torch.arange(len(samples)).split(config.batch_size)
     mine = [batch.tolist() for batch in batches[rank() :: world_size()]]
     loader = DataLoader(samples, batch_sampler=mine, num_workers=workers)
@@ -135,7 +150,7 @@ def _join(parts: Sequence[dict[Column, dict[int, float]]], count: int) -> dict[C
         values = {index: value for part in parts for index, value in part.get(column, {}).items()}
         if len(values) != count:
             raise ValueError(f"Expected {count} images with indices of their own, got {len(values)}.")
-        joined[column] = [values[i] for i in sorted(values) if not math.isnan(values[i])]
+        joined[column] = [values[i] for i in sorted(values)]
     return joined
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,13 +18,15 @@ from egat_hub.backbone import Backbone
 from egat_hub.collective import gather_objects, rank
 from egat_hub.config import digest, to_dict
 from egat_hub.data import DataConfig, EvaluationView, MultiDomain, TrainingView
-from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig, evaluate, train
+from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig, judge, train
 from egat_hub.engine.measuring import PROTOCOL
 from egat_hub.experiments.figures import case_study_of
+from egat_hub.experiments.variants import Variant
 from egat_hub.hub import from_pretrained, save_pretrained
-from egat_hub.methods import METHODS, Method, MethodConfig
+from egat_hub.methods import METHODS, Method
+from egat_hub.methods.cost import count_passes
 from egat_hub.randomness import derive_seed
-from egat_hub.results import Row, read_rows, write_rows
+from egat_hub.results import Outcome, Row, read_outcomes, write_outcomes
 
 MODEL = "model"
 PACKAGES = ("egat-hub", "torch", "timm", "accelerate")
@@ -35,8 +37,7 @@ class Cell:
     """Everything that decides what a trained model is.
 
     Attributes:
-        method: name of the method.
-        method_config: its config.
+        variant: the method and its settings; the name that tables give it decides nothing.
         domain: domain to train on.
         seed: of weights, batches, dropout, attacks and mixup.
         model: the network.
@@ -44,8 +45,7 @@ class Cell:
         train: how it is trained.
     """
 
-    method: str
-    method_config: MethodConfig
+    variant: Variant
     domain: str
     seed: int
     model: ModelConfig
@@ -53,145 +53,173 @@ class Cell:
     train: TrainConfig
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """What decides, as a nested dict."""
+        return {
+            "method": self.variant.method,
+            "method_config": to_dict(self.variant.config),
+            "domain": self.domain,
+            "seed": self.seed,
+            "model": to_dict(self.model),
+            "data": to_dict(self.data),
+            "train": to_dict(self.train),
+        }
+
+    @property
     def name(self) -> str:
         """Name of the run's folder; equal cells have equal names, others do not."""
         data = replace(
             self.data, data_dir=_resolved(self.data.data_dir), masks_dir=_resolved(self.data.masks_dir)
         )
-        return f"{self.method}_{self.domain}_seed{self.seed}_{digest(replace(self, data=data))}"
+        settings = digest(replace(self, data=data).settings)
+        return f"{self.variant.method}_{self.domain}_seed{self.seed}_{settings}"
 
     def build(self, num_classes: int) -> Method:
         """The method around a new network; the same weights for every method of a seed."""
         torch.manual_seed(derive_seed(self.seed, "weights"))
         backbone = self.model.build(num_classes=num_classes, image_size=self.data.image_size)
-        return METHODS[self.method](backbone, self.method_config, seed=self.seed)
+        return METHODS[self.variant.method](backbone, self.variant.config, seed=self.seed)
 
 
-def run_cell(
-    cell: Cell,
-    dataset: MultiDomain,
-    *,
-    test_domains: Sequence[str],
-    evaluation: EvaluationConfig,
-    output: Path,
-    resources: Resources,
-) -> list[Row]:
-    """Train, measure and save, or do what of it is not done yet; every process calls this function.
+@dataclass(frozen=True)
+class Bench:
+    """Where cells are trained, measured and saved; every process has one and calls the same.
 
-    The run's folder is ``output/cell.name``. It ends up with ``config.json``, ``log.jsonl``,
-    ``results_<digest>.json`` and ``model/``, a folder for ``from_pretrained``. A finished model is not
-    trained again, whatever is to be measured; a run that was stopped goes on from its checkpoint.
+    A cell's folder is ``output/cell.name``. It ends up with ``config.json``, ``log.jsonl``,
+    ``outcomes_<digest>.jsonl`` and ``model/``, a folder for ``from_pretrained``.
 
-    Args:
-        cell: what to train.
-        dataset: has the training domain and the test domains.
-        test_domains: further domains, on which accuracy is measured.
+    Attributes:
+        dataset: has the training domains and the test domains.
+        test_domains: domains on which accuracy is measured besides the training domain.
         evaluation: what is measured on the test split of the training domain.
         output: folder of the experiment.
         resources: loading, logging, saving.
     """
-    folder = output / cell.name
-    others = [domain for domain in test_domains if domain != cell.domain]
-    measured = to_dict(replace(evaluation, batch_size=1))
-    results = folder / f"results_{digest([PROTOCOL, measured, others])}.json"
-    if _main_says(results.exists):
-        return read_rows(results)
-    folder.mkdir(parents=True, exist_ok=True)
-    if rank() == 0:
-        (folder / "config.json").write_text(json.dumps(to_dict(cell), indent=2) + "\n")
-    if _main_says((folder / MODEL).exists):
-        classifier = from_pretrained(folder / MODEL)
-        backbone, metadata = classifier.backbone.to(PartialState().device), classifier.metadata
-    else:
-        backbone, metadata = _train(cell, dataset, folder, resources)
-    rows = _measure(cell, backbone, dataset, others, evaluation, resources)
-    if rank() == 0:
-        save_pretrained(
-            backbone,
-            folder / MODEL,
-            label_names=dataset.classes,
-            metadata=metadata,
-            rows=rows,
-            figures=_figures(cell, backbone, dataset, evaluation),
-        )
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        write_rows(results, rows)
-    PartialState().wait_for_everyone()
-    return rows
 
+    dataset: MultiDomain
+    test_domains: tuple[str, ...]
+    evaluation: EvaluationConfig
+    output: Path
+    resources: Resources
 
-def _train(
-    cell: Cell, dataset: MultiDomain, folder: Path, resources: Resources
-) -> tuple[Backbone, dict[str, Any]]:
-    domain, size = dataset[cell.domain], cell.data.image_size
-    method = cell.build(len(dataset.classes))
-    source = method.backbone.net.pretrained_cfg if cell.model.pretrained else {}
-    trained = train(
-        method,
-        TrainingView(domain, "train", image_size=size, seed=cell.seed),
-        EvaluationView(domain, "val", image_size=size),
-        cell.train,
-        folder,
-        seed=cell.seed,
-        resources=resources,
-    )
-    metadata = {
-        "method": cell.method,
-        "dataset": dataset.name,
-        "train_domain": cell.domain,
-        "seed": cell.seed,
-        "config": to_dict(cell.method_config),
-        "model": to_dict(cell.model),
-        "train": to_dict(cell.train),
-        "best_step": trained.best_step,
-        "val_accuracy": trained.val_accuracy,
-        "training_seconds": round(trained.seconds, 1),
-        "versions": {name: version(name) for name in PACKAGES},
-    }
-    if source.get("tag"):
-        metadata["base_model"] = f"{source['architecture']}.{source['tag']}"
-    return trained.backbone, metadata
+    def read(self, cell: Cell) -> list[Outcome] | None:
+        """What was measured, or None while that is not finished."""
+        path = self._outcomes(cell)
+        if not _main_says(path.exists):
+            return None
+        name = cell.variant.name
+        return [Outcome(replace(row, method=name), values) for row, values in read_outcomes(path)]
 
+    def run(self, cell: Cell) -> list[Outcome]:
+        """Train, measure and save, or do what of it is not done yet.
 
-def _measure(
-    cell: Cell,
-    backbone: Backbone,
-    dataset: MultiDomain,
-    others: Sequence[str],
-    evaluation: EvaluationConfig,
-    resources: Resources,
-) -> list[Row]:
-    accuracy_only = EvaluationConfig(epsilons=(), explanation=None, batch_size=evaluation.batch_size)
-    views = {
-        domain: EvaluationView(dataset[domain], "test", image_size=cell.data.image_size) for domain in others
-    }
-    tests = [(_test(cell, dataset), evaluation), *((view, accuracy_only) for view in views.values())]
-    return [
-        row
-        for view, config in tests
-        for row in evaluate(
-            backbone,
-            view,
-            config,
-            method=cell.method,
-            train_domain=cell.domain,
+        A finished model is not trained again, whatever is to be measured; a run that was stopped goes on from
+        its checkpoint.
+        """
+        finished = self.read(cell)
+        if finished is not None:
+            return finished
+        folder = self.output / cell.name
+        folder.mkdir(parents=True, exist_ok=True)
+        if rank() == 0:
+            (folder / "config.json").write_text(json.dumps(cell.settings, indent=2) + "\n")
+        if _main_says((folder / MODEL).exists):
+            classifier = from_pretrained(folder / MODEL)
+            backbone, metadata = classifier.backbone.to(PartialState().device), classifier.metadata
+        else:
+            backbone, metadata = self._train(cell, folder)
+        outcomes = self._measure(cell, backbone)
+        if rank() == 0:
+            save_pretrained(
+                backbone,
+                folder / MODEL,
+                label_names=self.dataset.classes,
+                metadata=metadata,
+                rows=[row for row, _ in outcomes],
+                figures=self._figures(cell, backbone),
+            )
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        outcomes += self._cost(cell, metadata, outcomes[0].row)
+        if rank() == 0:
+            write_outcomes(self._outcomes(cell), outcomes)
+        PartialState().wait_for_everyone()
+        return outcomes
+
+    def _outcomes(self, cell: Cell) -> Path:
+        measured = to_dict(replace(self.evaluation, batch_size=1))
+        return self.output / cell.name / f"outcomes_{digest([PROTOCOL, measured, self._others(cell)])}.jsonl"
+
+    def _others(self, cell: Cell) -> list[str]:
+        return [domain for domain in self.test_domains if domain != cell.domain]
+
+    def _train(self, cell: Cell, folder: Path) -> tuple[Backbone, dict[str, Any]]:
+        domain, size = self.dataset[cell.domain], cell.data.image_size
+        method = cell.build(len(self.dataset.classes))
+        source = method.backbone.net.pretrained_cfg if cell.model.pretrained else {}
+        trained = train(
+            method,
+            TrainingView(domain, "train", image_size=size, seed=cell.seed),
+            EvaluationView(domain, "val", image_size=size),
+            cell.train,
+            folder,
             seed=cell.seed,
-            selection=cell.train.selection,
-            workers=resources.workers,
+            resources=self.resources,
         )
-    ]
+        metadata = {
+            "method": cell.variant.name,
+            "dataset": self.dataset.name,
+            "train_domain": cell.domain,
+            "seed": cell.seed,
+            "config": to_dict(cell.variant.config),
+            "model": to_dict(cell.model),
+            "train": to_dict(cell.train),
+            "best_step": trained.best_step,
+            "val_accuracy": trained.val_accuracy,
+            "training_seconds": round(trained.seconds, 1),
+            "versions": {name: version(name) for name in PACKAGES},
+        }
+        if source.get("tag"):
+            metadata["base_model"] = f"{source['architecture']}.{source['tag']}"
+        return trained.backbone, metadata
 
+    def _measure(self, cell: Cell, backbone: Backbone) -> list[Outcome]:
+        accuracy = EvaluationConfig(epsilons=(), explanation=None, batch_size=self.evaluation.batch_size)
+        return [
+            outcome
+            for domain in (cell.domain, *self._others(cell))
+            for outcome in judge(
+                backbone,
+                self._test(cell, domain),
+                self.evaluation if domain == cell.domain else accuracy,
+                workers=self.resources.workers,
+                method=cell.variant.name,
+                train_domain=cell.domain,
+                seed=cell.seed,
+                selection=cell.train.selection,
+            )
+        ]
 
-def _figures(
-    cell: Cell, backbone: Backbone, dataset: MultiDomain, evaluation: EvaluationConfig
-) -> dict[str, Figure]:
-    if evaluation.explanation is None or backbone.head_form == "independent":
-        return {}
-    return {"case_study": case_study_of({cell.method: backbone}, _test(cell, dataset), evaluation)}
+    def _cost(self, cell: Cell, metadata: dict[str, Any], like: Row) -> list[Outcome]:
+        """Units of a training step, counted in one of eight images, and the seconds that training took."""
+        size, classes = cell.data.image_size, len(self.dataset.classes)
+        method = cell.build(classes).to(PartialState().device).train()
+        images = torch.rand(8, 3, size, size).to(method.backbone.mean)
+        labels = torch.arange(8, device=images.device) % classes
+        units = count_passes(method, images, labels, mask=torch.ones_like(images[:, :1])).units
+        values = {"Units": units, "TrainSeconds": float(metadata["training_seconds"])}
+        return [
+            Outcome(replace(like, metric=metric, value=value, n=1, protocol={}), [value])
+            for metric, value in values.items()
+        ]
 
+    def _figures(self, cell: Cell, backbone: Backbone) -> dict[str, Figure]:
+        if self.evaluation.explanation is None or backbone.head_form == "independent":
+            return {}
+        test = self._test(cell, cell.domain)
+        return {"case_study": case_study_of({cell.variant.name: backbone}, test, self.evaluation)}
 
-def _test(cell: Cell, dataset: MultiDomain) -> EvaluationView:
-    return EvaluationView(dataset[cell.domain], "test", image_size=cell.data.image_size)
+    def _test(self, cell: Cell, domain: str) -> EvaluationView:
+        return EvaluationView(self.dataset[domain], "test", image_size=cell.data.image_size)
 
 
 def _resolved(folder: str | None) -> str | None:

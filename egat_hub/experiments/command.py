@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ from jsonargparse import ArgumentParser, Namespace
 
 from egat_hub.data import DataConfig
 from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig
-from egat_hub.experiments.experiment import Experiment, prepare, run
+from egat_hub.experiments.experiment import Experiment, Ready, prepare, run
+from egat_hub.experiments.variants import ABLATION, variants
 from egat_hub.methods import METHODS, MethodConfig
 from egat_hub.methods.adversarial import AdversarialConfig
 from egat_hub.registry import UnknownNameError
 
 DEFAULT_METHODS = ("erm", "pgd_at", "trades", "egat")
+NAMES = f"methods; 'all' for all of them and the ablation; 'ablation', or of it: {', '.join(ABLATION)}"
 SHARED = {"epsilon"}
 """Fields that every method takes from the experiment, so that all face the same attack."""
 
@@ -31,7 +33,7 @@ def main(
     paper: Sequence[Path] = (),
     arguments: Sequence[str] | None = None,
 ) -> None:
-    """Parse the command line, run the experiment, and keep its config as ``config.yaml``.
+    """Parse the command line and run the experiment.
 
     Args:
         benchmark: data set used unless ``--data`` says otherwise.
@@ -39,15 +41,35 @@ def main(
         paper: CSV files of published figures to print beside.
         arguments: the command line; by default the program's.
     """
+    run(start(benchmark, description=description, arguments=arguments), paper)
+
+
+def start(
+    benchmark: str,
+    *,
+    description: str,
+    arguments: Sequence[str] | None = None,
+    adapt: Callable[[Experiment], Experiment] = lambda experiment: experiment,
+) -> Ready:
+    """Parse the command line, check all it asks for, and keep it as ``config.yaml`` in the output folder.
+
+    What cannot work ends the program with one message.
+
+    Args:
+        benchmark: data set used unless ``--data`` says otherwise.
+        description: for ``--help``.
+        arguments: the command line; by default the program's.
+        adapt: what a recipe makes of the experiment that the command line describes.
+    """
     parser = build_parser(benchmark, description)
     options = parser.parse_args(None if arguments is None else list(arguments))
     try:
-        ready = prepare(build_experiment(parser, options))
+        ready = prepare(adapt(build_experiment(parser, options)))
     except (ValueError, TypeError, OSError, UnknownNameError) as error:
         sys.exit(f"error: {error}")
     if PartialState().is_main_process:
         save_config(parser, options, ready.experiment.output / "config.yaml")
-    run(ready, paper)
+    return ready
 
 
 def build_parser(benchmark: str, description: str) -> ArgumentParser:
@@ -70,7 +92,7 @@ def build_parser(benchmark: str, description: str) -> ArgumentParser:
     parser.add_argument(
         "--synthetic-size", type=int, default=data.synthetic_size, help="images to generate per domain"
     )
-    parser.add_argument("--methods", nargs="+", default=list(DEFAULT_METHODS), help="names, or 'all'")
+    parser.add_argument("--methods", nargs="+", default=list(DEFAULT_METHODS), help=NAMES)
     parser.add_argument("--domains", nargs="+", default=[], help="domains to train on; all by default")
     parser.add_argument(
         "--test-domains", nargs="+", default=[], help="further domains to test on; all by default"
@@ -87,6 +109,9 @@ def build_parser(benchmark: str, description: str) -> ArgumentParser:
     )
     parser.add_argument(
         "--output", type=Path | None, default=None, help="folder of the results; runs/<data> by default"
+    )
+    parser.add_argument(
+        "--share", type=str, default="1/1", help="part of the runs to do here, '2/3' for the second of three"
     )
     parser.add_class_arguments(ModelConfig, "model")
     parser.add_class_arguments(TrainConfig, "train")
@@ -105,10 +130,9 @@ def build_experiment(parser: ArgumentParser, options: Namespace) -> Experiment:
         ValueError: an option out of its range.
     """
     built = parser.instantiate(options)
-    names = list(METHODS) if built.methods == ["all"] else built.methods
-    classes = {name: METHODS[name] for name in names}
+    configs = {name: _facing(built.epsilon, built[name]) for name in METHODS}
     return Experiment(
-        methods={name: _facing(built.epsilon, built[name]) for name in classes},
+        variants=variants(built.methods, configs),
         domains=tuple(built.domains),
         test_domains=tuple(built.test_domains),
         seeds=tuple(built.seeds),
@@ -127,6 +151,7 @@ def build_experiment(parser: ArgumentParser, options: Namespace) -> Experiment:
         ),
         resources=built.resources,
         output=built.output or Path("runs") / built.data.replace("/", "--"),
+        share=_share(built.share),
     )
 
 
@@ -138,6 +163,13 @@ def save_config(parser: ArgumentParser, options: Namespace, path: Path) -> None:
     except ValueError:  # what jsonargparse 4.49 says to an argument that it does not know
         text = parser.dump(Namespace(**kept), skip_none=False)
     path.write_text(text)
+
+
+def _share(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal()):
+        raise ValueError(f"Expected a share such as 1/3, 2/3 or 3/3, got {text!r}.")
+    return int(number), int(count)
 
 
 def _precision(chosen: str | None) -> Any:

@@ -9,16 +9,16 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 
-from egat_hub.data import DataConfig, EvaluationView, MultiDomain, open_dataset
+from egat_hub.data import DataConfig, EvaluationView, open_dataset
 from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig, evaluate
 from egat_hub.engine.processes import join_processes
 from egat_hub.engine.training import create_optimizer
-from egat_hub.experiments.cell import MODEL, Cell, run_cell
+from egat_hub.experiments.cell import MODEL, Bench, Cell
 from egat_hub.experiments.figures import case_study_of
-from egat_hub.experiments.table import comparison
+from egat_hub.experiments.tables import Published, report
+from egat_hub.experiments.variants import ABLATION, Variant
 from egat_hub.hub import from_pretrained
-from egat_hub.methods import MethodConfig
-from egat_hub.results import Row, write_rows
+from egat_hub.results import Outcome, write_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Experiment:
     """What is compared.
 
     Attributes:
-        methods: config of each method by its name.
+        variants: methods with their settings.
         domains: domains to train on; empty for all.
         test_domains: domains to test on, besides the training domain; empty for all.
         seeds: one training run for each.
@@ -35,10 +35,14 @@ class Experiment:
         train: how networks are trained.
         evaluation: what is measured.
         resources: loading, logging, saving.
-        output: folder of runs, table, figure and ``results.json``.
+        output: folder of runs, tables, figures and ``results.json``.
+        share: which part of the runs is this machine's, as (number from 1, of how many).
+
+    Raises:
+        ValueError: a share that is none.
     """
 
-    methods: dict[str, MethodConfig]
+    variants: tuple[Variant, ...]
     domains: tuple[str, ...]
     test_domains: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -48,15 +52,20 @@ class Experiment:
     evaluation: EvaluationConfig
     resources: Resources
     output: Path
+    share: tuple[int, int] = (1, 1)
+
+    def __post_init__(self) -> None:
+        number, count = self.share
+        if not 1 <= number <= count:
+            raise ValueError(f"Expected a share such as 1/3, 2/3 or 3/3, got {number}/{count}.")
 
     def cells(self, domains: tuple[str, ...]) -> Iterator[Cell]:
         """All training runs, seed by seed, so that a stopped experiment has whole comparisons."""
         for seed in self.seeds:
             for domain in domains:
-                for method, config in self.methods.items():
+                for variant in self.variants:
                     yield Cell(
-                        method=method,
-                        method_config=config,
+                        variant=variant,
                         domain=domain,
                         seed=seed,
                         model=self.model,
@@ -70,9 +79,19 @@ class Ready:
     """An experiment whose data set is open and whose methods are known to fit it."""
 
     experiment: Experiment
-    dataset: MultiDomain
-    test_domains: tuple[str, ...]
+    bench: Bench
     cells: tuple[Cell, ...]
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The training domains."""
+        return tuple(dict.fromkeys(cell.domain for cell in self.cells))
+
+    @property
+    def share(self) -> tuple[Cell, ...]:
+        """The cells that are this machine's to run."""
+        number, count = self.experiment.share
+        return self.cells[number - 1 :: count]
 
 
 def prepare(experiment: Experiment) -> Ready:
@@ -94,66 +113,76 @@ def prepare(experiment: Experiment) -> Ready:
     cells = tuple(experiment.cells(domains))
     if not cells:
         raise ValueError("Expected at least one method and one seed.")
-    for cell in {cell.method: cell for cell in cells}.values():
+    for cell in {cell.variant.name: cell for cell in cells}.values():
         method = cell.build(len(dataset.classes))
         create_optimizer(method, cell.train)
         without = [name for name in domains if not dataset[name].has_masks]
         if method.needs_masks and without:
             raise ValueError(
-                f"{cell.method} is set to use object masks and {', '.join(without)} of {dataset.name} has "
-                "none. Give --masks-dir, use --data synthetic, or choose another guide."
+                f"{cell.variant.name} is set to use object masks and {', '.join(without)} of {dataset.name} "
+                "has none. Give --masks-dir, use --data synthetic, or choose another guide."
             )
     size = experiment.data.image_size
     without_attack = replace(experiment.evaluation, epsilons=())
     evaluate(method.backbone, [(torch.zeros(3, size, size), 0)], without_attack)
     experiment.output.mkdir(parents=True, exist_ok=True)
     state.wait_for_everyone()
-    return Ready(experiment, dataset, test_domains, cells)
+    bench = Bench(dataset, test_domains, experiment.evaluation, experiment.output, experiment.resources)
+    return Ready(experiment, bench, cells)
 
 
-def run(ready: Ready, paper: Sequence[Path] = ()) -> list[Row]:
-    """Run every cell that is not finished, print the table, draw the figure; every process calls this.
+def complete(ready: Ready) -> list[tuple[Cell, list[Outcome]]]:
+    """Run every cell of the share that is not finished; every process calls this.
+
+    Returns:
+        Every finished cell of the experiment, whichever machine ran it, and what was measured.
+    """
+    state, bench = PartialState(), ready.bench
+    for number, cell in enumerate(ready.share, start=1):
+        state.print(f"[{number}/{len(ready.share)}] {cell.name}")
+        bench.run(cell)
+    finished = [(cell, found) for cell in ready.cells if (found := bench.read(cell)) is not None]
+    if len(finished) < len(ready.cells):
+        state.print(f"{len(ready.cells) - len(finished)} of {len(ready.cells)} runs are not finished yet.")
+    return finished
+
+
+def run(ready: Ready, paper: Sequence[Path] = ()) -> None:
+    """Complete the experiment, print its tables and draw its figures; every process calls this.
 
     Args:
         ready: what to run.
         paper: CSV files of published figures (dataset, method, train_domain, test_domain, metric, value).
     """
-    state, experiment, cells = PartialState(), ready.experiment, ready.cells
-    output = experiment.output
-    rows = []
-    for number, cell in enumerate(cells, start=1):
-        state.print(f"[{number}/{len(cells)}] {cell.name}")
-        rows += run_cell(
-            cell,
-            ready.dataset,
-            test_domains=ready.test_domains,
-            evaluation=experiment.evaluation,
-            output=output,
-            resources=experiment.resources,
-        )
-    if state.is_main_process:
-        write_rows(output / "results.json", rows)
-        table = comparison(rows, paper)
-        (output / "table.md").write_text(table)
-        if experiment.evaluation.explanation:
-            _draw(ready)
-        print(f"\n{table}\nIn {output}: results.json, table.md, case_study_*.png and a folder for each run.")
-        print(f'Load a model: egat_hub.from_pretrained("{output / cells[-1].name / MODEL}")')
+    state, bench, finished = PartialState(), ready.bench, complete(ready)
+    if state.is_main_process and finished:
+        _publish(bench, [outcome for _, found in finished for outcome in found], paper)
+        if bench.evaluation.explanation:
+            _draw(bench, [cell for cell, _ in finished])
+        print(f'Load a model: egat_hub.from_pretrained("{bench.output / finished[-1][0].name / MODEL}")')
     state.wait_for_everyone()
-    return rows
 
 
-def _draw(ready: Ready) -> None:
+def _publish(bench: Bench, outcomes: Sequence[Outcome], paper: Sequence[Path]) -> None:
+    """Tables on the terminal, and everything that they are made of in the folder."""
+    write_rows(bench.output / "results.json", [row for row, _ in outcomes])
+    tables = report(outcomes, Published.read(paper, bench.dataset.name), variants=tuple(ABLATION))
+    tables.write(bench.output)
+    print(f"\n{tables.markdown()}")
+    print(f"In {bench.output}: table.md, .tex, .csv, results.json, case_study_*.png, a folder for each run.")
+
+
+def _draw(bench: Bench, cells: Sequence[Cell]) -> None:
     """One case study a training domain: the methods of the first seed side by side."""
-    cells, experiment = ready.cells, ready.experiment
     for domain in dict.fromkeys(cell.domain for cell in cells):
+        mine = [cell for cell in cells if cell.domain == domain and cell.variant.name not in ABLATION]
         models = {
-            cell.method: from_pretrained(experiment.output / cell.name / MODEL).backbone
-            for cell in cells
-            if (cell.domain, cell.seed) == (domain, experiment.seeds[0])
+            cell.variant.name: from_pretrained(bench.output / cell.name / MODEL).backbone
+            for cell in mine
+            if cell.seed == mine[0].seed
         }
-        if any(backbone.head_form == "independent" for backbone in models.values()):
-            return
-        view = EvaluationView(ready.dataset[domain], "test", image_size=experiment.data.image_size)
-        figure = case_study_of(models, view, experiment.evaluation)
-        figure.savefig(experiment.output / f"case_study_{domain}.png", dpi=110)
+        if not models or any(backbone.head_form == "independent" for backbone in models.values()):
+            continue
+        view = EvaluationView(bench.dataset[domain], "test", image_size=mine[0].data.image_size)
+        figure = case_study_of(models, view, bench.evaluation)
+        figure.savefig(bench.output / f"case_study_{domain}.png", dpi=110)

@@ -10,6 +10,7 @@ import pytest
 from egat_hub.data import DataConfig
 from egat_hub.experiments import Cell
 from egat_hub.experiments.command import build_experiment, build_parser, save_config
+from egat_hub.experiments.variants import ABLATION
 from egat_hub.methods import METHODS
 
 from .tiny import parsed
@@ -79,10 +80,11 @@ def test_a_saved_config_can_be_saved_again(tmp_path):
 
 def test_what_is_asked_for_is_what_is_built():
     built = parsed(*CHANGED)
-    assert list(built.methods) == ["egat", "trades"]
-    assert {config.epsilon for config in built.methods.values()} == {0.02}
-    assert built.methods["egat"].lambda_reg == 0
-    assert built.methods["trades"].beta == 3
+    egat, trades = built.variants
+    assert (egat.name, trades.name) == ("egat", "trades")
+    assert egat.config.epsilon == trades.config.epsilon == 0.02
+    assert egat.config.lambda_reg == 0
+    assert trades.config.beta == 3
     assert built.evaluation.epsilons == (0.005, 0.02, 0.04)
     assert built.evaluation.faithfulness.q == 0.3
     assert built.evaluation.faithfulness.fill == "mean"
@@ -99,12 +101,36 @@ def test_the_command_line_wins_over_the_file(tmp_path):
 
 
 def test_all_methods_means_all():
-    assert list(parsed("--methods", "all").methods) == list(METHODS)
+    assert [v.name for v in parsed("--methods", "all").variants] == [*METHODS, *ABLATION]
+
+
+def test_the_ablation_switches_parts_of_egat_off():
+    built = parsed("--methods", "ablation", "--egat.lambda_adv", "0.7").variants
+    weights = {
+        v.name: (v.config.lambda_egl, v.config.lambda_adv, v.config.lambda_reg)
+        for v in built
+        if v.method == "egat"
+    }
+    assert weights == {
+        "egat": (1, 0.7, 1),
+        "egat_without_egl": (0, 0.7, 1),
+        "egat_without_at": (1, 0, 1),
+        "egat_without_reg": (1, 0.7, 0),
+        "egat_only_egl": (1, 0, 0),
+        "egat_only_at": (0, 0.7, 0),
+        "egat_only_reg": (0, 0, 1),
+    }
+    assert built[0].name == "erm"
+
+
+def test_names_come_once_and_in_the_order_given():
+    names = [v.name for v in parsed("--methods", "egat", "erm", "egat", "egat_only_at").variants]
+    assert names == ["egat", "erm", "egat_only_at"]
 
 
 def cell(**changes):
     built = parsed("--methods", "egat", "--synthetic-size", "60")
-    settings = {"method": "egat", "method_config": built.methods["egat"], "domain": "meadow", "seed": 0}
+    settings = {"variant": built.variants[0], "domain": "meadow", "seed": 0}
     return Cell(**{**settings, "model": built.model, "data": built.data, "train": built.train, **changes})
 
 
@@ -136,9 +162,15 @@ def variants(config):
 
 def test_every_field_of_a_run_changes_its_name():
     base = cell()
-    names = {base.name, cell(domain="night").name, cell(seed=1).name, cell(method="egat2").name}
+    renamed = dataclasses.replace(base.variant, name="my egat")
+    assert cell(variant=renamed).name == base.name  # how tables call it decides nothing
+    other = dataclasses.replace(base.variant, method="egat2")
+    names = {base.name, cell(domain="night").name, cell(seed=1).name, cell(variant=other).name}
     count = 4
-    for part in ("method_config", "model", "data", "train"):
+    for _, config in variants(base.variant.config):
+        names.add(cell(variant=dataclasses.replace(base.variant, config=config)).name)
+        count += 1
+    for part in ("model", "data", "train"):
         for _, changed in variants(getattr(base, part)):
             names.add(cell(**{part: changed}).name)
             count += 1

@@ -12,7 +12,7 @@ import torch
 
 from egat_hub.experiments import cell as cells
 from egat_hub.hub import from_pretrained
-from egat_hub.results import read_rows
+from egat_hub.results import read_outcomes, read_rows
 
 from .tiny import call
 
@@ -50,18 +50,20 @@ def test_every_run_and_the_comparison_are_there(finished):
         "config.yaml",
         "results.json",
         "table.md",
+        "table.tex",
+        "table.csv",
         "case_study_meadow.png",
     }
     assert [run.name[:-11] for run in runs(finished)] == [
         f"{method}_meadow_seed{seed}" for method in ("egat", "erm") for seed in (0, 1)
     ]
     for run in runs(finished):
-        assert {path.name for path in run.iterdir() if not path.name.startswith("results_")} == {
+        assert {path.name for path in run.iterdir() if not path.name.startswith("outcomes_")} == {
             "config.json",
             "log.jsonl",
             "model",
         }
-        assert len(list(run.glob("results_*.json"))) == 1
+        assert len(list(run.glob("outcomes_*.jsonl"))) == 1
         files = {path.name for path in (run / "model").iterdir()}
         assert files == {
             "README.md",
@@ -71,7 +73,10 @@ def test_every_run_and_the_comparison_are_there(finished):
             "model.safetensors",
             "results.json",
         }
-        assert read_rows(run / "model" / "results.json") == read_rows(next(run.glob("results_*.json")))
+        measured = [row for row, _ in read_outcomes(next(run.glob("outcomes_*.jsonl")))]
+        cost = [row for row in measured if row.metric in ("Units", "TrainSeconds")]
+        assert len(cost) == 2
+        assert read_rows(run / "model" / "results.json") == [row for row in measured if row not in cost]
     rows = read_rows(finished / "results.json")
     assert {(row.method, row.seed) for row in rows} == {(m, s) for m in ("erm", "egat") for s in (0, 1)}
     assert {"cAcc", "aAcc", "Comp", "Suff"} <= {row.metric for row in rows}
@@ -79,7 +84,7 @@ def test_every_run_and_the_comparison_are_there(finished):
 
 
 def test_the_second_call_does_nothing_and_gives_the_same_rows(copy, untrainable, monkeypatch):
-    monkeypatch.setattr(cells, "evaluate", None)
+    monkeypatch.setattr(cells, "judge", None)
     kept = [path for path in copy.rglob("*.*") if path.suffix in (".json", ".jsonl", ".md", ".safetensors")]
     before = [path.read_bytes() for path in kept]
     assert len(before) == 2 + 4 * 8
@@ -89,7 +94,7 @@ def test_the_second_call_does_nothing_and_gives_the_same_rows(copy, untrainable,
 
 def test_what_is_not_measured_yet_is_measured_without_training(copy, untrainable):
     before = read_rows(copy / "results.json")
-    next(runs(copy)[0].glob("results_*.json")).unlink()
+    next(runs(copy)[0].glob("outcomes_*.jsonl")).unlink()
     call(copy, *TWO_BY_TWO)
     after = read_rows(copy / "results.json")
     assert [dataclasses.replace(row, value=0) for row in after] == [
@@ -110,7 +115,8 @@ def test_other_measurements_need_no_training(copy, untrainable):
 def test_accuracy_alone_needs_no_explanation(tmp_path):
     network = ("--model.name", "test_vit", "--model.options", '{"img_size": 32}')
     call(tmp_path, *network, "--evaluation.explanation", "null")
-    assert {row.metric for row in read_rows(tmp_path / "results.json")} == {"cAcc", "aAcc"}
+    metrics = {row.metric for row in read_rows(tmp_path / "results.json")}
+    assert metrics == {"cAcc", "aAcc", "Units", "TrainSeconds"}
     assert not list(tmp_path.rglob("*.png"))
 
 
@@ -145,7 +151,10 @@ def test_an_experiment_that_was_stopped_goes_on(tmp_path, monkeypatch):
         (tmp_path / name / run.name / "model/model.safetensors").read_bytes() for name in ("whole", "stopped")
     ]
     assert weights[0] == weights[1]
-    rows = [read_rows(tmp_path / name / "results.json") for name in ("whole", "stopped")]
+    rows = [
+        [row for row in read_rows(tmp_path / name / "results.json") if row.metric != "TrainSeconds"]
+        for name in ("whole", "stopped")
+    ]
     assert rows[0] == rows[1]
     assert not (run / "checkpoints").exists()
 
@@ -164,3 +173,22 @@ def test_timm_and_this_package_load_the_same_model(finished):
     assert list(config["label_names"]) == names
     metadata = json.loads((run / "model" / "egat.json").read_text())["metadata"]
     assert (metadata["method"], metadata["seed"], metadata["train_domain"]) == ("egat", 0, "meadow")
+
+
+def test_machines_that_share_the_runs_do_each_once(finished, tmp_path, capfd):
+    for number in (1, 2):
+        call(tmp_path, *TWO_BY_TWO, "--share", f"{number}/2")
+        printed = capfd.readouterr().out
+        assert ("2 of 4 runs are not finished yet" in printed) == (number == 1)
+        assert len(runs(tmp_path)) == 2 * number
+    apart, together = (
+        [row for row in read_rows(folder / "results.json") if row.metric != "TrainSeconds"]
+        for folder in (tmp_path, finished)
+    )
+    assert apart == together
+
+
+def test_a_machine_without_a_run_says_so_and_ends(tmp_path, capfd):
+    call(tmp_path, "--share", "2/2")
+    assert not runs(tmp_path)
+    assert "1 of 1 runs are not finished yet" in capfd.readouterr().out

@@ -1,0 +1,97 @@
+"""One row a method hides a trade-off: sweep the weight that buys robustness, and look at the front."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from accelerate import PartialState
+
+from egat_hub.experiments.command import start
+from egat_hub.experiments.experiment import Experiment, complete
+from egat_hub.experiments.front_plot import front_figure
+from egat_hub.experiments.points import Point
+from egat_hub.experiments.tables import Table, report
+from egat_hub.experiments.variants import Variant
+from egat_hub.results import write_rows
+
+SWEEPS: Mapping[str, tuple[str, tuple[float, ...]]] = {
+    "egat": ("lambda_adv", (0.1, 0.5, 2.0, 6.0)),
+    "trades": ("beta", (1.0, 3.0, 6.0, 12.0)),
+    "pgd_at": ("epsilon", (0.25, 0.5, 1.0, 2.0)),
+    "igr": ("lambda_igr", (0.01, 0.1, 1.0, 10.0)),
+    "ign": ("lambda_ign", (0.01, 0.1, 0.5, 1.0)),
+}
+"""The field that a method is swept over, and its values; those of epsilon count in the experiment's."""
+
+
+def main(benchmark: str, *, description: str, arguments: Sequence[str] | None = None) -> None:
+    """Train every method of the command line at every value of its weight, and draw the fronts.
+
+    The output folder ends up with ``front_<domain>.png``, ``front.md``, ``front.tex``, ``front.csv``,
+    ``results.json`` and a folder for each run.
+
+    Args:
+        benchmark: data set used unless ``--data`` says otherwise.
+        description: for ``--help``.
+        arguments: the command line; by default the program's.
+    """
+    ready = start(benchmark, description=description, arguments=arguments, adapt=sweep)
+    outcomes = [outcome for _, found in complete(ready) for outcome in found]
+    state, output = PartialState(), ready.bench.output
+    if state.is_main_process and outcomes:
+        write_rows(output / "results.json", [row for row, _ in outcomes])
+        tables = report(outcomes)
+        text = [tables.markdown()]
+        for domain, table in zip(ready.domains, tables.sections[0].tables, strict=False):
+            points = [*front(table, ready.experiment.variants)]
+            text += [f"## Fronts: {table.title}\n", *(f"- {line}" for line in verdicts(points)), ""]
+            front_figure(points, table.title, tables.notes).savefig(output / f"front_{domain}.png", dpi=110)
+        tables.write(output, "front")
+        (output / "front.md").write_text("\n".join(text))
+        print("\n".join(["", *text, f"In {output}: front_*.png, front.md, .tex, .csv, results.json"]))
+    state.wait_for_everyone()
+
+
+def sweep(experiment: Experiment) -> Experiment:
+    """The experiment with each method at its own setting and at every value of its weight."""
+    return replace(experiment, variants=tuple(v for base in experiment.variants for v in _swept(base)))
+
+
+def _swept(base: Variant) -> Iterator[Variant]:
+    yield base
+    if base.method in SWEEPS:
+        field, values = SWEEPS[base.method]
+        config: Any = base.config
+        scale = config.epsilon if field == "epsilon" else 1.0
+        for value in (scale * value for value in values):
+            if value != getattr(config, field):
+                name = f"{base.name} {field}={value:g}"
+                yield Variant(name, base.method, replace(config, **{field: value}))
+
+
+def front(table: Table, variants: Sequence[Variant]) -> Iterator[Point]:
+    """The points of a table of in-domain figures, as far as they are measured."""
+    titles = {"cAcc": "cAcc", "Comp": "Comp", "Suff": "Suff"}
+    titles["aAcc"] = next((title for title in table.columns if title.startswith("aAcc")), "")
+    for variant in variants:
+        entries = dict(zip(table.columns, table.lines.get(variant.name, ()), strict=False))
+        figures = {
+            name: summary
+            for name, title in titles.items()
+            if title in entries and (summary := entries[title].summary)
+        }
+        if {"cAcc", "aAcc"} <= figures.keys():
+            field = SWEEPS[variant.method][0] if variant.method in SWEEPS else ""
+            weight = getattr(variant.config, field) if field else None
+            yield Point(variant.method, variant.name, field, weight, variant.name == variant.method, figures)
+
+
+def verdicts(points: Sequence[Point]) -> Iterator[str]:
+    """For each point, which others have both higher clean and higher robust accuracy on average."""
+    for point in points:
+        better = [other.name for other in points if other.dominates(point)]
+        clean, robust = (point.figures[name].mean for name in ("cAcc", "aAcc"))
+        verdict = f"dominated by {', '.join(better)}" if better else "not dominated"
+        yield f"{point.name} ({clean:.1f} clean, {robust:.1f} robust): {verdict}"

@@ -1,0 +1,80 @@
+"""A table as Markdown, LaTeX or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable
+
+from tabulate import tabulate
+
+from egat_hub.experiments.tables.table import Entry, Table
+
+LINE = "method"
+
+
+def markdown(table: Table) -> str:
+    """A Markdown table; ``**best**``, ``[published]``, ``[suspect?]``."""
+    return tabulate(_lines(table, _markdown_entry), [LINE, *table.columns], "github", disable_numparse=True)
+
+
+def latex(table: Table) -> str:
+    """A LaTeX tabular for the booktabs package; best in bold, published figures in brackets."""
+    titles = [_escaped(title) for title in (LINE, *table.columns)]
+    lines = [[_escaped(name), *entries] for name, *entries in _lines(table, _latex_entry)]
+    body = tabulate(lines, titles, "latex_raw", disable_numparse=True)
+    rules = iter(("\\toprule", "\\midrule", "\\bottomrule"))
+    body = "\n".join(next(rules) if line == "\\hline" else line for line in body.splitlines())
+    caption = f"\\caption{{{_escaped(table.title)}}}"
+    return f"\\begin{{table}}\n\\centering\n{caption}\n{body}\n\\end{{table}}\n"
+
+
+def to_csv(tables: Iterable[Table]) -> str:
+    """Every entry of every table as a line of its own."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["table", LINE, "column", "mean", "sd", "n", "published", "suspect", "best"])
+    for table in tables:
+        for name, entries in table.lines.items():
+            for column, entry in zip(table.columns, entries, strict=True):
+                if entry.summary or entry.published is not None:
+                    mean, sd, n = entry.summary or ("", "", 0)
+                    measured = mean, sd if n > 1 else "", n
+                    published = "" if entry.published is None else entry.published
+                    flags = int(entry.suspect), int(entry.best)
+                    writer.writerow([table.title, name, column, *measured, published, *flags])
+    return text.getvalue()
+
+
+def _lines(table: Table, write: Callable[[Entry], str]) -> list[list[str]]:
+    return [[name, *map(write, entries)] for name, entries in table.lines.items()]
+
+
+def _markdown_entry(entry: Entry) -> str:
+    return _entry(entry, "{} ± {}", "**{}**")
+
+
+def _latex_entry(entry: Entry) -> str:
+    return _entry(entry, "{} $\\pm$ {}", "\\textbf{{{}}}")
+
+
+def _entry(entry: Entry, spread: str, bold: str) -> str:
+    def shown(value: float) -> str:
+        return f"{value:.{entry.digits}f}"
+
+    if entry.summary is None:
+        text = "-"
+    elif entry.summary.n > 1:
+        text = spread.format(shown(entry.summary.mean), shown(entry.summary.sd))
+    else:
+        text = shown(entry.summary.mean)
+    text = bold.format(text) if entry.best else text
+    if entry.published is not None:
+        text += f" [{shown(entry.published)}{'?' if entry.suspect else ''}]"
+    return text
+
+
+def _escaped(text: str) -> str:
+    for character in ("&", "%", "_", "#"):
+        text = text.replace(character, f"\\{character}")
+    return text.replace("->", "$\\to$")

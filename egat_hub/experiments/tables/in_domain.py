@@ -1,0 +1,75 @@
+"""Trained and tested on one domain: Tables I and IV of the EGAT paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from egat_hub.experiments.tables.columns import Column, tabulated
+from egat_hub.experiments.tables.published import Published
+from egat_hub.experiments.tables.table import Table
+from egat_hub.results import Row
+
+AVERAGE = "average"
+
+
+def in_domain(rows: Sequence[Row], published: Published) -> list[Table]:
+    """A table for each training domain, and one for their average."""
+    columns = _columns(rows)
+    domains = list(dict.fromkeys(row.train_domain for row in rows))
+    return [
+        tabulated(
+            _title(rows, domain),
+            [row for row in rows if domain in (AVERAGE, row.train_domain)],
+            columns,
+            published,
+        )
+        for domain in [*domains, *([AVERAGE] if len(domains) > 1 else [])]
+    ]
+
+
+def _title(rows: Sequence[Row], domain: str) -> str:
+    n = next((row.n for row in rows if row.train_domain == row.test_domain == domain), None)
+    images = f", n = {n} test images" if n else ""
+    return f"{rows[0].model}, {rows[0].dataset}, trained on {domain}{images}"
+
+
+def _columns(rows: Iterable[Row]) -> list[Column]:
+    epsilons = sorted({row.protocol["epsilon"] for row in rows if row.metric == "aAcc"})
+    columns = [Column("cAcc", _accuracy(own=True), "cAcc", better="higher")]
+    columns += [
+        Column(
+            f"aAcc {epsilon:.4g}",
+            _attacked_at(epsilon),
+            "aAcc" if epsilon == epsilons[0] else "",
+            better="higher",
+        )
+        for epsilon in epsilons
+    ]
+    columns += [
+        Column("Comp", _judged("Comp", "model"), "Comp", better="higher"),
+        Column("Suff", _judged("Suff", "model"), "Suff", better="lower"),
+        Column("Comp random", _judged("Comp", "random")),
+        Column("Suff random", _judged("Suff", "random")),
+        Column(
+            f"stability {min(epsilons, default=0):.4g}",
+            lambda row: row.protocol.get("measure") == "topk_overlap",
+            digits=2,
+            better="higher",
+        ),
+        Column("OOD", _accuracy(own=False), "cAcc", better="higher"),
+        Column("units/step", lambda row: row.metric == "Units", digits=0),
+        Column("train s", lambda row: row.metric == "TrainSeconds", digits=0),
+    ]
+    return [column for column in columns if any(map(column.holds, rows))]
+
+
+def _accuracy(*, own: bool) -> Callable[[Row], bool]:
+    return lambda row: row.metric == "cAcc" and (row.test_domain == row.train_domain) is own
+
+
+def _attacked_at(epsilon: float) -> Callable[[Row], bool]:
+    return lambda row: row.metric == "aAcc" and row.protocol["epsilon"] == epsilon
+
+
+def _judged(metric: str, judged: str) -> Callable[[Row], bool]:
+    return lambda row: row.metric == metric and row.protocol["map"] == judged

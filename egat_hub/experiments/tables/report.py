@@ -1,0 +1,91 @@
+"""All tables of an experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from egat_hub.experiments.tables.differences import differences
+from egat_hub.experiments.tables.formats import latex, markdown, to_csv
+from egat_hub.experiments.tables.in_domain import in_domain
+from egat_hub.experiments.tables.legend import legend
+from egat_hub.experiments.tables.out_of_domain import out_of_domain
+from egat_hub.experiments.tables.published import Published
+from egat_hub.experiments.tables.table import Table
+from egat_hub.results import Outcome
+
+
+@dataclass(frozen=True)
+class Section:
+    """Tables that belong together under a heading."""
+
+    heading: str
+    tables: tuple[Table, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Sections of tables, and sentences on how to read them."""
+
+    sections: tuple[Section, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def tables(self) -> list[Table]:
+        """The tables of all sections."""
+        return [table for section in self.sections for table in section.tables]
+
+    def markdown(self) -> str:
+        """The whole report as Markdown."""
+        parts = []
+        for section in self.sections:
+            parts.append(f"## {section.heading}\n")
+            parts += [f"### {table.title}\n\n{markdown(table)}\n" for table in section.tables]
+        return "\n".join([*parts, "\n".join(f"- {note}" for note in self.notes)]) + "\n"
+
+    def write(self, folder: Path, name: str = "table") -> None:
+        """Write ``<name>.md``, ``<name>.tex`` and ``<name>.csv``."""
+        (folder / f"{name}.md").write_text(self.markdown())
+        (folder / f"{name}.tex").write_text("\n".join(map(latex, self.tables)))
+        (folder / f"{name}.csv").write_text(to_csv(self.tables))
+
+
+def report(
+    outcomes: Sequence[Outcome],
+    published: Published | None = None,
+    *,
+    variants: Collection[str] = (),
+    reference: str = "egat",
+) -> Report:
+    """Tables I, II and IV of the EGAT paper, as far as there are rows for them, and the differences.
+
+    Args:
+        outcomes: what was measured on one data set with one network.
+        published: figures of a paper on the same data set.
+        variants: names of variants of ``reference``, which are in the ablation's table only, beside
+            ``reference`` and ERM.
+        reference: method that the others are compared with.
+    """
+    published = published or Published()
+    rows = [outcome.row for outcome in outcomes]
+    methods = [row for row in rows if row.method not in variants]
+    ablation = [row for row in rows if row.method in {"erm", reference, *variants}]
+    sections = [
+        Section("In domain", tuple(in_domain(methods, published))),
+        Section("Out of domain", tuple(out_of_domain(methods, published))),
+        Section("Ablation", tuple(in_domain(ablation, published) if len(methods) < len(rows) else ())),
+        Section(
+            f"{reference} against the others on the same images, with 95 % intervals",
+            tuple(differences([o for o in outcomes if o.row.method not in variants], reference)),
+        ),
+    ]
+    sections = [section for section in sections if section.tables]
+    entries = [e for s in sections for t in s.tables for line in t.lines.values() for e in line]
+    notes = legend(
+        rows,
+        published=any(entry.published is not None for entry in entries),
+        suspect=any(entry.suspect and entry.published is not None for entry in entries),
+        intervals=any("against" in section.heading for section in sections),
+    )
+    return Report(tuple(sections), tuple(notes))

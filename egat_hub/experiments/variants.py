@@ -1,0 +1,57 @@
+"""What an experiment compares: methods with their settings, under the names they have in tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from egat_hub.methods import METHODS, MethodConfig
+
+ABLATION: Mapping[str, Mapping[str, Any]] = {
+    "egat_without_egl": {"lambda_egl": 0.0},
+    "egat_without_at": {"lambda_adv": 0.0},
+    "egat_without_reg": {"lambda_reg": 0.0},
+    "egat_only_egl": {"lambda_adv": 0.0, "lambda_reg": 0.0},
+    "egat_only_at": {"lambda_egl": 0.0, "lambda_reg": 0.0},
+    "egat_only_reg": {"lambda_adv": 0.0, "lambda_egl": 0.0},
+}
+"""Variants of EGAT for Table IV of its paper, which has the first two. Each keeps the classification loss."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method with its settings.
+
+    Attributes:
+        name: as tables call it.
+        method: name of the method.
+        config: its settings.
+    """
+
+    name: str
+    method: str
+    config: MethodConfig
+
+
+def variants(names: Sequence[str], configs: Mapping[str, MethodConfig]) -> tuple[Variant, ...]:
+    """The variants that are asked for.
+
+    Args:
+        names: methods, variants of the ablation, ``"ablation"`` for EGAT, ERM and all variants, or ``"all"``
+            for all methods and all variants.
+        configs: settings of every method.
+
+    Raises:
+        UnknownNameError: a name that is neither.
+    """
+    groups = {"all": [*METHODS, *ABLATION], "ablation": ["erm", "egat", *ABLATION]}
+    wanted = dict.fromkeys(name for asked in names for name in groups.get(asked, [asked]))
+    return tuple(_variant(name, configs) for name in wanted)
+
+
+def _variant(name: str, configs: Mapping[str, MethodConfig]) -> Variant:
+    if name in ABLATION:
+        return Variant(name, "egat", replace(configs["egat"], **ABLATION[name]))
+    METHODS[name]
+    return Variant(name, name, configs[name])

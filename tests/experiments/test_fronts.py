@@ -1,0 +1,105 @@
+"""Fronts: which runs they need, who dominates whom, and what is drawn."""
+
+from __future__ import annotations
+
+import pytest
+from matplotlib.figure import Figure
+
+from egat_hub.experiments import fronts
+from egat_hub.experiments.front_plot import front_figure
+from egat_hub.experiments.points import Point
+from egat_hub.methods import METHODS
+from egat_hub.results import Summary, read_rows
+
+from .tiny import NETWORK, ONE_RUN, QUICK, SYNTHETIC, parsed
+
+
+def point(method, weight, clean, robust, *, default=False, **others):
+    values = {"cAcc": clean, "aAcc": robust, **others}
+    figures = {name: Summary.of([value - 1, value + 1]) for name, value in values.items()}
+    return Point(method, f"{method} {weight}", "beta", weight, default, figures)
+
+
+def test_every_sweep_is_over_a_field_that_its_method_has():
+    for method, (field, values) in fronts.SWEEPS.items():
+        config = METHODS[method].config_class()
+        assert len(values) >= 4
+        assert getattr(config, field) in values or (field == "epsilon" and 1.0 in values)
+
+
+def test_the_setting_of_the_run_keeps_its_name_and_comes_once():
+    experiment = fronts.sweep(parsed("--methods", "erm", "egat", "pgd_at", "--epsilon", "0.02"))
+    assert [variant.name for variant in experiment.variants] == [
+        "erm",
+        "egat",
+        "egat lambda_adv=0.1",
+        "egat lambda_adv=2",
+        "egat lambda_adv=6",
+        "pgd_at",
+        "pgd_at epsilon=0.005",
+        "pgd_at epsilon=0.01",
+        "pgd_at epsilon=0.04",
+    ]
+    assert [v.config.lambda_adv for v in experiment.variants if v.method == "egat"] == [0.5, 0.1, 2, 6]
+    assert [v.config.epsilon for v in experiment.variants[5:]] == [0.02, 0.005, 0.01, 0.04]
+
+
+def test_a_setting_beside_the_sweep_is_one_more_point():
+    experiment = fronts.sweep(parsed("--methods", "trades", "--trades.beta", "4"))
+    assert [v.config.beta for v in experiment.variants] == [4, 1, 3, 6, 12]
+
+
+def test_a_point_is_dominated_by_those_that_are_better_in_both():
+    points = [
+        point("a", 1.0, 80, 40),
+        point("a", 2.0, 70, 50),
+        point("b", 1.0, 75, 39),
+        point("b", 2.0, 81, 10),
+    ]
+    verdicts = list(fronts.verdicts(points))
+    assert [line.endswith("not dominated") for line in verdicts] == [True, True, False, True]
+    assert verdicts[2] == "b 1.0 (75.0 clean, 39.0 robust): dominated by a 1.0"
+
+
+def test_the_figure_has_a_panel_for_each_figure_and_a_ring_for_the_default():
+    points = [
+        point("egat", w, 80 - w, 40 + w, default=w == 1, Comp=20 + w, Suff=30 - w) for w in (2.0, 1.0, 3.0)
+    ] + [Point("erm", "erm", "", None, True, {"cAcc": Summary.of([90.0]), "aAcc": Summary.of([5.0])})]
+    figure = front_figure(points, "title", ["a note"])
+    assert isinstance(figure, Figure)
+    assert [axes.get_ylabel().split()[0] for axes in figure.axes] == ["clean", "Comp", "Suff"]
+    first = figure.axes[0]
+    lines = {line.get_label(): line for line in first.lines}
+    assert sorted(text.get_text() for text in first.texts) == ["1", "2", "3"]
+    rings = [line for line in first.lines if line.get_markersize() == 14]
+    assert {(line.get_xdata()[0], line.get_ydata()[0]) for line in rings} == {(41, 79), (5, 90)}
+    assert lines
+    errorbars = first.containers[0]
+    assert list(errorbars[0].get_xdata()) == [41, 42, 43]  # in the order of the weights
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    output = tmp_path_factory.mktemp("fronts")
+    attack = ("--pgd_at.attack_steps", "1", "--methods", "erm", "pgd_at", "--seeds", "0", "1")
+    command = [*SYNTHETIC, *ONE_RUN, *NETWORK, *QUICK, *attack, "--output", str(output)]
+    fronts.main("pacs", description="", arguments=command)
+    return output
+
+
+def test_a_sweep_leaves_rows_tables_verdicts_and_a_figure(finished):
+    assert {path.name for path in finished.iterdir() if path.is_file()} == {
+        "config.yaml",
+        "front.csv",
+        "front.md",
+        "front.tex",
+        "front_meadow.png",
+        "results.json",
+    }
+    names = {"erm", "pgd_at", *(f"pgd_at epsilon={e}" for e in ("0.0025", "0.005", "0.02"))}
+    assert {(row.method, row.seed) for row in read_rows(finished / "results.json")} == {
+        (name, seed) for name in names for seed in (0, 1)
+    }
+    text = (finished / "front.md").read_text()
+    assert text.count("dominated") == len(names)
+    assert len(list(finished.glob("*/model"))) == 2 * len(names)

@@ -1,0 +1,238 @@
+"""Tables of hand-made rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from pathlib import Path
+
+import pytest
+
+from egat_hub.experiments.tables import Entry, Published, Table, report
+from egat_hub.experiments.tables.formats import latex, markdown, to_csv
+from egat_hub.experiments.tables.out_of_domain import ranks
+from egat_hub.experiments.tables.table import mark_best
+from egat_hub.results import Outcome, Row, Summary
+
+FOLDER = Path(__file__).parents[2] / "recipes" / "paper"
+PAPER = [FOLDER / "table1.csv", FOLDER / "table2.csv", FOLDER / "table4.csv"]
+ATTACK = {"attack": "pgd", "epsilon": 0.01, "steps": 10}
+MAPS = {"explanation": "grad_cam", "q": 0.2}
+NAMES = ("erm", "dre", "egat")
+
+
+def row(metric, value, *, method="erm", train="SUN09", test=None, seed=0, **protocol):
+    domains = {"train_domain": train, "test_domain": test or train}
+    named = {"model": "resnet50", "method": method, "dataset": "vlcs", "split": "test"}
+    return Row(**named, **domains, metric=metric, value=value, n=123, seed=seed, protocol=protocol)
+
+
+def comparison(rows, paper=(), **options):
+    outcomes = [Outcome(row, [row.value] * 3) for row in rows]
+    return report(outcomes, Published.read(paper, "vlcs"), **options).markdown()
+
+
+def cells(text, method, block=0):
+    """A method's line of one of the tables, by the title of the column."""
+    lines = [line for line in text.split("### ")[1 + block].splitlines() if line.startswith("|")]
+    split = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    (found,) = [line for line in split if line[0] == method]
+    return dict(zip(split[0], found, strict=True))
+
+
+def test_a_cell_is_mean_and_sample_standard_deviation_over_seeds():
+    values = {0: 80.0, 1: 83.0, 2: 88.5}
+    text = comparison([row("cAcc", value, seed=seed) for seed, value in values.items()])
+    mean, sd = statistics.mean(values.values()), statistics.stdev(values.values())
+    assert cells(text, "erm")["cAcc"] == f"{mean:.1f} ± {sd:.1f}"
+    assert "seeds 0, 1, 2, mean ± standard deviation" in text
+    assert "resnet50, vlcs, trained on SUN09, n = 123 test images" in text
+
+
+def test_one_seed_has_no_standard_deviation():
+    text = comparison([row("cAcc", 80.0)])
+    assert cells(text, "erm") == {"method": "erm", "cAcc": "80.0"}
+    assert "±" not in text
+
+
+def test_published_figures_are_in_brackets_where_there_are_any():
+    rows = [
+        row("cAcc", 80.0),
+        row("aAcc", 10.0, **ATTACK),
+        row("Comp", 20.0, map="model", **MAPS),
+        row("Suff", 30.0, map="model", **MAPS),
+        row("Comp", 5.0, map="random", **MAPS),
+        row("cAcc", 70.0, method="pgd_at"),
+    ]
+    line = cells(comparison(rows, PAPER), "erm")
+    assert line["cAcc"] == "80.0 [81.2]"
+    assert line["aAcc 0.01"] == "10.0 [7.0]"
+    assert line["Comp"] == "20.0 [18.6]"
+    assert line["Suff"] == "30.0 [27.2]"
+    assert line["Comp random"] == "5.0"
+    assert "In brackets" in comparison(rows, PAPER)
+    assert "[" not in comparison(rows)
+
+
+def test_a_method_without_a_figure_has_a_dash():
+    text = comparison([row("cAcc", 80.0), row("aAcc", 10.0, **ATTACK), row("cAcc", 70.0, method="mine")])
+    assert cells(text, "mine")["aAcc 0.01"] == "-"
+
+
+def test_out_of_domain_accuracy_is_the_mean_over_the_other_domains():
+    rows = [
+        row("cAcc", value + seed, test=test, seed=seed)
+        for seed in (0, 2)
+        for test, value in (("SUN09", 80.0), ("LabelMe", 50.0), ("VOC2007", 60.0))
+    ]
+    line = cells(comparison(rows), "erm")
+    assert line["cAcc"] == f"81.0 ± {statistics.stdev([80, 82]):.1f}"
+    assert line["OOD"] == f"56.0 ± {statistics.stdev([55, 57]):.1f}"
+
+
+def test_the_average_is_over_domains_within_a_seed_and_leaves_out_incomplete_seeds():
+    rows = [
+        row("cAcc", v, train=d, seed=s)
+        for s, d, v in ((0, "SUN09", 80), (0, "LabelMe", 60), (1, "SUN09", 90))
+    ]
+    text = comparison(rows)
+    assert cells(text, "erm", block=0)["cAcc"] == f"85.0 ± {statistics.stdev([80, 90]):.1f}"
+    assert cells(text, "erm", block=1)["cAcc"] == "60.0"
+    assert cells(text, "erm", block=2)["cAcc"] == "70.0"
+    assert "trained on average" in text
+
+
+def test_budgets_have_columns_of_their_own():
+    rows = [
+        row("cAcc", 80.0),
+        *(row("aAcc", v, **{**ATTACK, "epsilon": e}) for e, v in ((0.03, 5.0), (0.01, 40.0))),
+    ]
+    assert list(cells(comparison(rows), "erm")) == ["method", "cAcc", "aAcc 0.01", "aAcc 0.03"]
+    assert "(attack pgd, steps 10)" in comparison(rows)
+
+
+def test_the_best_is_bold_only_where_it_leads_by_more_than_the_spread():
+    def line(*values):
+        return (Entry(Summary.of(values)),)
+
+    def best(better="higher", **lines):
+        table = mark_best(Table("", ("figure",), lines), [better])
+        return [name for name, (entry,) in table.lines.items() if entry.best]
+
+    assert best(a=line(80, 82), b=line(70, 72)) == ["a"]
+    assert best("lower", a=line(80, 82), b=line(70, 72)) == ["b"]
+    assert best(a=line(80, 82), b=line(79, 81)) == []
+    assert best(a=line(80, 82), b=line(60, 90)) == []
+    assert best(a=line(80), b=line(70)) == []
+    assert best(a=line(80, 82)) == []
+    assert best(None, a=line(80, 82), b=line(70, 72)) == []
+    assert best(a=line(80, 82), b=(Entry(),)) == []
+
+
+def test_ranks_share_their_mean_where_values_are_equal():
+    assert ranks({"a": 3.0, "b": 5.0, "c": 3.0, "d": 1.0}) == {"b": 1, "a": 2.5, "c": 2.5, "d": 4}
+
+
+def out_of_domain_rows():
+    return [
+        row("cAcc", value + seed, method=method, train=train, test=test, seed=seed)
+        for position, method in enumerate(NAMES)
+        for seed in (0, 1)
+        for train, test, value in (
+            ("SUN09", "SUN09", 80.0),
+            ("SUN09", "LabelMe", 50.0 + position),
+            ("LabelMe", "LabelMe", 70.0),
+            ("LabelMe", "SUN09", 40.0 - position),
+        )
+    ]
+
+
+def test_ranks_have_mean_and_variance_over_pairs_of_domains():
+    text = comparison(out_of_domain_rows(), PAPER).split("## Out of domain")[1]
+    first, last = cells(text, "erm", block=2), cells(text, "dre", block=2)
+    assert first["mean rank"].startswith("2.00")
+    assert first["variance"] == "2.00"  # ranks 3 and 1
+    assert last["mean rank"].startswith("2.00")
+    assert last["variance"] == "0.00"
+    assert "ranks among 3 methods over 2 pairs of domains" in text
+
+
+def test_repeated_figures_of_the_paper_are_marked_where_they_are_printed():
+    text = comparison(out_of_domain_rows(), PAPER)
+    assert cells(text.split("## Out of domain")[1], "dre")["-> LabelMe"].endswith("?]")
+    assert not cells(text.split("## Out of domain")[1], "erm")["-> LabelMe"].endswith("?]")
+    assert "Question mark" in text
+    values = {("dre", "a", "b", "cAcc"): 1.0, ("dre", "b", "a", "cAcc"): 1.0, ("dre", "a", "c", "cAcc"): 1.0}
+    assert Published(values).suspect("dre", [("a", "b")])
+    assert not Published(values).suspect("dre", [("a", "c"), ("a", "a")])
+
+
+def test_the_ablation_has_a_table_of_its_own():
+    rows = [row("cAcc", 80.0, method=m) for m in ("erm", "trades", "egat", "egat_without_at")]
+    text = comparison(rows, PAPER, variants=("egat_without_at",))
+    first, ablation = text.split("## Ablation")
+    assert "egat_without_at" not in first
+    assert cells(ablation, "egat_without_at")["cAcc"] == "80.0 [82.6]"
+    assert "trades" not in ablation.split("##")[1]
+
+
+def test_differences_are_those_of_the_same_images():
+    def outcome(method, seed, values):
+        return Outcome(row("cAcc", sum(values) / len(values), method=method, seed=seed), values)
+
+    outcomes = [
+        outcome("egat", 0, [100.0, 100.0, 0.0, 100.0]),
+        outcome("erm", 0, [100.0, 0.0, 0.0, 100.0]),
+        outcome("erm", 1, [0.0, 0.0, 0.0, 0.0]),
+    ]
+    text = report(outcomes).markdown().split("## egat against")[1]
+    line = cells(text, "egat - erm")
+    assert line["cAcc"] == "25.0"  # of the seed that both have
+    assert float(line["cAcc from"]) == 0
+    assert float(line["cAcc to"]) == 75
+
+
+@pytest.fixture
+def table():
+    return Table(
+        "a_title & more",
+        ("cAcc", "aAcc 0.01"),
+        {
+            "erm": (Entry(Summary.of([80.0, 82.0]), published=81.25, suspect=True, best=True), Entry()),
+            "my_method": (Entry(Summary.of([70.0])), Entry(published=5.0)),
+        },
+    )
+
+
+def test_markdown(table):
+    lines = markdown(table).splitlines()
+    assert [cell.strip() for cell in lines[2].strip("|").split("|")] == ["erm", "**81.0 ± 1.4** [81.2?]", "-"]
+    assert [cell.strip() for cell in lines[3].strip("|").split("|")] == ["my_method", "70.0", "- [5.0]"]
+
+
+def test_latex(table):
+    text = latex(table)
+    assert "\\textbf{81.0 $\\pm$ 1.4} [81.2?]" in text
+    assert "my\\_method" in text
+    assert "a\\_title \\& more" in text
+    assert [text.count(f"\\{rule}") for rule in ("toprule", "midrule", "bottomrule")] == [1, 1, 1]
+    assert text.count(" & ") + text.count("& ") >= 6
+
+
+def test_csv_has_full_precision_and_a_line_for_every_entry(table):
+    lines = list(csv.DictReader(io.StringIO(to_csv([table]))))
+    assert len(lines) == 3
+    assert lines[0] == {
+        "table": "a_title & more",
+        "method": "erm",
+        "column": "cAcc",
+        "mean": "81.0",
+        "sd": str(statistics.stdev([80, 82])),
+        "n": "2",
+        "published": "81.25",
+        "suspect": "1",
+        "best": "1",
+    }
+    assert (lines[1]["mean"], lines[1]["sd"], lines[1]["n"]) == ("70.0", "", "1")
+    assert (lines[2]["mean"], lines[2]["published"]) == ("", "5.0")
