@@ -7,6 +7,8 @@ import json
 import pytest
 import torch
 
+from egat_hub.methods import METHODS
+
 from .tiny import fit, log_of, method, network, same
 
 
@@ -22,7 +24,7 @@ def figures(folder):
     ]
 
 
-@pytest.mark.parametrize("name", ["erm", "egat"])
+@pytest.mark.parametrize("name", METHODS)
 def test_a_run_in_two_parts_equals_one(tmp_path, name):
     whole = fit(method(name, network(drop_rate=0.3)), tmp_path / "whole", ema_decay=0.9, validate_every=2)
     for steps, weights_seed in ((4, 0), (6, 9)):

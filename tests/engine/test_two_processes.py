@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from egat_hub.methods import METHODS
 from egat_hub.results import read_rows
 
 from . import two_processes
@@ -18,6 +19,8 @@ from .tiny import log_of, same
 
 TESTS = Path(__file__).parents[1]
 LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc_per_node", "2")
+TOLERANCE = {"trades": 5e-3}
+"""The attack of TRADES starts where its gradient all but vanishes: rounding decides some of its signs."""
 LOCAL = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "CUDA_VISIBLE_DEVICES": ""}
 
 
@@ -38,29 +41,35 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", ["groupnorm", "batchnorm"])
+@pytest.mark.parametrize("name", [*METHODS, "batchnorm"])
 def test_both_processes_have_the_same_weights_statistics_and_validations(folder, name):
     first, second = (load_file(folder / f"2_{rank}_{name}.safetensors") for rank in (0, 1))
-    partners = torch.stack([first.pop("partners"), second.pop("partners")])
-    assert (partners[0] > 3).any()  # in the batch of the other process
-    assert (partners[1] < 4).any()
+    first.pop("partners", None)
+    second.pop("partners", None)
     assert same(first, second)
     rows = [read_rows(folder / f"2_{rank}_{name}.json") for rank in (0, 1)]
     assert rows[0] == rows[1]
     assert len(rows[0]) == 10
 
 
-def test_the_trajectory_is_that_of_one_process_on_the_joined_batch(folder):
-    two, one = (load_file(folder / f"{world}_0_groupnorm.safetensors") for world in (2, 1))
-    other = load_file(folder / "2_1_groupnorm.safetensors")
-    partners = one.pop("partners")
-    assert torch.equal(torch.cat([two.pop("partners"), other["partners"]], dim=1), partners)
+def test_partners_are_found_in_the_batch_of_the_other_process(folder):
+    two = [load_file(folder / f"2_{rank}_egat.safetensors")["partners"] for rank in (0, 1)]
+    assert (two[0] > 3).any()
+    assert (two[1] < 4).any()
+    assert torch.equal(torch.cat(two, dim=1), load_file(folder / "1_0_egat.safetensors")["partners"])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_trajectory_is_that_of_one_process_on_the_joined_batch(folder, name):
+    two, one = (load_file(folder / f"{world}_0_{name}.safetensors") for world in (2, 1))
+    two.pop("partners", None)
+    one.pop("partners", None)
     moved = (one["4 net.fc.weight"] - one["0 net.fc.weight"]).abs().max()
     assert moved > 1e-3
-    for name, value in one.items():
-        torch.testing.assert_close(two[name], value, atol=1e-5, rtol=0, msg=name)
-    losses = [[li["loss"] for li in log_of(folder / f"{world}_groupnorm")[0]] for world in (2, 1)]
-    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, atol=TOLERANCE.get(name, 1e-5), rtol=0, msg=key)
+    losses = [[li["loss"] for li in log_of(folder / f"{world}_{name}")[0]] for world in (2, 1)]
+    assert losses[0] == pytest.approx(losses[1], abs=10 * TOLERANCE.get(name, 1e-5))
 
 
 @pytest.mark.parametrize("count", two_processes.ODD)

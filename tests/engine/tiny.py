@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from pathlib import Path
@@ -19,7 +20,7 @@ from egat_hub.modes import is_batchnorm
 
 SIZE = 32
 CLASSES = 5
-FAST = {"attack_steps": 2, "epsilon": 0.02}
+FAST = {"attack_steps": 2, "epsilon": 0.02, "points": 2, "warmup": 2, "lambda_irm": 1.0}
 
 
 def network(name: str = "test_resnet", *, groupnorm: bool = False, seed: int = 0, **options: Any) -> Backbone:
@@ -50,8 +51,9 @@ def view(split: str = "test", size: int = 60) -> EvaluationView:
 
 
 def method(name: str = "erm", backbone: Backbone | None = None, **overrides: Any) -> Method:
-    """A training method with a short attack, if it has one."""
-    fast = {} if name == "erm" else FAST
+    """A training method with a short attack, path and warm-up, where it has one."""
+    known = {field.name for field in dataclasses.fields(METHODS[name].config_class)}
+    fast = {key: value for key, value in FAST.items() if key in known}
     return METHODS[name](backbone or network(), seed=1, **{**fast, **overrides})
 
 

@@ -19,6 +19,7 @@ from egat_hub.collective import gather_objects, rank, world_size
 from egat_hub.engine import EvaluationConfig, evaluate, training
 from egat_hub.engine.batchnorm import average_statistics
 from egat_hub.engine.processes import join_processes
+from egat_hub.methods import METHODS
 from egat_hub.methods.mixup import Mixup
 from egat_hub.results import write_rows
 
@@ -28,8 +29,8 @@ ODD = {61: 7, 5: 4, 3: 8}
 """Number of images and batch size: a ragged last batch, a batch for one process alone."""
 
 
-def train_and_record(name: str, folder: Path, *, groupnorm: bool) -> None:
-    """Weights and rows of every validation, one a step."""
+def train_and_record(name: str, folder: Path, *, groupnorm: bool = True) -> None:
+    """Weights and rows of every validation, one a step, of a method on a network without BatchNorm."""
     states: dict[str, torch.Tensor] = {}
     rows: list[Any] = []
     partners: list[torch.Tensor] = []
@@ -51,7 +52,7 @@ def train_and_record(name: str, folder: Path, *, groupnorm: bool) -> None:
         patch.setattr(training, "evaluate", recorded)
         patch.setattr(Mixup, "draw", classmethod(drawn))
         trained = fit(
-            method("egat", network(groupnorm=groupnorm)),
+            method("egat" if name == "batchnorm" else name, network(groupnorm=groupnorm)),
             folder / f"{world_size()}_{name}",
             steps=4,
             validate_every=1,
@@ -59,7 +60,8 @@ def train_and_record(name: str, folder: Path, *, groupnorm: bool) -> None:
             lr=0.02,
         )
     states |= {f"best {key}": value for key, value in trained.backbone.state_dict().items()}
-    states["partners"] = torch.stack(partners)
+    if partners:
+        states["partners"] = torch.stack(partners)
     save_file(states, folder / f"{world_size()}_{rank()}_{name}.safetensors")
     write_rows(folder / f"{world_size()}_{rank()}_{name}.json", [row for found in rows for row in found])
 
@@ -88,7 +90,8 @@ def average(folder: Path) -> None:
 def main(folder: Path) -> None:
     join_processes()
     torch.set_num_threads(1)
-    train_and_record("groupnorm", folder, groupnorm=True)
+    for name in METHODS:
+        train_and_record(name, folder)
     train_and_record("batchnorm", folder, groupnorm=False)
     judge(folder)
     average(folder)
