@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -119,31 +119,65 @@ class Bench:
         finished = self.read(cell)
         if finished is not None:
             return finished
-        folder = self.output / cell.name
-        folder.mkdir(parents=True, exist_ok=True)
-        if rank() == 0:
-            (folder / "config.json").write_text(json.dumps(cell.settings, indent=2) + "\n")
-        if _main_says((folder / MODEL).exists):
-            classifier = from_pretrained(folder / MODEL)
-            backbone, metadata = classifier.backbone.to(PartialState().device), classifier.metadata
-        else:
-            backbone, metadata = self._train(cell, folder)
+        backbone, metadata = self._trained(cell)
         outcomes = self._measure(cell, backbone)
         if rank() == 0:
-            save_pretrained(
-                backbone,
-                folder / MODEL,
-                label_names=self.dataset.classes,
-                metadata=metadata,
-                rows=[row for row, _ in outcomes],
-                figures=self._figures(cell, backbone),
-            )
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+            self._save(cell, backbone, metadata, outcomes)
         outcomes += self._cost(cell, metadata, outcomes[0].row)
         if rank() == 0:
             write_outcomes(self._outcomes(cell), outcomes)
         PartialState().wait_for_everyone()
         return outcomes
+
+    def validation(self, cell: Cell, epsilon: float) -> dict[str, float] | None:
+        """Clean and robust validation accuracy, ``"cAcc"`` and ``"aAcc"``, or None while they are unknown."""
+        path = self._validation(cell, epsilon)[0]
+        if not _main_says(path.exists):
+            return None
+        return {row.metric: row.value for row, _ in read_outcomes(path)}
+
+    def validate(self, cell: Cell, epsilon: float) -> None:
+        """Train, and measure accuracy on the validation split, or do what of it is not done yet."""
+        path, config = self._validation(cell, epsilon)
+        if not _main_says(path.exists):
+            backbone, _ = self._trained(cell)
+            outcomes = judge(backbone, self._view(cell, cell.domain, "val"), config)
+            if rank() == 0:
+                write_outcomes(path, outcomes)
+            PartialState().wait_for_everyone()
+
+    def _validation(self, cell: Cell, epsilon: float) -> tuple[Path, EvaluationConfig]:
+        config = replace(self.evaluation, epsilons=(epsilon,), explanation=None, faithfulness=None)
+        measured = digest([PROTOCOL, to_dict(replace(config, batch_size=1))])
+        return self.output / cell.name / f"validation_{measured}.jsonl", config
+
+    def _trained(self, cell: Cell) -> tuple[Backbone, dict[str, Any]]:
+        """The network of a cell and what is known of it, from its folder if it is there."""
+        folder = self.output / cell.name
+        if _main_says((folder / MODEL).exists):
+            classifier = from_pretrained(folder / MODEL)
+            return classifier.backbone.to(PartialState().device), classifier.metadata
+        folder.mkdir(parents=True, exist_ok=True)
+        if rank() == 0:
+            (folder / "config.json").write_text(json.dumps(cell.settings, indent=2) + "\n")
+        backbone, metadata = self._train(cell, folder)
+        if rank() == 0:
+            self._save(cell, backbone, metadata, [])
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        PartialState().wait_for_everyone()
+        return backbone, metadata
+
+    def _save(
+        self, cell: Cell, backbone: Backbone, metadata: dict[str, Any], outcomes: Sequence[Outcome]
+    ) -> None:
+        save_pretrained(
+            backbone,
+            self.output / cell.name / MODEL,
+            label_names=self.dataset.classes,
+            metadata=metadata,
+            rows=[row for row, _ in outcomes],
+            figures=self._figures(cell, backbone) if outcomes else {},
+        )
 
     def _outcomes(self, cell: Cell) -> Path:
         measured = to_dict(replace(self.evaluation, batch_size=1))
@@ -189,7 +223,7 @@ class Bench:
             for domain in (cell.domain, *self._others(cell))
             for outcome in judge(
                 backbone,
-                self._test(cell, domain),
+                self._view(cell, domain, "test"),
                 self.evaluation if domain == cell.domain else accuracy,
                 workers=self.resources.workers,
                 method=cell.variant.name,
@@ -215,11 +249,11 @@ class Bench:
     def _figures(self, cell: Cell, backbone: Backbone) -> dict[str, Figure]:
         if self.evaluation.explanation is None or backbone.head_form == "independent":
             return {}
-        test = self._test(cell, cell.domain)
+        test = self._view(cell, cell.domain, "test")
         return {"case_study": case_study_of({cell.variant.name: backbone}, test, self.evaluation)}
 
-    def _test(self, cell: Cell, domain: str) -> EvaluationView:
-        return EvaluationView(self.dataset[domain], "test", image_size=cell.data.image_size)
+    def _view(self, cell: Cell, domain: str, split: str) -> EvaluationView:
+        return EvaluationView(self.dataset[domain], split, image_size=cell.data.image_size)
 
 
 def _resolved(folder: str | None) -> str | None:

@@ -15,6 +15,7 @@ from jsonargparse import ArgumentParser, Namespace
 from egat_hub.data import DataConfig
 from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig
 from egat_hub.experiments.experiment import Experiment, Ready, prepare, run
+from egat_hub.experiments.search import Grid
 from egat_hub.experiments.variants import ABLATION, variants
 from egat_hub.methods import METHODS, MethodConfig
 from egat_hub.methods.adversarial import AdversarialConfig
@@ -113,6 +114,12 @@ def build_parser(benchmark: str, description: str) -> ArgumentParser:
     parser.add_argument(
         "--share", type=str, default="1/1", help="part of the runs to do here, '2/3' for the second of three"
     )
+    parser.add_argument(
+        "--search",
+        type=Path | None,
+        default=None,
+        help="YAML file 'method: {field: [values]}'; the best on validation data are used",
+    )
     parser.add_class_arguments(ModelConfig, "model")
     parser.add_class_arguments(TrainConfig, "train")
     parser.add_class_arguments(EvaluationConfig, "evaluation", skip={"epsilons"})
@@ -152,6 +159,7 @@ def build_experiment(parser: ArgumentParser, options: Namespace) -> Experiment:
         resources=built.resources,
         output=built.output or Path("runs") / built.data.replace("/", "--"),
         share=_share(built.share),
+        grid=Grid.read(built.search) if built.search else None,
     )
 
 

@@ -15,6 +15,7 @@ from egat_hub.engine.processes import join_processes
 from egat_hub.engine.training import create_optimizer
 from egat_hub.experiments.cell import MODEL, Bench, Cell
 from egat_hub.experiments.figures import case_study_of
+from egat_hub.experiments.search import Grid, Trial, choose
 from egat_hub.experiments.tables import Published, report
 from egat_hub.experiments.variants import ABLATION, Variant
 from egat_hub.hub import from_pretrained
@@ -37,6 +38,7 @@ class Experiment:
         resources: loading, logging, saving.
         output: folder of runs, tables, figures and ``results.json``.
         share: which part of the runs is this machine's, as (number from 1, of how many).
+        grid: settings to choose among first, on validation data and the first seed, or None.
 
     Raises:
         ValueError: a share that is none.
@@ -53,11 +55,23 @@ class Experiment:
     resources: Resources
     output: Path
     share: tuple[int, int] = (1, 1)
+    grid: Grid | None = None
 
     def __post_init__(self) -> None:
         number, count = self.share
         if not 1 <= number <= count:
             raise ValueError(f"Expected a share such as 1/3, 2/3 or 3/3, got {number}/{count}.")
+        self.trials(self.domains)
+
+    def trials(self, domains: tuple[str, ...]) -> list[Trial]:
+        """The candidates of the search and their runs."""
+        if self.grid is None:
+            return []
+        once = replace(self, seeds=self.seeds[:1], grid=None)
+        return [
+            Trial(candidate, tuple(replace(once, variants=(candidate,)).cells(domains)))
+            for candidate in self.grid.candidates(self.variants)
+        ]
 
     def cells(self, domains: tuple[str, ...]) -> Iterator[Cell]:
         """All training runs, seed by seed, so that a stopped experiment has whole comparisons."""
@@ -88,10 +102,21 @@ class Ready:
         return tuple(dict.fromkeys(cell.domain for cell in self.cells))
 
     @property
-    def share(self) -> tuple[Cell, ...]:
-        """The cells that are this machine's to run."""
+    def share(self) -> slice:
+        """Which of a number of runs are this machine's."""
         number, count = self.experiment.share
-        return self.cells[number - 1 :: count]
+        return slice(number - 1, None, count)
+
+    def searched(self) -> Ready | None:
+        """With the settings that the search chose; None while other machines are at it."""
+        experiment = self.experiment
+        epsilon = min(experiment.evaluation.epsilons)
+        chosen = choose(self.bench, experiment.trials(self.domains), self.share, epsilon=epsilon)
+        if chosen is None:
+            return None
+        variants = tuple(chosen.get(variant.name, variant) for variant in experiment.variants)
+        experiment = replace(experiment, variants=variants, grid=None)
+        return replace(self, experiment=experiment, cells=tuple(experiment.cells(self.domains)))
 
 
 def prepare(experiment: Experiment) -> Ready:
@@ -138,8 +163,14 @@ def complete(ready: Ready) -> list[tuple[Cell, list[Outcome]]]:
         Every finished cell of the experiment, whichever machine ran it, and what was measured.
     """
     state, bench = PartialState(), ready.bench
-    for number, cell in enumerate(ready.share, start=1):
-        state.print(f"[{number}/{len(ready.share)}] {cell.name}")
+    if ready.experiment.grid:
+        searched = ready.searched()
+        if searched is None:
+            return []
+        ready = searched
+    mine = ready.cells[ready.share]
+    for number, cell in enumerate(mine, start=1):
+        state.print(f"[{number}/{len(mine)}] {cell.name}")
         bench.run(cell)
     finished = [(cell, found) for cell in ready.cells if (found := bench.read(cell)) is not None]
     if len(finished) < len(ready.cells):
