@@ -15,11 +15,9 @@ from egat_hub.attacks import Attack
 from egat_hub.backbone import Backbone
 from egat_hub.explanations import Explanation, dead
 from egat_hub.images import to_image
+from egat_hub.metrics.stability import TOP_SHARE
 from egat_hub.modes import evaluating
 from egat_hub.overlay import overlay, upsample
-
-TOP_SHARE = 0.2
-"""Share of the pixels within the contour line."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -160,3 +160,13 @@ def test_a_copy_is_equal_and_independent(cls):
         for parameter in method.parameters():
             parameter.zero_()
     assert torch.equal(clone(*batch(), step=0)["output"], before)
+
+
+@pytest.mark.parametrize("labels", [[2, 2, 2, 2], [1], [0, 1]], ids=["one class", "one image", "two images"])
+def test_batches_without_partners_or_of_fewer_images_than_environments_are_fine(cls, labels):
+    images = batch(len(labels))[0]
+    method = make(cls)
+    result = method(images, torch.tensor(labels))
+    result["loss"].backward()
+    assert result["loss"].isfinite()
+    assert all(p.grad.isfinite().all() for p in method.parameters() if p.grad is not None)

@@ -80,3 +80,13 @@ def test_sgdrop_trains_on_what_is_left():
     features = net.features(images)
     expected = F.cross_entropy(net.head(features * method._mask(features, labels)), labels)
     torch.testing.assert_close(method(images, labels)["loss"], expected)
+
+
+def test_dre_survives_maps_without_a_feature():
+    net, (images, labels) = backbone(), batch()
+    with torch.no_grad():
+        net.net.get_classifier().weight.zero_()
+    out = DRE(net)(images, labels)
+    out["loss"].backward()
+    assert out["loss"].isfinite()
+    assert all(parameter.grad.isfinite().all() for parameter in net.parameters())

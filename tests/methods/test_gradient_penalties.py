@@ -88,6 +88,18 @@ def test_sgt_without_masked_pixels_compares_equal_predictions():
     assert SGT(net, drop=0.0)(images, labels)["sgt"].item() == pytest.approx(0, abs=1e-6)
 
 
+def test_sgt_takes_the_divergence_from_the_prediction_on_the_whole_image():
+    net, (images, labels) = backbone(), batch()
+    method = SGT(net, drop=0.5, lambda_sgt=2.0)
+    seen = []
+    run = method.views
+    method.views = lambda *versions: seen.extend(versions) or run(*versions)
+    found = method(images, labels)["sgt"]
+    whole, masked = (reference.logits(net, version).log_softmax(1) for version in seen)
+    expected = (whole.exp() * (whole - masked)).sum(1).mean()
+    torch.testing.assert_close(found, 2 * expected, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("method", "weight", "term"),
     [(IGR, "lambda_igr", "igr"), (RRR, "lambda_rrr", "rrr"), (SGT, "lambda_sgt", "sgt")],
