@@ -19,6 +19,7 @@ from egat_hub.registry import Registry
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [*DOCS, ROOT / "README.md", ROOT / "docs/results/README.md"]
 ADDING = ROOT / "docs" / "adding_a_method.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 DEFAULT = re.compile(r"^\| `([\w.-]+)` \| (.+?) \| (stated|inferred|assumed) \| .+ \|$", re.MULTILINE)
@@ -30,7 +31,11 @@ def blocks(page: Path, language: str) -> list[str]:
 
 def commands(page: Path) -> list[list[str]]:
     text = "\n".join(blocks(page, "sh")).replace("\\\n", " ")
-    return [shlex.split(line, comments=True) for line in text.splitlines() if "recipes/" in line]
+    return [
+        shlex.split(line, comments=True)
+        for line in text.splitlines()
+        if "recipes/" in line and "--help" not in line
+    ]
 
 
 @pytest.fixture
@@ -60,7 +65,9 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)), torch.arange(4)
 
 
-@pytest.mark.parametrize("page", [page for page in DOCS if page != ADDING], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in DOCS if page != ADDING], ids=lambda page: str(page.relative_to(ROOT))
+)
 def test_python_blocks_run(page, monkeypatch):
     monkeypatch.chdir(ROOT)
     for block in blocks(page, "python"):
@@ -101,7 +108,7 @@ def test_the_config_of_the_example_survives_a_file_and_refuses_nonsense(package)
         cls(clean=1.0)
 
 
-@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_parse(page, monkeypatch, package):
     monkeypatch.chdir(ROOT)
     for command in commands(page):
@@ -120,7 +127,7 @@ def test_the_defaults_of_the_paper_page_are_those_of_the_code():
     assert fields | {"epsilon"} <= set(told)
 
 
-@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_files_that_are_named_exist(page):
     text = page.read_text()
     for path in re.findall(r"`((?:egat_hub|tests|recipes|docs)/[\w./]*)`", text):
