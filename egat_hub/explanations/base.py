@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
@@ -27,7 +27,10 @@ class Explanation(ABC):
             ``LayerGradCam`` does silently.
         relu: keep only what speaks for the class (Eq. 2 of the EGAT paper).
         normalize: name of a per-image normalisation (``"minmax"``, ``"max"``, ``"sum"``, ``"none"``).
+        signed: whether negative values speak against a class.
     """
+
+    signed: ClassVar[bool] = True
 
     head_grad: bool = False
     relu: bool = True
@@ -52,6 +55,10 @@ class Explanation(ABC):
         with torch.autocast(view.images.device.type, enabled=False):
             maps = self.raw(backbone, view, classes)
         return NORMALIZATIONS[self.normalize](F.relu(maps) if self.relu else maps)
+
+    def training(self) -> Any:
+        """This explanation as methods train with it: affordable, and on the grid of the last features."""
+        return self
 
     def check(self, backbone: Backbone) -> None:
         """Refuse a network that cannot be explained; the base class refuses none.

@@ -47,6 +47,6 @@ class GradCAM(Explanation):
         with torch.enable_grad():
             if not features.requires_grad:
                 features = features.detach().requires_grad_()
-            score = (backbone.head(features, dropout=False) * target).sum()
-            (slope,) = torch.autograd.grad(score, features, create_graph=keep_graph)
+            logits = backbone.head(features, dropout=False)
+            (slope,) = torch.autograd.grad(logits, features, target.to(logits.dtype), create_graph=keep_graph)
         return backbone.grid(slope).mean((2, 3))

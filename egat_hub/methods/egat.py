@@ -86,7 +86,9 @@ class EGAT(Method):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         c = self.config
-        self.explanation = EXPLANATIONS[c.explanation](head_grad=c.head_grad, normalize=c.normalize)
+        self.explanation = EXPLANATIONS[c.explanation](
+            head_grad=c.head_grad, normalize=c.normalize
+        ).training()
         self.explanation.check(self.backbone)
         self.guide = GUIDES[c.guide]
         self.weights = {
