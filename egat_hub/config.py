@@ -22,14 +22,17 @@ def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
     """Build ``cls`` (a config dataclass) from what :func:`to_dict` gave; missing fields take defaults.
 
     Raises:
-        ValueError: a key that ``cls`` does not have; the message lists the known ones.
+        ValueError: a key that ``cls`` does not have, with the known ones, or a value of another type.
     """
     hints = typing.get_type_hints(cls)
     known = {f.name for f in dataclasses.fields(typing.cast(Any, cls))}
     unknown = sorted(set(values) - known)
     if unknown:
         raise ValueError(f"{cls.__name__} has no {', '.join(unknown)}. Known: {', '.join(sorted(known))}.")
-    return cls(**{name: _restore(hints[name], value) for name, value in values.items()})
+    restored = {name: _restore(hints[name], value) for name, value in values.items()}
+    for name, value in restored.items():
+        _check_type(name, hints[name], value)
+    return cls(**restored)
 
 
 def check_choices(config: Any) -> None:
@@ -63,4 +66,16 @@ def _restore(hint: Any, value: Any) -> Any:
         return from_dict(typing.cast(Any, hint), value)
     if typing.get_origin(hint) is tuple and isinstance(value, list):
         return tuple(value)
+    if hint is float and type(value) is int:
+        return float(value)
     return value
+
+
+def _check_type(name: str, hint: Any, value: Any) -> None:
+    """Refuse a scalar of another type than its field's; YAML, for one, reads ``1e-3`` as text."""
+    allowed = {option for option in (hint, *typing.get_args(hint)) if option in (bool, int, float, str)}
+    scalar = type(value) in (bool, int, float, str)
+    if allowed and scalar and type(value) not in allowed:
+        kinds = " or ".join(sorted(kind.__name__ for kind in allowed))
+        remedy = "; in YAML write 1.0e-3 for 1e-3" if float in allowed and isinstance(value, str) else ""
+        raise ValueError(f"Expected {name} of type {kinds}, got {value!r}{remedy}.")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from egat_hub.randomness import SampleRandom
 from egat_hub.registry import Registry
@@ -42,6 +43,12 @@ def mask(images: Tensor, masks: Tensor | None = None) -> Tensor:
 def none(images: Tensor, masks: Tensor | None = None) -> Tensor:
     """No opinion: one half everywhere. EGAT drops its guidance term altogether with this guide."""
     return torch.full_like(images[:, :1], 0.5)
+
+
+def on_grid(values: Tensor, maps: Tensor) -> Tensor:
+    """Values [B,1,H,W] averaged over the cells of maps [B,h,w]."""
+    height, width = maps.shape[-2:]
+    return F.adaptive_avg_pool2d(values, (height, width))[:, 0]
 
 
 def add_noise(guide: Tensor, level: float, random: SampleRandom) -> Tensor:

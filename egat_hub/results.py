@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from egat_hub.whole_file import write_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Summary(NamedTuple):
 
 def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
     """Write rows as a JSON list; the file appears whole or not at all."""
-    _write(Path(path), json.dumps([dataclasses.asdict(row) for row in rows], indent=1))
+    write_whole(Path(path), json.dumps([dataclasses.asdict(row) for row in rows], indent=1) + "\n")
 
 
 def read_rows(path: str | Path) -> list[Row]:
@@ -90,7 +91,7 @@ def write_outcomes(path: str | Path, outcomes: Iterable[Outcome]) -> None:
         json.dumps({"row": dataclasses.asdict(row), "values": [_rounded(value) for value in values]})
         for row, values in outcomes
     ]
-    _write(Path(path), "\n".join(lines))
+    write_whole(Path(path), "\n".join(lines) + "\n")
 
 
 def read_outcomes(path: str | Path) -> list[Outcome]:
@@ -111,9 +112,3 @@ def read_outcomes(path: str | Path) -> list[Outcome]:
 
 def _rounded(value: float) -> float | None:
     return None if math.isnan(value) else float(f"{value:.6g}")
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text + "\n")
-    os.replace(partial, path)

@@ -348,7 +348,7 @@ def test_configs_that_describe_no_network(saved, changes, message):
         ({"metadata": []}, r"metadata as objects"),
         ({"fingerprint": None}, r"fingerprint"),
         ({"fingerprint": {"seed": 0}}, r"egat\.json is not as egat_hub writes it"),
-        ({"fingerprint": {"seed": 0, "image_size": "64", "logits": [0] * 6}}, r"integer image_size"),
+        ({"fingerprint": {"seed": 0, "image_size": "64", "logits": [0] * 6}}, r"image_size of type int"),
         ({"fingerprint": {"seed": 0, "image_size": 64, "logits": ["a"] * 6}}, r"finite numbers"),
         ({"fingerprint": {"seed": 0, "image_size": 64, "logits": [0, 0]}}, r"does not compute"),
         ({"schema_version": 2}, r"schema_version is 2 .*newer egat_hub"),

@@ -14,6 +14,7 @@ PACKAGE = Path(egat_hub.__file__).parent
 
 ORDER = (
     # level 0: named things, configuration, result rows
+    {"whole_file"},
     {"collective", "config", "images", "modes", "randomness", "registry", "results", "whole_folder"},
     # level 1: networks in pixel space, guide maps
     {"backbone", "guides"},

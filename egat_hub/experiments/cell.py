@@ -123,6 +123,7 @@ class Bench:
         outcomes = self._measure(cell, backbone)
         if rank() == 0:
             self._save(cell, backbone, metadata, outcomes)
+            self._discard_checkpoints(cell)
         outcomes += self._cost(cell, metadata, outcomes[0].row)
         if rank() == 0:
             write_outcomes(self._outcomes(cell), outcomes)
@@ -143,6 +144,7 @@ class Bench:
             backbone, _ = self._trained(cell)
             outcomes = judge(backbone, self._view(cell, cell.domain, "val"), config)
             if rank() == 0:
+                self._discard_checkpoints(cell)
                 write_outcomes(path, outcomes)
             PartialState().wait_for_everyone()
 
@@ -163,9 +165,12 @@ class Bench:
         backbone, metadata = self._train(cell, folder)
         if rank() == 0:
             self._save(cell, backbone, metadata, [])
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         PartialState().wait_for_everyone()
         return backbone, metadata
+
+    def _discard_checkpoints(self, cell: Cell) -> None:
+        """Checkpoints go last, for until the model is saved for good a kill may cost it."""
+        shutil.rmtree(self.output / cell.name / "checkpoints", ignore_errors=True)
 
     def _save(
         self, cell: Cell, backbone: Backbone, metadata: dict[str, Any], outcomes: Sequence[Outcome]

@@ -20,6 +20,7 @@ from egat_hub.experiments.variants import ABLATION, variants
 from egat_hub.methods import METHODS, MethodConfig
 from egat_hub.methods.adversarial import AdversarialConfig
 from egat_hub.registry import UnknownNameError
+from egat_hub.whole_file import write_whole
 
 DEFAULT_METHODS = ("erm", "pgd_at", "trades", "egat")
 NAMES = f"methods; 'all' for all of them and the ablation; 'ablation', or of it: {', '.join(ABLATION)}"
@@ -51,8 +52,9 @@ def start(
     description: str,
     arguments: Sequence[str] | None = None,
     adapt: Callable[[Experiment], Experiment] = lambda experiment: experiment,
+    kept_as: str = "config.yaml",
 ) -> Ready:
-    """Parse the command line, check all it asks for, and keep it as ``config.yaml`` in the output folder.
+    """Parse the command line, check all it asks for, and keep it in the output folder.
 
     What cannot work ends the program with one message.
 
@@ -61,6 +63,7 @@ def start(
         description: for ``--help``.
         arguments: the command line; by default the program's.
         adapt: what a recipe makes of the experiment that the command line describes.
+        kept_as: name of the file that keeps the command line.
     """
     parser = build_parser(benchmark, description)
     options = parser.parse_args(None if arguments is None else list(arguments))
@@ -69,7 +72,7 @@ def start(
     except (ValueError, TypeError, OSError, UnknownNameError) as error:
         sys.exit(f"error: {error}")
     if PartialState().is_main_process:
-        save_config(parser, options, ready.experiment.output / "config.yaml")
+        save_config(parser, options, ready.experiment.output / kept_as)
     return ready
 
 
@@ -156,6 +159,7 @@ def build_experiment(parser: ArgumentParser, options: Namespace) -> Experiment:
         evaluation=dataclasses.replace(
             built.evaluation, epsilons=tuple(sorted({built.epsilon, *built.epsilons}))
         ),
+        epsilon=built.epsilon,
         resources=built.resources,
         output=built.output or Path("runs") / built.data.replace("/", "--"),
         share=_share(built.share),
@@ -165,12 +169,13 @@ def build_experiment(parser: ArgumentParser, options: Namespace) -> Experiment:
 
 def save_config(parser: ArgumentParser, options: Namespace, path: Path) -> None:
     """Write the options as YAML that ``--config`` reads back to the same options."""
-    kept = {name: value for name, value in options.as_dict().items() if name != "config"}
+    kept = {name: value for name, value in options.as_dict().items() if name not in ("config", "share")}
+    kept["train"] = {**kept["train"], "mixed_precision": _precision(kept["train"]["mixed_precision"])}
     try:
         text = parser.dump(Namespace(**kept), skip_unset=False)
     except ValueError:  # what jsonargparse 4.49 says to an argument that it does not know
         text = parser.dump(Namespace(**kept), skip_none=False)
-    path.write_text(text)
+    write_whole(path, text)
 
 
 def _share(text: str) -> tuple[int, int]:

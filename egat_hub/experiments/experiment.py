@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from egat_hub.experiments.cell import MODEL, Bench, Cell
 from egat_hub.experiments.figures import case_study_of
 from egat_hub.experiments.search import Grid, Trial, choose
 from egat_hub.experiments.tables import Published, report
-from egat_hub.experiments.variants import ABLATION, Variant
+from egat_hub.experiments.variants import ABLATION, Variant, with_chosen
 from egat_hub.hub import from_pretrained
 from egat_hub.results import Outcome, write_rows
 
@@ -35,6 +36,7 @@ class Experiment:
         data: the data set.
         train: how networks are trained.
         evaluation: what is measured.
+        epsilon: the budget that methods train for and are judged by; one of the evaluation's.
         resources: loading, logging, saving.
         output: folder of runs, tables, figures and ``results.json``.
         share: which part of the runs is this machine's, as (number from 1, of how many).
@@ -52,6 +54,7 @@ class Experiment:
     data: DataConfig
     train: TrainConfig
     evaluation: EvaluationConfig
+    epsilon: float
     resources: Resources
     output: Path
     share: tuple[int, int] = (1, 1)
@@ -110,12 +113,11 @@ class Ready:
     def searched(self) -> Ready | None:
         """With the settings that the search chose; None while other machines are at it."""
         experiment = self.experiment
-        epsilon = min(experiment.evaluation.epsilons)
-        chosen = choose(self.bench, experiment.trials(self.domains), self.share, epsilon=epsilon)
+        trials = experiment.trials(self.domains)
+        chosen = choose(self.bench, trials, self.share, epsilon=experiment.epsilon)
         if chosen is None:
             return None
-        variants = tuple(chosen.get(variant.name, variant) for variant in experiment.variants)
-        experiment = replace(experiment, variants=variants, grid=None)
+        experiment = replace(experiment, variants=with_chosen(experiment.variants, chosen), grid=None)
         return replace(self, experiment=experiment, cells=tuple(experiment.cells(self.domains)))
 
 
@@ -138,9 +140,11 @@ def prepare(experiment: Experiment) -> Ready:
     cells = tuple(experiment.cells(domains))
     if not cells:
         raise ValueError("Expected at least one method and one seed.")
-    for cell in {cell.variant.name: cell for cell in cells}.values():
+    once = {cell.variant.name: cell for cell in cells}.values()
+    for cell in [*once, *(trial.cells[0] for trial in experiment.trials(domains))]:
         method = cell.build(len(dataset.classes))
         create_optimizer(method, cell.train)
+        _warn_of_warm_up(cell)
         without = [name for name in domains if not dataset[name].has_masks]
         if method.needs_masks and without:
             raise ValueError(
@@ -168,7 +172,7 @@ def complete(ready: Ready) -> list[tuple[Cell, list[Outcome]]]:
         if searched is None:
             return []
         ready = searched
-    mine = ready.cells[ready.share]
+    mine = list({cell.name: cell for cell in ready.cells}.values())[ready.share]
     for number, cell in enumerate(mine, start=1):
         state.print(f"[{number}/{len(mine)}] {cell.name}")
         bench.run(cell)
@@ -187,17 +191,32 @@ def run(ready: Ready, paper: Sequence[Path] = ()) -> None:
     """
     state, bench, finished = PartialState(), ready.bench, complete(ready)
     if state.is_main_process and finished:
-        _publish(bench, [outcome for _, found in finished for outcome in found], paper)
+        outcomes = [outcome for _, found in finished for outcome in found]
+        _publish(bench, outcomes, paper, ready.experiment.epsilon)
         if bench.evaluation.explanation:
             _draw(bench, [cell for cell, _ in finished])
         print(f'Load a model: egat_hub.from_pretrained("{bench.output / finished[-1][0].name / MODEL}")')
     state.wait_for_everyone()
 
 
-def _publish(bench: Bench, outcomes: Sequence[Outcome], paper: Sequence[Path]) -> None:
+def _warn_of_warm_up(cell: Cell) -> None:
+    """Say so if a term is still growing, or not there yet, when training ends."""
+    for field in ("warmup", "epsilon_warmup", "ramp"):
+        steps = getattr(cell.variant.config, field, 0)
+        if steps >= cell.train.steps:
+            warnings.warn(
+                f"{cell.variant.name} has {field}={steps}, and training ends at step {cell.train.steps}: its "
+                f"objective is never reached. Give --{cell.variant.method}.{field}.",
+                stacklevel=3,
+            )
+
+
+def _publish(bench: Bench, outcomes: Sequence[Outcome], paper: Sequence[Path], epsilon: float) -> None:
     """Tables on the terminal, and everything that they are made of in the folder."""
     write_rows(bench.output / "results.json", [row for row, _ in outcomes])
-    tables = report(outcomes, Published.read(paper, bench.dataset.name), variants=tuple(ABLATION))
+    tables = report(
+        outcomes, Published.read(paper, bench.dataset.name), epsilon=epsilon, variants=tuple(ABLATION)
+    )
     tables.write(bench.output)
     print(f"\n{tables.markdown()}")
     print(f"In {bench.output}: table.md, .tex, .csv, results.json, case_study_*.png, a folder for each run.")

@@ -12,9 +12,11 @@ from egat_hub.experiments.command import start
 from egat_hub.experiments.experiment import Experiment, complete
 from egat_hub.experiments.front_plot import front_figure
 from egat_hub.experiments.points import Point
-from egat_hub.experiments.tables import Table, report
+from egat_hub.experiments.tables import Published, Table, report
+from egat_hub.experiments.tables.in_domain import attacked, in_domain
 from egat_hub.experiments.variants import Variant
 from egat_hub.results import write_rows
+from egat_hub.whole_file import write_whole
 
 SWEEPS: Mapping[str, tuple[str, tuple[float, ...]]] = {
     "egat": ("lambda_adv", (0.1, 0.5, 2.0, 6.0)),
@@ -30,38 +32,47 @@ def main(benchmark: str, *, description: str, arguments: Sequence[str] | None = 
     """Train every method of the command line at every value of its weight, and draw the fronts.
 
     The output folder ends up with ``front_<domain>.png``, ``front.md``, ``front.tex``, ``front.csv``,
-    ``results.json`` and a folder for each run.
+    ``front.json``, ``front.yaml`` and a folder for each run; runs of another experiment there are used.
 
     Args:
         benchmark: data set used unless ``--data`` says otherwise.
         description: for ``--help``.
         arguments: the command line; by default the program's.
     """
-    ready = start(benchmark, description=description, arguments=arguments, adapt=sweep)
-    outcomes = [outcome for _, found in complete(ready) for outcome in found]
-    state, output = PartialState(), ready.bench.output
-    if state.is_main_process and outcomes:
-        write_rows(output / "results.json", [row for row, _ in outcomes])
-        tables = report(outcomes)
+    ready = start(benchmark, description=description, arguments=arguments, adapt=sweep, kept_as="front.yaml")
+    finished = complete(ready)
+    state, output, epsilon = PartialState(), ready.bench.output, ready.experiment.epsilon
+    if state.is_main_process and finished:
+        outcomes = [outcome for _, found in finished for outcome in found]
+        rows = [outcome.row for outcome in outcomes]
+        write_rows(output / "front.json", rows)
+        tables = report(outcomes, epsilon=epsilon)
         text = [tables.markdown()]
-        for domain, table in zip(ready.domains, tables.sections[0].tables, strict=False):
-            points = [*front(table, ready.experiment.variants)]
+        for domain in dict.fromkeys(row.train_domain for row in rows):
+            (table,) = in_domain([row for row in rows if row.train_domain == domain], Published())
+            points = [*front(table, ready.experiment.variants, epsilon)]
             text += [f"## Fronts: {table.title}\n", *(f"- {line}" for line in verdicts(points)), ""]
             front_figure(points, table.title, tables.notes).savefig(output / f"front_{domain}.png", dpi=110)
         tables.write(output, "front")
-        (output / "front.md").write_text("\n".join(text))
-        print("\n".join(["", *text, f"In {output}: front_*.png, front.md, .tex, .csv, results.json"]))
+        write_whole(output / "front.md", "\n".join(text))
+        print("\n".join(["", *text, f"In {output}: front_*.png, front.md, .tex, .csv, .json"]))
     state.wait_for_everyone()
 
 
 def sweep(experiment: Experiment) -> Experiment:
-    """The experiment with each method at its own setting and at every value of its weight."""
+    """The experiment with each method at its own setting and at every value of its weight.
+
+    Raises:
+        ValueError: a search, which would choose one setting where the front wants them all.
+    """
+    if experiment.grid:
+        raise ValueError("A front shows every value of a weight; leave out --search.")
     return replace(experiment, variants=tuple(v for base in experiment.variants for v in _swept(base)))
 
 
 def _swept(base: Variant) -> Iterator[Variant]:
     yield base
-    if base.method in SWEEPS:
+    if base.name in SWEEPS:  # not the ablation, whose names are others
         field, values = SWEEPS[base.method]
         config: Any = base.config
         scale = config.epsilon if field == "epsilon" else 1.0
@@ -71,10 +82,9 @@ def _swept(base: Variant) -> Iterator[Variant]:
                 yield Variant(name, base.method, replace(config, **{field: value}))
 
 
-def front(table: Table, variants: Sequence[Variant]) -> Iterator[Point]:
-    """The points of a table of in-domain figures, as far as they are measured."""
-    titles = {"cAcc": "cAcc", "Comp": "Comp", "Suff": "Suff"}
-    titles["aAcc"] = next((title for title in table.columns if title.startswith("aAcc")), "")
+def front(table: Table, variants: Sequence[Variant], epsilon: float) -> Iterator[Point]:
+    """The points of a table of in-domain figures, with robust accuracy at ``epsilon``, as far as measured."""
+    titles = {"cAcc": "cAcc", "aAcc": attacked(epsilon), "Comp": "Comp", "Suff": "Suff"}
     for variant in variants:
         entries = dict(zip(table.columns, table.lines.get(variant.name, ()), strict=False))
         figures = {

@@ -18,6 +18,7 @@ from egat_hub.config import from_dict, to_dict
 from egat_hub.experiments.cell import Bench, Cell
 from egat_hub.experiments.variants import Variant
 from egat_hub.methods import MethodConfig
+from egat_hub.whole_file import write_whole
 
 RULE = "highest mean of clean and robust validation accuracy, averaged over training domains"
 
@@ -135,5 +136,5 @@ def choose(
                 for score, trial, found in scored
             ],
         }
-        (bench.output / "search.json").write_text(json.dumps(record, indent=1) + "\n")
+        write_whole(bench.output / "search.json", json.dumps(record, indent=1) + "\n")
     return {name: trial.candidate for name, trial in best.items()}

@@ -50,6 +50,17 @@ def variants(names: Sequence[str], configs: Mapping[str, MethodConfig]) -> tuple
     return tuple(_variant(name, configs) for name in wanted)
 
 
+def with_chosen(base: Sequence[Variant], chosen: Mapping[str, Variant]) -> tuple[Variant, ...]:
+    """The variants with chosen settings; those of the ablation switch off parts of the chosen EGAT."""
+    configs = {variant.name: chosen.get(variant.name, variant).config for variant in base}
+    return tuple(
+        _variant(variant.name, configs)
+        if variant.name in ABLATION and "egat" in chosen
+        else chosen.get(variant.name, variant)
+        for variant in base
+    )
+
+
 def _variant(name: str, configs: Mapping[str, MethodConfig]) -> Variant:
     if name in ABLATION:
         return Variant(name, "egat", replace(configs["egat"], **ABLATION[name]))

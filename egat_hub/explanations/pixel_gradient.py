@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from egat_hub.backbone import Backbone, View
 from egat_hub.explanations.base import Explanation
+from egat_hub.guides import on_grid
 from egat_hub.modes import frozen, without_dropout, without_recording
 
 E = TypeVar("E", bound="PixelGradient")
@@ -44,7 +44,4 @@ class PixelGradient(Explanation):
 
     def placed(self, backbone: Backbone, view: View, maps: Tensor) -> Tensor:
         """Maps [B,H,W] as they are, or on the grid [B,h,w] of the features of ``view``."""
-        if not self.grid:
-            return maps
-        height, width = backbone.grid(view.features).shape[-2:]
-        return F.adaptive_avg_pool2d(maps[:, None], (height, width))[:, 0]
+        return on_grid(maps[:, None], backbone.grid(view.features)[:, 0]) if self.grid else maps

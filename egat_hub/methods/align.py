@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from egat_hub.explanations import GradCAM
+from egat_hub.guides import on_grid
 from egat_hub.methods.base import METHODS, Batch, Method, MethodConfig
 from egat_hub.methods.map_distance import bce, l1
 from egat_hub.methods.masker import Masker
@@ -78,7 +79,7 @@ class ALIGN(Method):
         if c.lambda_egl and batch.step >= c.warmup:
             masks = self.masker(batch.images)
             self._watch(masks, batch)
-            terms["egl"] = c.lambda_egl * bce(maps, _shrunk(masks.detach(), maps))
+            terms["egl"] = c.lambda_egl * bce(maps, on_grid(masks.detach(), maps))
             terms |= self._masker_terms(masks, batch)
         elif c.lambda_egl:
             idle = [p.sum() for p in self.masker.parameters()]  # DDP wants every parameter to take part
@@ -111,9 +112,3 @@ class ALIGN(Method):
                 f"they no longer say where to look. {'Lower' if mean <= low else 'Raise'} lambda_size.",
                 stacklevel=2,
             )
-
-
-def _shrunk(masks: Tensor, maps: Tensor) -> Tensor:
-    """Masks [B,1,H,W] on the grid of the maps [B,h,w]."""
-    height, width = maps.shape[-2:]
-    return F.adaptive_avg_pool2d(masks, (height, width))[:, 0]

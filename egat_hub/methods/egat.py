@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from egat_hub.explanations import EXPLANATIONS
-from egat_hub.guides import GUIDES, add_noise
+from egat_hub.guides import GUIDES, add_noise, on_grid
 from egat_hub.methods.adversarial import AdversarialConfig
 from egat_hub.methods.base import METHODS, Batch, Method
 from egat_hub.methods.divergence import kl_divergence
@@ -145,7 +145,6 @@ class EGAT(Method):
 
     def _guide(self, batch: Batch, maps: Tensor) -> Tensor:
         """The guide [B,h,w] on the grid of the maps; noise is added there, where it does not average out."""
-        height, width = maps.shape[-2:]
-        guide = F.adaptive_avg_pool2d(self.guide(batch.images, batch.masks), (height, width))[:, 0]
+        guide = on_grid(self.guide(batch.images, batch.masks), maps)
         level = self.config.guide_noise
         return add_noise(guide, level, batch.random) if level else guide

@@ -89,17 +89,28 @@ def finished(tmp_path_factory):
 
 def test_a_sweep_leaves_rows_tables_verdicts_and_a_figure(finished):
     assert {path.name for path in finished.iterdir() if path.is_file()} == {
-        "config.yaml",
         "front.csv",
+        "front.json",
         "front.md",
         "front.tex",
+        "front.yaml",
         "front_meadow.png",
-        "results.json",
     }
     names = {"erm", "pgd_at", *(f"pgd_at epsilon={e}" for e in ("0.0025", "0.005", "0.02"))}
-    assert {(row.method, row.seed) for row in read_rows(finished / "results.json")} == {
+    assert {(row.method, row.seed) for row in read_rows(finished / "front.json")} == {
         (name, seed) for name in names for seed in (0, 1)
     }
     text = (finished / "front.md").read_text()
     assert text.count("dominated") == len(names)
     assert len(list(finished.glob("*/model"))) == 2 * len(names)
+
+
+def test_variants_of_the_ablation_are_not_swept():
+    names = [v.name for v in fronts.sweep(parsed("--methods", "ablation")).variants]
+    assert len(names) == len(set(names)) == 8 + 3
+
+
+def test_a_front_takes_no_search(tmp_path):
+    (tmp_path / "grid.yaml").write_text("egat: {lambda_adv: [1.0]}")
+    with pytest.raises(ValueError, match="leave out --search"):
+        fronts.sweep(parsed("--methods", "egat", "--search", str(tmp_path / "grid.yaml")))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 
 import pytest
 
 from egat_hub.experiments.search import Grid
+from egat_hub.experiments.variants import with_chosen
 from egat_hub.results import read_rows
 
 from .tiny import call, parsed
@@ -95,3 +97,39 @@ def test_an_unfair_or_wrong_grid_is_refused(tmp_path, text, message):
 def test_a_grid_that_is_not_there_is_named(tmp_path):
     with pytest.raises(SystemExit, match=r"nowhere\.yaml"):
         call(tmp_path / "out", *METHODS, "--search", str(tmp_path / "nowhere.yaml"))
+
+
+def test_whole_numbers_and_their_decimals_are_the_same_setting():
+    variants = parsed("--methods", "trades").variants
+    (found,) = Grid({"trades": {"beta": [6]}}).candidates(variants)
+    assert found == variants[0]
+    assert isinstance(found.config.beta, float)
+
+
+def test_text_where_a_number_belongs_is_refused():
+    variants = parsed("--methods", "igr").variants
+    with pytest.raises(ValueError, match=r"lambda_igr of type float, got '1e-3'; in YAML write 1\.0e-3"):
+        Grid({"igr": {"lambda_igr": ["1e-3"]}}).candidates(variants)
+
+
+def test_candidates_are_checked_before_any_training(tmp_path):
+    (tmp_path / "grid.yaml").write_text("egat: {guide: [grayscale, grascale]}")
+    with pytest.raises(SystemExit, match="Did you mean 'grayscale'"):
+        call(tmp_path / "out", "--methods", "egat", "--search", str(tmp_path / "grid.yaml"))
+    assert not list(tmp_path.rglob("log.jsonl"))
+
+
+def test_the_ablation_follows_the_chosen_egat():
+    base = parsed("--methods", "ablation").variants
+    egat = next(v for v in base if v.name == "egat")
+    chosen = dataclasses.replace(egat, config=dataclasses.replace(egat.config, lambda_reg=0.3))
+    found = {v.name: v.config for v in with_chosen(base, {"egat": chosen})}
+    assert found["egat"].lambda_reg == found["egat_without_at"].lambda_reg == 0.3
+    assert found["egat_without_reg"].lambda_reg == 0
+    assert found["erm"] == next(v.config for v in base if v.name == "erm")
+
+
+def test_robust_accuracy_is_that_at_the_epsilon_of_the_experiment(tmp_path, grid):
+    output = tmp_path / "out"
+    call(output, *METHODS, "--search", str(grid), "--epsilons", "0.0", "0.005")
+    assert json.loads((output / "search.json").read_text())["epsilon"] == 0.01

@@ -208,7 +208,7 @@ def table():
 def test_markdown(table):
     lines = markdown(table).splitlines()
     assert [cell.strip() for cell in lines[2].strip("|").split("|")] == ["erm", "**81.0 ± 1.4** [81.2?]", "-"]
-    assert [cell.strip() for cell in lines[3].strip("|").split("|")] == ["my_method", "70.0", "- [5.0]"]
+    assert [cell.strip() for cell in lines[3].strip("|").split("|")] == ["my_method", "70.0 (n=1)", "- [5.0]"]
 
 
 def test_latex(table):

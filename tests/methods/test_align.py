@@ -12,7 +12,10 @@ from egat_hub.engine import TrainConfig
 from egat_hub.engine.training import create_optimizer
 from egat_hub.explanations import GradCAM
 from egat_hub.methods import ALIGN
+from egat_hub.methods.base import Batch
 from egat_hub.methods.masker import Masker
+from egat_hub.methods.mixup import Mixup
+from egat_hub.randomness import SampleRandom
 
 from . import reference
 from .tiny import backbone, batch, forwards
@@ -74,6 +77,23 @@ def test_the_terms_are_those_of_the_paper():
     target = F.adaptive_avg_pool2d(masks, tuple(maps.shape[1:]))[:, 0]
     torch.testing.assert_close(out["egl"], 2 * F.binary_cross_entropy(maps, target.detach()))
     torch.testing.assert_close(out["figures"]["mask_mean"], masks.mean().detach())
+
+
+def test_the_regulariser_mixes_images_and_maps_within_classes():
+    net, (images, labels) = backbone(), batch()
+    out = ALIGN(net, lambda_reg=0.7)(images, labels)
+    random = SampleRandom(0, tuple(range(len(images))), 0)
+    mixup = Mixup.draw(Batch(images, labels, None, random), alpha=0.2, same_class=True)
+    mixed = mixup(images)
+    assert not torch.equal(mixed, images)
+    maps, mixed_maps = GradCAM()(net, images, labels), GradCAM()(net, mixed, labels)
+    torch.testing.assert_close(
+        out["reg_ce"], 0.7 * F.cross_entropy(reference.logits(net, mixed), labels), rtol=1e-4, atol=1e-5
+    )
+    torch.testing.assert_close(
+        out["reg_cam"], 0.7 * (mixed_maps - mixup(maps)).abs().mean(), rtol=1e-4, atol=1e-5
+    )
+    torch.testing.assert_close(out["reg_sparse"], 0.7 * mixed_maps.mean(), rtol=1e-4, atol=1e-5)
 
 
 def test_before_the_warm_up_ends_the_masker_rests():

@@ -9,6 +9,7 @@ import torch
 
 from egat_hub.backbone import Backbone
 from egat_hub.methods import METHODS
+from egat_hub.methods.cost import count_passes
 
 from .tiny import backbone, batch, forwards
 
@@ -75,3 +76,39 @@ def test_steps_leave_nothing_behind(name):
         assert tensors() == before
     finally:
         gc.enable()
+
+
+UNITS = [
+    ("erm", 3),
+    ("pgd_at", 23),
+    ("trades", 27),
+    ("egat", 29),
+    ("igr", 6),
+    ("rrr", 6),
+    ("ign", 3 * (3 * 2 + 2 * 4) + 19 * 2 + 10 * 4 + 3),
+    ("sgt", 8),
+    ("dre", 6),
+    ("sgdrop", 3),
+    ("irm", 3),
+    ("dmada", 9),
+    ("align", 6 + 4),
+]
+
+
+def test_every_method_has_its_units_here():
+    assert sorted(name for name, _ in UNITS) == sorted(METHODS)
+
+
+@pytest.mark.parametrize("freeze_bn", [False, True])
+@pytest.mark.parametrize(("name", "units"), UNITS)
+def test_a_step_costs_what_its_passes_cost(name, units, freeze_bn):
+    method = METHODS[name](backbone(freeze_bn=freeze_bn))
+    assert count_passes(method, *batch(BATCH)).units == pytest.approx(units)
+
+
+@pytest.mark.parametrize("name", ["egat", "dre", "align"])
+@pytest.mark.parametrize("views", ["joint", "separate"])
+def test_maps_that_need_the_head_differentiated_add_no_pass(name, views):
+    found = count_passes(METHODS[name](backbone("test_convnext"), views=views), *batch(BATCH))
+    assert found.through_backward == 0
+    assert found.units == pytest.approx(dict(UNITS)[name])

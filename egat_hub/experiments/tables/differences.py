@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from egat_hub.experiments.tables.in_domain import attacked
 from egat_hub.experiments.tables.table import Entry, Table
 from egat_hub.metrics import paired_bootstrap
 from egat_hub.results import Outcome, Row, Summary
@@ -48,7 +49,7 @@ def _by_figure(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], dict[int, S
 
 
 def _title(row: Row) -> str:
-    return f"aAcc {row.protocol['epsilon']:.4g}" if row.metric == "aAcc" else row.metric
+    return attacked(row.protocol["epsilon"]) if row.metric == "aAcc" else row.metric
 
 
 def _compared(first: dict[int, Sequence[float]], second: dict[int, Sequence[float]]) -> list[Entry]:

@@ -47,7 +47,13 @@ def to_csv(tables: Iterable[Table]) -> str:
 
 
 def _lines(table: Table, write: Callable[[Entry], str]) -> list[list[str]]:
-    return [[name, *map(write, entries)] for name, entries in table.lines.items()]
+    most = max((e.summary.n for line in table.lines.values() for e in line if e.summary), default=0)
+
+    def written(entry: Entry) -> str:
+        fewer = entry.summary is not None and entry.summary.n < most
+        return write(entry) + (f" (n={entry.summary.n})" if entry.summary and fewer else "")
+
+    return [[name, *map(written, entries)] for name, entries in table.lines.items()]
 
 
 def _markdown_entry(entry: Entry) -> str:

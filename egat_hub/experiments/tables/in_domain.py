@@ -12,9 +12,15 @@ from egat_hub.results import Row
 AVERAGE = "average"
 
 
-def in_domain(rows: Sequence[Row], published: Published) -> list[Table]:
-    """A table for each training domain, and one for their average."""
-    columns = _columns(rows)
+def in_domain(rows: Sequence[Row], published: Published, epsilon: float | None = None) -> list[Table]:
+    """A table for each training domain, and one for their average.
+
+    Args:
+        rows: of one data set and one network.
+        published: figures of a paper on the same data set.
+        epsilon: budget beside which published robust accuracy stands; by default the smallest.
+    """
+    columns = _columns(rows, epsilon)
     domains = list(dict.fromkeys(row.train_domain for row in rows))
     return [
         tabulated(
@@ -33,17 +39,17 @@ def _title(rows: Sequence[Row], domain: str) -> str:
     return f"{rows[0].model}, {rows[0].dataset}, trained on {domain}{images}"
 
 
-def _columns(rows: Iterable[Row]) -> list[Column]:
+def attacked(epsilon: float) -> str:
+    """Title of the column of robust accuracy at a budget."""
+    return f"aAcc {epsilon:.4g}"
+
+
+def _columns(rows: Iterable[Row], epsilon: float | None) -> list[Column]:
     epsilons = sorted({row.protocol["epsilon"] for row in rows if row.metric == "aAcc"})
+    main = min(epsilons, default=0.0) if epsilon is None else epsilon
     columns = [Column("cAcc", _accuracy(own=True), "cAcc", better="higher")]
     columns += [
-        Column(
-            f"aAcc {epsilon:.4g}",
-            _attacked_at(epsilon),
-            "aAcc" if epsilon == epsilons[0] else "",
-            better="higher",
-        )
-        for epsilon in epsilons
+        Column(attacked(e), _attacked_at(e), "aAcc" if e == main else "", better="higher") for e in epsilons
     ]
     columns += [
         Column("Comp", _judged("Comp", "model"), "Comp", better="higher"),

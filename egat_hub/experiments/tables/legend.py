@@ -26,6 +26,7 @@ def legend(rows: Sequence[Row], *, published: bool, suspect: bool, intervals: bo
         ", mean ± standard deviation over seeds of one and the same split; bold where the best leads the "
         "second by more than the larger of both deviations"
     )
+    several += "; n where a cell has fewer seeds than others"
     sentences = [f"Percent; seeds {', '.join(map(str, seeds))}{several if len(seeds) > 1 else ''}."]
     rules = sorted({row.selection for row in rows} - {""})
     sentences += [f"Weights kept of a run: {', '.join(rules)}."] if rules else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, variance
 
-from egat_hub.experiments.tables.columns import Column, summarised, tabulated
+from egat_hub.experiments.tables.columns import Column, tabulated
 from egat_hub.experiments.tables.published import Pair, Published
 from egat_hub.experiments.tables.table import Entry, Table
 from egat_hub.results import Row, Summary
@@ -34,14 +34,16 @@ def ranks(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _rank_table(rows: Sequence[Row], published: Published) -> Table:
+    """Mean and variance of ranks, over the seeds that all methods have."""
     pairs: list[Pair] = list(dict.fromkeys((row.train_domain, row.test_domain) for row in rows))
     methods = list(dict.fromkeys(row.method for row in rows))
     found: dict[str, list[float]] = {method: [] for method in methods}
     for pair in pairs:
         held = [row for row in rows if (row.train_domain, row.test_domain) == pair]
-        summaries = {method: summarised(row for row in held if row.method == method) for method in methods}
-        if None not in summaries.values():
-            for method, rank in ranks({m: s.mean for m, s in summaries.items() if s}).items():
+        seeds = set.intersection(*({row.seed for row in held if row.method == m} for m in methods))
+        if seeds:
+            means = {m: fmean(r.value for r in held if r.method == m and r.seed in seeds) for m in methods}
+            for method, rank in ranks(means).items():
                 found[method].append(rank)
     lines = {
         method: (

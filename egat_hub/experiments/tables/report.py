@@ -14,6 +14,7 @@ from egat_hub.experiments.tables.out_of_domain import out_of_domain
 from egat_hub.experiments.tables.published import Published
 from egat_hub.experiments.tables.table import Table
 from egat_hub.results import Outcome
+from egat_hub.whole_file import write_whole
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,16 @@ class Report:
 
     def write(self, folder: Path, name: str = "table") -> None:
         """Write ``<name>.md``, ``<name>.tex`` and ``<name>.csv``."""
-        (folder / f"{name}.md").write_text(self.markdown())
-        (folder / f"{name}.tex").write_text("\n".join(map(latex, self.tables)))
-        (folder / f"{name}.csv").write_text(to_csv(self.tables))
+        write_whole(folder / f"{name}.md", self.markdown())
+        write_whole(folder / f"{name}.tex", "\n".join(map(latex, self.tables)))
+        write_whole(folder / f"{name}.csv", to_csv(self.tables))
 
 
 def report(
     outcomes: Sequence[Outcome],
     published: Published | None = None,
     *,
+    epsilon: float | None = None,
     variants: Collection[str] = (),
     reference: str = "egat",
 ) -> Report:
@@ -63,6 +65,7 @@ def report(
     Args:
         outcomes: what was measured on one data set with one network.
         published: figures of a paper on the same data set.
+        epsilon: budget beside which published robust accuracy stands; by default the smallest.
         variants: names of variants of ``reference``, which are in the ablation's table only, beside
             ``reference`` and ERM.
         reference: method that the others are compared with.
@@ -71,14 +74,13 @@ def report(
     rows = [outcome.row for outcome in outcomes]
     methods = [row for row in rows if row.method not in variants]
     ablation = [row for row in rows if row.method in {"erm", reference, *variants}]
+    compared = tuple(differences([o for o in outcomes if o.row.method not in variants], reference))
+    has_variants = len(methods) < len(rows)
     sections = [
-        Section("In domain", tuple(in_domain(methods, published))),
+        Section("In domain", tuple(in_domain(methods, published, epsilon))),
         Section("Out of domain", tuple(out_of_domain(methods, published))),
-        Section("Ablation", tuple(in_domain(ablation, published) if len(methods) < len(rows) else ())),
-        Section(
-            f"{reference} against the others on the same images, with 95 % intervals",
-            tuple(differences([o for o in outcomes if o.row.method not in variants], reference)),
-        ),
+        Section("Ablation", tuple(in_domain(ablation, published, epsilon)) if has_variants else ()),
+        Section(f"{reference} against the others on the same images, with 95 % intervals", compared),
     ]
     sections = [section for section in sections if section.tables]
     entries = [e for s in sections for t in s.tables for line in t.lines.values() for e in line]
@@ -86,6 +88,6 @@ def report(
         rows,
         published=any(entry.published is not None for entry in entries),
         suspect=any(entry.suspect and entry.published is not None for entry in entries),
-        intervals=any("against" in section.heading for section in sections),
+        intervals=bool(compared),
     )
     return Report(tuple(sections), tuple(notes))
