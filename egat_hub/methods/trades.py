@@ -55,6 +55,7 @@ class TRADES(Method):
     def _attacked(self, batch: Batch) -> Tensor:
         with evaluating(self.backbone), torch.no_grad(), without_float16(batch.images):
             target = self.backbone(batch.images)
+        torch.clear_autocast_cache()  # older releases would train with these weights, cast without a graph
         return self.config.perturb(
             self.backbone,
             batch,
