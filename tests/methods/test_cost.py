@@ -112,3 +112,18 @@ def test_maps_that_need_the_head_differentiated_add_no_pass(name, views):
     found = count_passes(METHODS[name](backbone("test_convnext"), views=views), *batch(BATCH))
     assert found.through_backward == 0
     assert found.units == pytest.approx(dict(UNITS)[name])
+
+
+@pytest.mark.parametrize(
+    ("explanation", "units"),
+    [
+        ("grad_cam", 29),
+        ("finer_cam", 29),
+        ("input_gradient", 29 + 3 * 6),
+        ("smooth_grad", 29 + 3 * 2 * 6),
+        ("integrated_gradients", 29 + 3 * 3 * 6),
+    ],
+)
+def test_what_an_explanation_costs_in_training(explanation, units):
+    method = METHODS["egat"](backbone(), explanation=explanation)
+    assert count_passes(method, *batch(BATCH)).units == pytest.approx(units)
