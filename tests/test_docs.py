@@ -35,7 +35,7 @@ def commands(page: Path) -> list[list[str]]:
     return [
         shlex.split(line, comments=True)
         for line in text.splitlines()
-        if "recipes/" in line and "--help" not in line
+        if "recipes/" in line and not SKIPPED.search(line)
     ]
 
 
