@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor
 
-from egat_hub.attacks.base import ATTACKS, Attack, Gradient, project
+from egat_hub.attacks.base import ATTACKS, Gradient, project
+from egat_hub.attacks.iterative import IterativeAttack
 from egat_hub.config import check_choices
 from egat_hub.randomness import SampleRandom
 
 
 @ATTACKS.register("pgd")
 @dataclass(frozen=True, kw_only=True)
-class PGD(Attack):
+class PGD(IterativeAttack):
     """Sign-gradient steps, projected on the ball (Madry et al. 2018). Cost: ``steps`` forwards and backwards.
 
     Attributes:
@@ -27,29 +28,21 @@ class PGD(Attack):
         ValueError: less than one step, a step that is not positive, or an unknown start.
     """
 
-    steps: int = 10
-    step_size: float | None = None
     start: Literal["uniform", "normal", "clean"] = "uniform"
 
     def __post_init__(self) -> None:
         check_choices(self)
-        if self.steps < 1:
-            raise ValueError(f"Expected at least 1 step, got {self.steps}.")
-        if self.step_size is not None and self.step_size <= 0:
-            raise ValueError(f"Expected a positive step_size, got {self.step_size}.")
+        super().__post_init__()
 
     def run(self, gradient: Gradient, images: Tensor, epsilon: float, random: SampleRandom) -> Tensor:
-        length = epsilon * self._relative_step()
+        length = epsilon * self.relative_step
         perturbed = self._start(images, epsilon, random)
         for _ in range(self.steps):
             perturbed = project(perturbed + length * gradient(perturbed).sign(), images, epsilon)
         return perturbed
 
-    def protocol(self) -> dict[str, Any]:
-        return super().protocol() | {"step_size": self._relative_step()}
-
-    def _relative_step(self) -> float:
-        return 2.5 / self.steps if self.step_size is None else self.step_size
+    def default_step(self) -> float:
+        return 2.5 / self.steps
 
     def _start(self, images: Tensor, epsilon: float, random: SampleRandom) -> Tensor:
         if self.start == "clean":

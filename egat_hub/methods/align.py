@@ -63,8 +63,7 @@ class ALIGN(Method):
         super().__init__(*args, **kwargs)
         self.explanation = GradCAM()
         self.explanation.check(self.backbone)
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(self.seed)
+        with self.seeded():
             self.masker = Masker().to(self.backbone.mean).requires_grad_(self.config.lambda_egl > 0)
 
     def lr_scale(self, parameter: str) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal
 
@@ -162,6 +164,13 @@ class Method(TrainingTask):
     @abstractmethod
     def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits [B,C] of the clean images, and the weighted terms of the loss by name."""
+
+    @contextmanager
+    def seeded(self) -> Iterator[None]:
+        """Inside, new parameters come from the method's seed; the global random state is left alone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.seed)
+            yield
 
     def plain(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """``CE(f(x), y)`` alone: what is left of a method whose further terms have weight 0."""

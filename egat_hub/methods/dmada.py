@@ -53,8 +53,7 @@ class DMADA(Method):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(self.seed)
+        with self.seeded():
             self.embed = nn.Sequential(nn.Linear(self.backbone.channels, self.config.hidden), nn.ReLU())
             self.judge = nn.Linear(self.config.hidden, 1)
         self.to(self.backbone.mean)

@@ -155,7 +155,7 @@ def variants(config):
             float: lambda v: v / 2 + 0.01,
             str: lambda v: OTHER.get(v, v + "x"),
             dict: lambda v: {**v, "key": 1},
-            type(None): lambda v: CHOSEN.get(field.name, 0.5),  # noqa: B023
+            type(None): lambda v, name=field.name: CHOSEN.get(name, 0.5),
         }[type(value)](value)
         yield field.name, dataclasses.replace(config, **{field.name: changed})
 

@@ -1,0 +1,43 @@
+"""What attacks of several equal steps have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from egat_hub.attacks.base import Attack
+
+
+@dataclass(frozen=True, kw_only=True)
+class IterativeAttack(Attack):
+    """A number of steps of one length, which is relative to epsilon.
+
+    Attributes:
+        steps: number of steps T.
+        step_size: length of a step relative to epsilon; by default the attack's own share.
+
+    Raises:
+        ValueError: less than one step, or a step that is not positive.
+    """
+
+    steps: int = 10
+    step_size: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"Expected at least 1 step, got {self.steps}.")
+        if self.step_size is not None and self.step_size <= 0:
+            raise ValueError(f"Expected a positive step_size, got {self.step_size}.")
+
+    def protocol(self) -> dict[str, Any]:
+        return super().protocol() | {"step_size": self.relative_step}
+
+    @property
+    def relative_step(self) -> float:
+        """Length of a step relative to epsilon."""
+        return self.default_step() if self.step_size is None else self.step_size
+
+    @abstractmethod
+    def default_step(self) -> float:
+        """Length of a step relative to epsilon where none is given."""
