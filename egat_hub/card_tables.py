@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
-from egat_hub.results import Row
+from egat_hub.results import FLAG, Row
 
 
 class Section(NamedTuple):
@@ -33,9 +33,17 @@ KINDS = (
     ),
     _Kind(
         "Accuracy under attack",
-        "Share of test images that are classified correctly clean and under attack (aAcc), in %, by epsilon.",
-        lambda row: row.metric == "aAcc",
+        "Share of test images that are classified correctly clean and under attack (aAcc), in %, by epsilon; "
+        "aAcc8: with the attacked images rounded to 8 bits a channel, within the ball.",
+        lambda row: row.metric in ("aAcc", "aAcc8"),
         "epsilon",
+    ),
+    _Kind(
+        "Signs of a fooled attack",
+        "Percent of a sample of the images, at the smallest epsilon; a value above the limit is a reason to "
+        "distrust the accuracy under attack.",
+        lambda row: row.metric == FLAG,
+        "flag",
     ),
     _Kind(
         "Accuracy on other domains",

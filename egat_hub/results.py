@@ -46,6 +46,15 @@ class Row:
     selection: str = ""
 
 
+FLAG = "Flag"
+"""Metric of rows about a sign of trouble, ``protocol["flag"]``; up to ``protocol["limit"]`` is sound."""
+
+
+def flags_raised(rows: Iterable[Row]) -> list[Row]:
+    """The rows of metric ``"Flag"`` whose value is above their limit."""
+    return [row for row in rows if row.metric == FLAG and row.value > row.protocol["limit"]]
+
+
 class Outcome(NamedTuple):
     """A row, and the values of the single images it is the mean of, NaN where one is not defined."""
 

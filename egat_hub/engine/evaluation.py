@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from tqdm.auto import tqdm
 from egat_hub.backbone import Backbone
 from egat_hub.collective import gather_objects, rank, world_size
 from egat_hub.data import EvaluationView
-from egat_hub.engine.measuring import Column, EvaluationConfig, measure
+from egat_hub.engine.measuring import Column, Columns, EvaluationConfig, measure, measure_signs
 from egat_hub.randomness import SampleRandom
 from egat_hub.results import Outcome, Row
 
@@ -32,6 +33,7 @@ def evaluate(
     train_domain: str = "",
     seed: int = 0,
     selection: str = "",
+    surrogates: Sequence[nn.Module] = (),
     workers: int = 0,
 ) -> list[Row]:
     """Accuracy, robust accuracy, faithfulness and stability of explanations, as result rows.
@@ -48,13 +50,16 @@ def evaluate(
         train_domain: training domain, as noted in the rows.
         seed: training seed, as noted in the rows.
         selection: the rule that chose the weights, as noted in the rows.
+        surrogates: other models of the same classes, on the model's device; whether attacks on them harm the
+            model more than those on itself is one of the signs that are looked for.
         workers: processes that load images.
 
     Raises:
         ValueError: the data set is empty, images are not in [0, 1], or labels do not fit the model.
     """
     noted = {"method": method, "train_domain": train_domain, "seed": seed, "selection": selection}
-    return [outcome.row for outcome in judge(model, dataset, config, workers=workers, **noted)]
+    outcomes = judge(model, dataset, config, surrogates=surrogates, workers=workers, **noted)
+    return [outcome.row for outcome in outcomes]
 
 
 def judge(
@@ -62,6 +67,7 @@ def judge(
     dataset: Dataset | Sequence[tuple[Tensor, int]],
     config: EvaluationConfig | None = None,
     *,
+    surrogates: Sequence[nn.Module] = (),
     workers: int = 0,
     **noted: Any,
 ) -> list[Outcome]:
@@ -71,6 +77,7 @@ def judge(
         model: as for :func:`evaluate`.
         dataset: as for :func:`evaluate`.
         config: as for :func:`evaluate`.
+        surrogates: as for :func:`evaluate`.
         workers: as for :func:`evaluate`.
         noted: further fields of the rows: ``method``, ``train_domain``, ``seed``, ``selection``.
     """
@@ -84,8 +91,13 @@ def judge(
         "split": dataset.split if isinstance(dataset, EvaluationView) else "",
         **{"method": "", "train_domain": "", "seed": 0, **noted},
     }
+    everything = torch.arange(len(samples))
+    columns = _measure_all(model, samples, everything, config, workers, measure)
+    if config.epsilons and config.checks:
+        signs = partial(measure_signs, surrogates=[_prepare(other)[0] for other in surrogates])
+        columns |= _measure_all(model, samples, _spread(everything, config.checks), config, workers, signs)
     outcomes = []
-    for column, values in _measure_all(model, samples, config, workers).items():
+    for column, values in columns.items():
         defined = [value for value in values if not math.isnan(value)]
         if defined:
             mean, protocol = math.fsum(defined) / len(defined), dict(column.protocol)
@@ -121,17 +133,22 @@ def _prepare(model: Any) -> tuple[nn.Module, str]:
 
 
 def _measure_all(
-    model: nn.Module, samples: _Samples, config: EvaluationConfig, workers: int
+    model: nn.Module,
+    samples: _Samples,
+    positions: Tensor,
+    config: EvaluationConfig,
+    workers: int,
+    measured: Callable[..., Columns],
 ) -> dict[Column, list[float]]:
     """Values of every column in the order of the images, NaN where one is not defined."""
-    batches = torch.arange(len(samples)).split(config.batch_size)
+    batches = positions.split(config.batch_size)
     mine = [batch.tolist() for batch in batches[rank() :: world_size()]]
     loader = DataLoader(samples, batch_sampler=mine, num_workers=workers)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     found: dict[Column, dict[int, float]] = {}
     for images, labels, index in tqdm(loader, desc="Evaluating", leave=False, disable=rank() != 0):
         _check(images)
-        columns = measure(
+        columns = measured(
             model,
             images.to(device),
             labels.to(device),
@@ -140,7 +157,14 @@ def _measure_all(
         )
         for column, values in columns.items():
             found.setdefault(column, {}).update(zip(index.tolist(), values.tolist(), strict=True))
-    return _join(gather_objects(found), len(samples))
+    return _join(gather_objects(found), len(positions))
+
+
+def _spread(positions: Tensor, count: int) -> Tensor:
+    """At most ``count`` of the positions, at equal distances."""
+    if count >= len(positions):
+        return positions
+    return positions[(torch.arange(count) * (len(positions) / count)).long()]
 
 
 def _join(parts: Sequence[dict[Column, dict[int, float]]], count: int) -> dict[Column, list[float]]:

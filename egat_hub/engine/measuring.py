@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -10,15 +10,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from egat_hub.attacks import ATTACKS, Attack, attack_curve
+from egat_hub.attacks import ATTACKS, Attack, attack_curve, to_eight_bits
 from egat_hub.attacks.base import check_epsilon
 from egat_hub.backbone import Backbone, View
+from egat_hub.engine.honesty import CHECKS, check
 from egat_hub.explanations import EXPLANATIONS, Explanation, dead
 from egat_hub.metrics import CONTROLS, STABILITY, Faithfulness
 from egat_hub.modes import evaluating
 from egat_hub.randomness import SampleRandom
+from egat_hub.results import FLAG
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of how figures are computed; rows of another one are measured again."""
 
 
@@ -36,9 +38,11 @@ class EvaluationConfig:
         faithfulness: how Comp and Suff are measured, or None to leave them out.
         seed: seed of attack starts and random control maps.
         batch_size: images in a forward.
+        checks: images, spread evenly over the data set, on which signs of a fooled attack are looked for
+            (:mod:`egat_hub.engine.honesty`) wherever there is an attack; 0 for none.
 
     Raises:
-        ValueError: an epsilon outside [0, 1], or fewer than 1 restart.
+        ValueError: an epsilon outside [0, 1], fewer than 1 restart, or a negative number of checks.
     """
 
     epsilons: tuple[float, ...] = (0.01,)
@@ -49,8 +53,11 @@ class EvaluationConfig:
     faithfulness: Faithfulness | None = field(default_factory=Faithfulness)
     seed: int = 0
     batch_size: int = 64
+    checks: int = 64
 
     def __post_init__(self) -> None:
+        if self.checks < 0:
+            raise ValueError(f"Expected checks of at least 0 images, got {self.checks}.")
         if self.batch_size < 1:
             raise ValueError(f"Expected batch_size of at least 1, got {self.batch_size}.")
         for epsilon in self.epsilons:
@@ -116,9 +123,38 @@ def measure(
             protocols = [_attack_protocol(config, attack, point.epsilon) for point in points]
             for point, protocol in zip(points, protocols, strict=True):
                 columns[_column("aAcc", protocol)] = _percent(point.correct)
+                stored = to_eight_bits(point.images, images, point.epsilon)
+                columns[_column("aAcc8", protocol)] = _percent(correct & (model(stored).argmax(1) == labels))
             if explained:
                 columns |= _stability(explained, correct, points[0].images, protocols[0])
     return columns
+
+
+@torch.no_grad()
+def measure_signs(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    random: SampleRandom,
+    config: EvaluationConfig,
+    surrogates: Sequence[nn.Module] = (),
+) -> Columns:
+    """Signs that the attack was fooled at the smallest budget; arguments are those of :func:`measure`.
+
+    Args:
+        surrogates: other models of the same classes, whose adversarial images are tried too.
+    """
+    epsilon = min((epsilon for epsilon in config.epsilons if epsilon), default=0.0)
+    if not epsilon:
+        return {}
+    attack = config.build_attack()
+    protocol = _attack_protocol(config, attack, epsilon)
+    with _full_precision(images):
+        found = check(model, attack, images, labels, epsilon, random=random, surrogates=surrogates)
+    return {
+        _column(FLAG, {"flag": name, "limit": CHECKS[name].limit, **protocol}): values
+        for name, values in found.items()
+    }
 
 
 @dataclass(frozen=True, eq=False)

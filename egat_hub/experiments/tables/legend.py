@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from egat_hub.card_tables import protocol_text
-from egat_hub.results import Row
+from egat_hub.results import FLAG, Row, flags_raised
 
 MEANINGS = {
     "cAcc": "clean accuracy on the test split; OOD is its mean over the test splits of other domains",
@@ -39,6 +39,7 @@ def legend(rows: Sequence[Row], *, published: bool, suspect: bool, intervals: bo
         if found:
             protocol = f" ({'; '.join(sorted(protocols - {''}))})" if protocols - {""} else ""
             sentences.append(f"{metric}: {meaning}{protocol}.")
+    sentences += _flags(rows)
     if published:
         sentences.append(
             "In brackets: the figure of the paper under its own protocol, whose epsilon is not legible."
@@ -54,3 +55,16 @@ def legend(rows: Sequence[Row], *, published: bool, suspect: bool, intervals: bo
             "bootstrap over test images (10000 resamples), which says nothing about other seeds."
         )
     return sentences
+
+
+def _flags(rows: Sequence[Row]) -> list[str]:
+    looked_for = list(dict.fromkeys(row.protocol["flag"] for row in rows if row.metric == FLAG))
+    if not looked_for:
+        return []
+    raised = [
+        f"{row.method} on {row.train_domain}, seed {row.seed}: {row.protocol['flag']} {row.value:.1f} "
+        f"(at most {row.protocol['limit']:g} is sound)"
+        for row in flags_raised(rows)
+    ]
+    found = f"raised: {'; '.join(raised)}" if raised else "none was raised"
+    return [f"Flags, signs that an attack was fooled ({', '.join(looked_for)}): {found}."]

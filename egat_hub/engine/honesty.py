@@ -1,0 +1,196 @@
+"""Signs that an attack was fooled rather than withstood, looked for on a sample of the images.
+
+After Athalye et al. 2018 and Carlini et al. 2019 (arXiv 1902.06705, section 4): a sound model loses accuracy
+with stronger attacks, and its gradients say where to go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from egat_hub.attacks import FGSM, PGD, Attack
+from egat_hub.attacks.iterative import IterativeAttack
+from egat_hub.modes import evaluating
+from egat_hub.randomness import SampleRandom
+
+CORNERS = 8
+"""Random corners of the ball that stand for an attack without gradients."""
+
+HUGE = 0.5
+"""A budget at which any image can be made uniformly gray."""
+
+
+@dataclass(frozen=True, eq=False)
+class Suspect:
+    """A model under attack, and what the checks share.
+
+    Attributes:
+        model: images in [0,1] to logits, in eval mode.
+        attack: an attack of several steps.
+        images: [B,3,H,W] in [0,1].
+        labels: true classes [B].
+        epsilon: the budget.
+        random: keyed random numbers.
+        surrogates: other models of the same classes, whose adversarial images are tried too.
+    """
+
+    model: nn.Module
+    attack: IterativeAttack
+    images: Tensor
+    labels: Tensor
+    epsilon: float
+    random: SampleRandom
+    surrogates: Sequence[nn.Module] = ()
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """Clean logits [B,C]."""
+        return self.model(self.images)
+
+    @cached_property
+    def correct(self) -> Tensor:
+        """Which clean images [B] are classified correctly."""
+        return self.logits.argmax(1) == self.labels
+
+    @cached_property
+    def withstands(self) -> Tensor:
+        """Which images [B] the attack leaves correct."""
+        return self.standing(self.attack, self.epsilon)
+
+    def standing(self, attack: Attack, epsilon: float, against: nn.Module | None = None) -> Tensor:
+        """Which images [B] stay correct under an attack on this or another model; others are not attacked."""
+        still, chosen = self.correct.clone(), self.correct
+        images, labels, random = self.images[chosen], self.labels[chosen], self.random.select(chosen)
+        found = attack(against or self.model, images, labels, epsilon, random=random)
+        still[chosen] = self.model(found).argmax(1) == labels
+        return still
+
+
+@dataclass(frozen=True)
+class Check:
+    """A sign, and how much of it a sound model may show.
+
+    Attributes:
+        values: a percentage for each image [B]; its mean is judged. None where the check does not apply.
+        limit: the largest mean that raises no flag.
+    """
+
+    values: Callable[[Suspect], Tensor | None]
+    limit: float
+
+
+def random_logits(suspect: Suspect) -> Tensor:
+    """Images whose logits differ between two forwards: gradients of another draw are of little use."""
+    return _percent((suspect.model(suspect.images) != suspect.logits).any(1))
+
+
+def zero_gradient(suspect: Suspect) -> Tensor:
+    """Images whose loss has a gradient of exactly zero everywhere: the attack does not move them."""
+    with torch.enable_grad():
+        images = suspect.images.detach().clone().requires_grad_()
+        loss = F.cross_entropy(suspect.model(images), suspect.labels, reduction="sum")
+        (slope,) = torch.autograd.grad(loss, images, allow_unused=True)
+    if slope is None:
+        return torch.full_like(suspect.labels, 100.0, dtype=torch.float32)
+    return _percent(~slope.flatten(1).any(1))
+
+
+def more_steps(suspect: Suspect) -> Tensor:
+    """Points of accuracy that twice the steps leave more than the attack."""
+    longer = replace(suspect.attack, steps=2 * suspect.attack.steps)
+    return _points(suspect.standing(longer, suspect.epsilon), suspect.withstands)
+
+
+def larger_epsilon(suspect: Suspect) -> Tensor:
+    """Points of accuracy that twice the budget leaves more than the attack."""
+    return _points(suspect.standing(suspect.attack, min(1.0, 2 * suspect.epsilon)), suspect.withstands)
+
+
+def single_step(suspect: Suspect) -> Tensor:
+    """Points of accuracy that the attack leaves more than one step of the same size does."""
+    return _points(suspect.withstands, suspect.standing(FGSM(), suspect.epsilon))
+
+
+def without_gradient(suspect: Suspect) -> Tensor:
+    """Points of accuracy that the attack leaves more than random corners of the ball do."""
+    standing = suspect.correct
+    for corner in range(CORNERS):
+        draws = replace(suspect.random, step=corner)
+        signs = draws.uniform(suspect.images, -1, 1, "corner").sign()
+        found = (suspect.images + suspect.epsilon * signs).clamp(0, 1)
+        standing = standing & (suspect.model(found).argmax(1) == suspect.labels)
+    return _points(suspect.withstands, standing)
+
+
+def transfer(suspect: Suspect) -> Tensor | None:
+    """Points of accuracy that the attack leaves more than the one against the most harmful surrogate."""
+    points = []
+    for surrogate in suspect.surrogates:
+        with evaluating(surrogate):
+            standing = suspect.standing(suspect.attack, suspect.epsilon, against=surrogate)
+        points.append(_points(suspect.withstands, standing))
+    return max(points, key=lambda values: values.mean().item()) if points else None
+
+
+def huge_epsilon(suspect: Suspect) -> Tensor:
+    """Accuracy under a budget of 0.5, at which no image need show anything."""
+    return _percent(suspect.standing(suspect.attack, HUGE))
+
+
+CHECKS: dict[str, Check] = {
+    "random_logits": Check(random_logits, 0.0),
+    "zero_gradient": Check(zero_gradient, 5.0),
+    "more_steps": Check(more_steps, 5.0),
+    "larger_epsilon": Check(larger_epsilon, 5.0),
+    "single_step": Check(single_step, 5.0),
+    "without_gradient": Check(without_gradient, 5.0),
+    "transfer": Check(transfer, 5.0),
+    "huge_epsilon": Check(huge_epsilon, 5.0),
+}
+"""Limits leave room for three of 64 images, the luck of the draw between two attacks of equal strength."""
+
+
+@torch.no_grad()
+def check(
+    model: nn.Module,
+    attack: Attack,
+    images: Tensor,
+    labels: Tensor,
+    epsilon: float,
+    *,
+    random: SampleRandom,
+    surrogates: Sequence[nn.Module] = (),
+) -> dict[str, Tensor]:
+    """Percentages [B] by the name of the check; the mean over all images is what a limit holds for.
+
+    Cost, in forwards and backwards to the input: ``5 T + 2`` for an attack of T steps, ``T`` more for each
+    surrogate, and a dozen forwards.
+
+    Args:
+        model: images in [0,1] to logits.
+        attack: the attack that is judged; PGD stands in for one that does not take steps.
+        images: clean images [B,3,H,W] in [0,1].
+        labels: true classes [B].
+        epsilon: the budget that is judged.
+        random: keyed random numbers of these images.
+        surrogates: other models of the same classes.
+    """
+    steps = attack if isinstance(attack, IterativeAttack) else PGD()
+    with evaluating(model):
+        suspect = Suspect(model, steps, images, labels, epsilon, random, surrogates)
+        found = {name: CHECKS[name].values(suspect) for name in CHECKS}
+    return {name: values for name, values in found.items() if values is not None}
+
+
+def _percent(condition: Tensor) -> Tensor:
+    return 100.0 * condition.float()
+
+
+def _points(more: Tensor, less: Tensor) -> Tensor:
+    return _percent(more) - _percent(less)
