@@ -16,14 +16,14 @@ from egat_hub.data import DataConfig
 from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig
 from egat_hub.experiments.experiment import Experiment, Ready, prepare, run
 from egat_hub.experiments.search import Grid
-from egat_hub.experiments.variants import ABLATION, variants
+from egat_hub.experiments.variants import VARIANTS, variants
 from egat_hub.methods import METHODS, MethodConfig
 from egat_hub.methods.adversarial import AdversarialConfig
 from egat_hub.registry import UnknownNameError
 from egat_hub.whole_file import write_whole
 
 DEFAULT_METHODS = ("erm", "pgd_at", "trades", "egat")
-NAMES = f"methods; 'all' for all of them and the ablation; 'ablation', or of it: {', '.join(ABLATION)}"
+NAMES = f"methods; 'all', 'ablation', 'sensitivity' or 'golden'; variants of EGAT: {', '.join(VARIANTS)}"
 SHARED = {"epsilon"}
 """Fields that every method takes from the experiment, so that all face the same attack."""
 
@@ -32,6 +32,7 @@ def main(
     benchmark: str,
     *,
     description: str,
+    methods: Sequence[str] = DEFAULT_METHODS,
     paper: Sequence[Path] = (),
     arguments: Sequence[str] | None = None,
 ) -> None:
@@ -40,16 +41,18 @@ def main(
     Args:
         benchmark: data set used unless ``--data`` says otherwise.
         description: for ``--help``.
+        methods: what is compared unless ``--methods`` says otherwise.
         paper: CSV files of published figures to print beside.
         arguments: the command line; by default the program's.
     """
-    run(start(benchmark, description=description, arguments=arguments), paper)
+    run(start(benchmark, description=description, methods=methods, arguments=arguments), paper)
 
 
 def start(
     benchmark: str,
     *,
     description: str,
+    methods: Sequence[str] = DEFAULT_METHODS,
     arguments: Sequence[str] | None = None,
     adapt: Callable[[Experiment], Experiment] = lambda experiment: experiment,
     kept_as: str = "config.yaml",
@@ -61,11 +64,12 @@ def start(
     Args:
         benchmark: data set used unless ``--data`` says otherwise.
         description: for ``--help``.
+        methods: what is compared unless ``--methods`` says otherwise.
         arguments: the command line; by default the program's.
         adapt: what a recipe makes of the experiment that the command line describes.
         kept_as: name of the file that keeps the command line.
     """
-    parser = build_parser(benchmark, description)
+    parser = build_parser(benchmark, description, methods)
     options = parser.parse_args(None if arguments is None else list(arguments))
     try:
         ready = prepare(adapt(build_experiment(parser, options)))
@@ -76,7 +80,9 @@ def start(
     return ready
 
 
-def build_parser(benchmark: str, description: str) -> ArgumentParser:
+def build_parser(
+    benchmark: str, description: str, methods: Sequence[str] = DEFAULT_METHODS
+) -> ArgumentParser:
     """The parser; its defaults are the paper's protocol on ``benchmark``."""
     data = DataConfig()
     parser = ArgumentParser(description=description)
@@ -96,7 +102,7 @@ def build_parser(benchmark: str, description: str) -> ArgumentParser:
     parser.add_argument(
         "--synthetic-size", type=int, default=data.synthetic_size, help="images to generate per domain"
     )
-    parser.add_argument("--methods", nargs="+", default=list(DEFAULT_METHODS), help=NAMES)
+    parser.add_argument("--methods", nargs="+", default=list(methods), help=NAMES)
     parser.add_argument("--domains", nargs="+", default=[], help="domains to train on; all by default")
     parser.add_argument(
         "--test-domains", nargs="+", default=[], help="further domains to test on; all by default"

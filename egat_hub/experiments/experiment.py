@@ -18,7 +18,7 @@ from egat_hub.experiments.cell import MODEL, Bench, Cell
 from egat_hub.experiments.figures import case_study_of
 from egat_hub.experiments.search import Grid, Trial, choose
 from egat_hub.experiments.tables import Published, report
-from egat_hub.experiments.variants import ABLATION, Variant, with_chosen
+from egat_hub.experiments.variants import VARIANTS, Variant, with_chosen
 from egat_hub.hub import from_pretrained
 from egat_hub.results import Outcome, write_rows
 
@@ -214,9 +214,7 @@ def _warn_of_warm_up(cell: Cell) -> None:
 def _publish(bench: Bench, outcomes: Sequence[Outcome], paper: Sequence[Path], epsilon: float) -> None:
     """Tables on the terminal, and everything that they are made of in the folder."""
     write_rows(bench.output / "results.json", [row for row, _ in outcomes])
-    tables = report(
-        outcomes, Published.read(paper, bench.dataset.name), epsilon=epsilon, variants=tuple(ABLATION)
-    )
+    tables = report(outcomes, Published.read(paper, bench.dataset.name), epsilon=epsilon)
     tables.write(bench.output)
     print(f"\n{tables.markdown()}")
     print(f"In {bench.output}: table.md, .tex, .csv, results.json, case_study_*.png, a folder for each run.")
@@ -225,7 +223,7 @@ def _publish(bench: Bench, outcomes: Sequence[Outcome], paper: Sequence[Path], e
 def _draw(bench: Bench, cells: Sequence[Cell]) -> None:
     """One case study a training domain: the methods of the first seed side by side."""
     for domain in dict.fromkeys(cell.domain for cell in cells):
-        mine = [cell for cell in cells if cell.domain == domain and cell.variant.name not in ABLATION]
+        mine = [cell for cell in cells if cell.domain == domain and cell.variant.name not in VARIANTS]
         models = {
             cell.variant.name: from_pretrained(bench.output / cell.name / MODEL).backbone
             for cell in mine

@@ -18,6 +18,22 @@ ABLATION: Mapping[str, Mapping[str, Any]] = {
 }
 """Variants of EGAT for Table IV of its paper, which has the first two. Each keeps the classification loss."""
 
+SENSITIVITY: Mapping[str, Mapping[str, Any]] = {
+    "egat_smooth_grad": {"explanation": "smooth_grad"},
+    "egat_integrated_gradients": {"explanation": "integrated_gradients"},
+    "egat_finer_cam": {"explanation": "finer_cam"},
+    "egat_input_gradient": {"explanation": "input_gradient"},
+    "egat_noisy_guide_1": {"guide_noise": 0.1},
+    "egat_noisy_guide_2": {"guide_noise": 0.5},
+}
+"""Variants of EGAT for Table III of its paper, which has all but the plain gradient. The noise is assumed."""
+
+GOLDEN: Mapping[str, Mapping[str, Any]] = {"egat_mask_guide": {"guide": "mask"}}
+"""The variant of Table III that needs object masks."""
+
+VARIANTS: Mapping[str, Mapping[str, Any]] = {**ABLATION, **SENSITIVITY, **GOLDEN}
+"""All variants of EGAT by name: what they change of its settings."""
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -38,31 +54,37 @@ def variants(names: Sequence[str], configs: Mapping[str, MethodConfig]) -> tuple
     """The variants that are asked for.
 
     Args:
-        names: methods, variants of the ablation, ``"ablation"`` for EGAT, ERM and all variants, or ``"all"``
-            for all methods and all variants.
+        names: methods, variants of EGAT, ``"all"`` for all methods and the ablation, ``"ablation"`` and
+            ``"sensitivity"`` for their variants beside EGAT and what the paper compares them with, or
+            ``"golden"`` for the variant that is guided by object masks.
         configs: settings of every method.
 
     Raises:
         UnknownNameError: a name that is neither.
     """
-    groups = {"all": [*METHODS, *ABLATION], "ablation": ["erm", "egat", *ABLATION]}
+    groups = {
+        "all": [*METHODS, *ABLATION],
+        "ablation": ["erm", "egat", *ABLATION],
+        "sensitivity": ["igr", "sgdrop", "egat", *SENSITIVITY],
+        "golden": [*GOLDEN],
+    }
     wanted = dict.fromkeys(name for asked in names for name in groups.get(asked, [asked]))
     return tuple(_variant(name, configs) for name in wanted)
 
 
 def with_chosen(base: Sequence[Variant], chosen: Mapping[str, Variant]) -> tuple[Variant, ...]:
-    """The variants with chosen settings; those of the ablation switch off parts of the chosen EGAT."""
+    """The variants with chosen settings; those of EGAT change the chosen EGAT."""
     configs = {variant.name: chosen.get(variant.name, variant).config for variant in base}
     return tuple(
         _variant(variant.name, configs)
-        if variant.name in ABLATION and "egat" in chosen
+        if variant.name in VARIANTS and "egat" in chosen
         else chosen.get(variant.name, variant)
         for variant in base
     )
 
 
 def _variant(name: str, configs: Mapping[str, MethodConfig]) -> Variant:
-    if name in ABLATION:
-        return Variant(name, "egat", replace(configs["egat"], **ABLATION[name]))
+    if name in VARIANTS:
+        return Variant(name, "egat", replace(configs["egat"], **VARIANTS[name]))
     METHODS[name]
     return Variant(name, name, configs[name])

@@ -73,7 +73,7 @@ def mean(items):
 
 @pytest.fixture(scope="module")
 def rows(backbone, dataset):
-    return evaluate(backbone, dataset, EvaluationConfig(epsilons=EPSILONS, batch_size=10))
+    return evaluate(backbone, dataset, EvaluationConfig(epsilons=EPSILONS, batch_size=10, checks=0))
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,9 @@ def test_accuracy_and_robust_accuracy(rows, standing):
 
 def test_restarts_keep_the_worst(backbone, dataset):
     (epsilon,) = EPSILONS[:1]
-    config = EvaluationConfig(epsilons=(epsilon,), explanation=None, restarts=3, attack_options={"steps": 1})
+    config = EvaluationConfig(
+        epsilons=(epsilon,), explanation=None, restarts=3, attack_options={"steps": 1}, checks=0
+    )
     holds = [
         all(
             logits(backbone, pgd(backbone, image, label, i, epsilon, steps=1, restart=r)).argmax() == label

@@ -17,6 +17,7 @@ CONFIG = EvaluationConfig(
     epsilons=(0.01, 0.002),
     attack_options={"steps": 2, "step_size": 0.75, "start": "normal"},
     restarts=2,
+    checks=0,
     faithfulness=Faithfulness(q=0.1, fill="blur", target="label"),
 )
 
@@ -76,10 +77,15 @@ def test_any_module_gets_accuracy_and_robust_accuracy():
     model = Linear(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, CLASSES))
     images = [image for image, _ in pairs()]
     labels = model(torch.stack(images)).argmax(1).tolist()
-    rows = evaluate(model, list(zip(images, labels, strict=True)), EvaluationConfig(epsilons=(0.001, 1.0)))
-    assert [(row.model, row.metric) for row in rows] == [("Linear", m) for m in ("cAcc", "aAcc", "aAcc")]
-    assert rows[0].value == 100
-    assert rows[2].value == 0
+    config = EvaluationConfig(epsilons=(0.001, 1.0), checks=0)
+    rows = evaluate(model, list(zip(images, labels, strict=True)), config)
+    found = {(row.model, row.metric, row.protocol.get("epsilon")): row.value for row in rows}
+    assert found.keys() == {
+        ("Linear", "cAcc", None),
+        *(("Linear", metric, epsilon) for metric in ("aAcc", "aAcc8") for epsilon in (0.001, 1.0)),
+    }
+    assert found["Linear", "cAcc", None] == 100
+    assert found["Linear", "aAcc", 1.0] == 0
 
 
 def test_a_bare_timm_network_and_a_classifier_are_unwrapped():
@@ -103,8 +109,8 @@ def test_the_model_is_left_as_it_was():
 
 def test_what_no_image_defines_gives_no_row():
     rows = evaluate(network(), pairs(wrong=True), CONFIG)
-    assert {row.metric for row in rows} == {"cAcc", "aAcc", "DeadMaps", "Comp", "Suff"}
-    assert {row.value for row in rows if row.metric in ("cAcc", "aAcc")} == {0.0}
+    assert {row.metric for row in rows} == {"cAcc", "aAcc", "aAcc8", "DeadMaps", "Comp", "Suff"}
+    assert {row.value for row in rows if row.metric in ("cAcc", "aAcc", "aAcc8")} == {0.0}
 
 
 @pytest.mark.parametrize("pixel", [-0.5, 1.5, float("nan")])

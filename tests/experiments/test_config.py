@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from egat_hub.config import to_dict
 from egat_hub.data import DataConfig
 from egat_hub.experiments import Cell
 from egat_hub.experiments.command import build_experiment, build_parser, save_config
-from egat_hub.experiments.variants import ABLATION
+from egat_hub.experiments.variants import ABLATION, GOLDEN, SENSITIVITY
 from egat_hub.methods import METHODS
 
 from .tiny import parsed
@@ -102,6 +103,16 @@ def test_the_command_line_wins_over_the_file(tmp_path):
 
 def test_all_methods_means_all():
     assert [v.name for v in parsed("--methods", "all").variants] == [*METHODS, *ABLATION]
+
+
+def test_a_study_of_sensitivity_changes_one_setting_of_egat_at_a_time():
+    built = parsed("--methods", "sensitivity", "golden", "--egat.lambda_adv", "0.7").variants
+    plain = next(v.config for v in built if v.name == "egat")
+    for variant in built:
+        if variant.name in {**SENSITIVITY, **GOLDEN}:
+            changed = to_dict(variant.config).items() - to_dict(plain).items()
+            assert dict(changed) == {**SENSITIVITY, **GOLDEN}[variant.name]
+    assert {v.name for v in built} == {"igr", "sgdrop", "egat", *SENSITIVITY, *GOLDEN}
 
 
 def test_the_ablation_switches_parts_of_egat_off():

@@ -19,7 +19,7 @@ NETWORK = (
 )
 QUICK = (
     *("--train.steps", "3", "--train.batch_size", "8", "--train.lr", "1e-3", "--train.validate_every", "2"),
-    *("--egat.attack_steps", "1", "--evaluation.attack_options", '{"steps": 2}'),
+    *("--egat.attack_steps", "1", "--evaluation.attack_options", '{"steps": 2}', "--evaluation.checks", "4"),
 )
 
 

@@ -13,7 +13,8 @@ from egat_hub.experiments.tables.legend import legend
 from egat_hub.experiments.tables.out_of_domain import out_of_domain
 from egat_hub.experiments.tables.published import Published
 from egat_hub.experiments.tables.table import Table
-from egat_hub.results import Outcome
+from egat_hub.experiments.variants import ABLATION, GOLDEN, SENSITIVITY, VARIANTS
+from egat_hub.results import Outcome, Row
 from egat_hub.whole_file import write_whole
 
 
@@ -57,29 +58,33 @@ def report(
     published: Published | None = None,
     *,
     epsilon: float | None = None,
-    variants: Collection[str] = (),
     reference: str = "egat",
 ) -> Report:
-    """Tables I, II and IV of the EGAT paper, as far as there are rows for them, and the differences.
+    """Tables I to IV of the EGAT paper, as far as there are rows for them, and the differences.
+
+    Variants of EGAT are in the tables of their own study only: those of Table IV beside EGAT and ERM, those
+    of Table III beside EGAT and the rivals that the paper compares there.
 
     Args:
         outcomes: what was measured on one data set with one network.
         published: figures of a paper on the same data set.
         epsilon: budget beside which published robust accuracy stands; by default the smallest.
-        variants: names of variants of ``reference``, which are in the ablation's table only, beside
-            ``reference`` and ERM.
         reference: method that the others are compared with.
     """
     published = published or Published()
     rows = [outcome.row for outcome in outcomes]
-    methods = [row for row in rows if row.method not in variants]
-    ablation = [row for row in rows if row.method in {"erm", reference, *variants}]
-    compared = tuple(differences([o for o in outcomes if o.row.method not in variants], reference))
-    has_variants = len(methods) < len(rows)
+    methods = [row for row in rows if row.method not in VARIANTS]
+    ablation = _beside(rows, ABLATION, ("erm", reference))
+    sensitivity = _beside(rows, {**SENSITIVITY, **GOLDEN}, ("igr", "sgdrop", reference))
+    compared = tuple(differences([o for o in outcomes if o.row.method not in VARIANTS], reference))
     sections = [
         Section("In domain", tuple(in_domain(methods, published, epsilon))),
         Section("Out of domain", tuple(out_of_domain(methods, published))),
-        Section("Ablation", tuple(in_domain(ablation, published, epsilon)) if has_variants else ()),
+        Section("Ablation", tuple(in_domain(ablation, published, epsilon))),
+        Section(
+            "Sensitivity to explanation and guide",
+            (*in_domain(sensitivity, published, epsilon), *out_of_domain(sensitivity, published)),
+        ),
         Section(f"{reference} against the others on the same images, with 95 % intervals", compared),
     ]
     sections = [section for section in sections if section.tables]
@@ -91,3 +96,10 @@ def report(
         intervals=bool(compared),
     )
     return Report(tuple(sections), tuple(notes))
+
+
+def _beside(rows: Sequence[Row], variants: Collection[str], others: Collection[str]) -> list[Row]:
+    """Rows of variants and of what they are compared with; none without a variant."""
+    if not any(row.method in variants for row in rows):
+        return []
+    return [row for row in rows if row.method in {*variants, *others}]
