@@ -1,7 +1,7 @@
 """EGAT by other explanations and with other guides (Table III of the EGAT paper).
 
 accelerate launch recipes/sensitivity.py --data-dir VLCS --domains Caltech101
-accelerate launch recipes/sensitivity.py --data synthetic --config recipes/demo.yaml --methods sensitivity golden
+accelerate launch recipes/sensitivity.py --data synthetic --methods sensitivity golden
 """
 
 from pathlib import Path

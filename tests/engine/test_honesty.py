@@ -32,7 +32,7 @@ class Brightness(nn.Module):
 
 
 def images(distance=0.03):
-    """Half of them darker, half brighter than the border by ``distance``, in whole hundredths; and their classes."""
+    """Half darker, half brighter than the border by ``distance``, in whole hundredths; and their classes."""
     noise = 0.2 * torch.rand(COUNT, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(COUNT) % 2
     level = 0.5 + distance * (2 * labels - 1).view(-1, 1, 1, 1)
