@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from egat_hub.experiments.line_styles import line_style
 from egat_hub.experiments.points import Point
 
 LABELS = {
@@ -19,14 +20,6 @@ CAPTION = "Percent", "Weights", "aAcc", "Comp", "Suff"
 READING = (
     "Numbers: the weight in brackets. Rings: the setting of a run that is told nothing else. Bars: standard "
     "deviation over seeds."
-)
-STYLES = (
-    ("o", "-", "#000000"),
-    ("s", "--", "#c1440e"),
-    ("^", "-.", "#1f6fb4"),
-    ("D", ":", "#3a8f4d"),
-    ("v", (0, (5, 1, 1, 1, 1, 1)), "#8b5fbf"),
-    ("P", (0, (1, 3)), "#7a7a7a"),
 )
 
 
@@ -55,7 +48,7 @@ def front_figure(points: Sequence[Point], title: str, notes: Sequence[str]) -> F
 def _panel(axes: Axes, points: Sequence[Point], name: str) -> None:
     methods = list(dict.fromkeys(point.method for point in points))
     for position, method in enumerate(methods):
-        marker, line, colour = STYLES[position % len(STYLES)]
+        style = line_style(position)
         mine = [point for point in points if point.method == method and name in point.figures]
         mine.sort(key=lambda point: point.weight or 0.0)
         x, y = ([point.figures[axis] for point in mine] for axis in ("aAcc", name))
@@ -64,15 +57,13 @@ def _panel(axes: Axes, points: Sequence[Point], name: str) -> None:
             [summary.mean for summary in y],
             xerr=[summary.sd for summary in x],
             yerr=[summary.sd for summary in y],
-            marker=marker,
-            linestyle=line,
-            color=colour,
             elinewidth=0.6,
             label=f"{method} ({mine[0].field})" if mine and mine[0].field else method,
+            **style,
         )
         for point, across, up in zip(mine, x, y, strict=True):
             if point.default:
-                axes.plot(across.mean, up.mean, "o", markersize=14, fillstyle="none", color=colour)
+                axes.plot(across.mean, up.mean, "o", markersize=14, fillstyle="none", color=style["color"])
             if point.weight is not None:
                 text = f"{point.weight:g}"
                 axes.annotate(
