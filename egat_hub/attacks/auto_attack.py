@@ -89,7 +89,7 @@ class AutoAttack(Attack):
             settings["queries"] = self.queries
             sequence, stock = self._standard(classes), "apgd_t"
             if classes <= TARGETS:
-                replaced.append(f"{classes - 1} targets for {TARGETS}")
+                replaced.append(f"{classes - 1} of {TARGETS} targets")
         if sequence[1].name != stock:
             replaced.append(f"{sequence[1].name} for {stock}")
         if replaced:

@@ -1,7 +1,7 @@
 """The four attacks of AutoAttack, as the package ``pyautoattack`` implements them.
 
-The package takes care of a single run. Which images are attacked, the random numbers and the verdict are ours;
-neither its global seeds nor its prints are used.
+The package takes care of a single run. Which images are attacked, the random numbers and the verdict are
+ours; neither its global seeds nor its prints are used.
 """
 
 from __future__ import annotations
