@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
+import logging
 import math
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,9 +19,12 @@ from tqdm.auto import tqdm
 from egat_hub.backbone import Backbone
 from egat_hub.collective import gather_objects, rank, world_size
 from egat_hub.data import EvaluationView
+from egat_hub.engine.journal import Journal, Measured
 from egat_hub.engine.measuring import Column, EvaluationConfig, measure
 from egat_hub.randomness import SampleRandom
 from egat_hub.results import Outcome, Row
+
+log = logging.getLogger(__name__)
 
 Sample = tuple[Tensor, int, int]
 """Image [3,H,W] in [0,1], label, index."""
@@ -33,6 +40,7 @@ def evaluate(
     seed: int = 0,
     selection: str = "",
     workers: int = 0,
+    journal: str | Path | None = None,
 ) -> list[Row]:
     """Accuracy, robust accuracy, faithfulness and stability of explanations, as result rows.
 
@@ -49,12 +57,17 @@ def evaluate(
         seed: training seed, as noted in the rows.
         selection: the rule that chose the weights, as noted in the rows.
         workers: processes that load images.
+        journal: folder that keeps every batch when it is measured, so that a killed evaluation goes on
+            where it stopped and ends with the same rows; ``config.batch_size`` is what a kill may cost.
+            Remove it once the rows are kept.
 
     Raises:
-        ValueError: the data set is empty, images are not in [0, 1], or labels do not fit the model.
+        ValueError: the data set is empty, images are not in [0, 1], labels do not fit the model, or the
+            journal is that of another model, data set or configuration.
     """
     noted = {"method": method, "train_domain": train_domain, "seed": seed, "selection": selection}
-    return [outcome.row for outcome in judge(model, dataset, config, workers=workers, **noted)]
+    outcomes = judge(model, dataset, config, workers=workers, journal=journal, **noted)
+    return [outcome.row for outcome in outcomes]
 
 
 def judge(
@@ -63,6 +76,7 @@ def judge(
     config: EvaluationConfig | None = None,
     *,
     workers: int = 0,
+    journal: str | Path | None = None,
     **noted: Any,
 ) -> list[Outcome]:
     """As :func:`evaluate`, with the value of every image behind each row.
@@ -72,6 +86,7 @@ def judge(
         dataset: as for :func:`evaluate`.
         config: as for :func:`evaluate`.
         workers: as for :func:`evaluate`.
+        journal: as for :func:`evaluate`.
         noted: further fields of the rows: ``method``, ``train_domain``, ``seed``, ``selection``.
     """
     config = config or EvaluationConfig()
@@ -84,8 +99,9 @@ def judge(
         "split": dataset.split if isinstance(dataset, EvaluationView) else "",
         **{"method": "", "train_domain": "", "seed": 0, **noted},
     }
+    kept = None if journal is None else Journal.of(Path(journal), model, dataset, config)
     outcomes = []
-    for column, values in _measure_all(model, samples, config, workers).items():
+    for column, values in _measure_all(model, samples, config, workers, kept).items():
         defined = [value for value in values if not math.isnan(value)]
         if defined:
             mean, protocol = math.fsum(defined) / len(defined), dict(column.protocol)
@@ -121,36 +137,69 @@ def _prepare(model: Any) -> tuple[nn.Module, str]:
 
 
 def _measure_all(
-    model: nn.Module, samples: _Samples, config: EvaluationConfig, workers: int
+    model: nn.Module,
+    samples: _Samples,
+    config: EvaluationConfig,
+    workers: int,
+    journal: Journal | None,
 ) -> dict[Column, list[float]]:
     """Values of every column in the order of the images, NaN where one is not defined."""
+    done = {
+        batch.positions[0]: batch
+        for part in gather_objects(journal.read() if journal else [])
+        for batch in part
+    }
+    known = {position for batch in done.values() for position in batch.positions}
     batches = torch.arange(len(samples)).split(config.batch_size)
-    mine = [batch.tolist() for batch in batches[rank() :: world_size()]]
+    left = [rest for batch in batches if (rest := [i for i in batch.tolist() if i not in known])]
+    mine = left[rank() :: world_size()]
     loader = DataLoader(samples, batch_sampler=mine, num_workers=workers)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    found: dict[Column, dict[int, float]] = {}
-    for images, labels, index in tqdm(loader, desc="Evaluating", leave=False, disable=rank() != 0):
+    found: list[Measured] = []
+    begin = time.monotonic()
+    bar = tqdm(loader, desc="Evaluating", leave=False, disable=rank() != 0)
+    for positions, (images, labels, index) in zip(mine, bar, strict=True):
         _check(images)
-        columns = measure(
-            model,
-            images.to(device),
-            labels.to(device),
-            SampleRandom(config.seed, tuple(index.tolist())),
-            config,
-        )
-        for column, values in columns.items():
-            found.setdefault(column, {}).update(zip(index.tolist(), values.tolist(), strict=True))
-    return _join(gather_objects(found), len(samples))
+        images = images.to(device)
+        if not found and rank() == 0:
+            cost = _cost(model, images, config, len(samples) - len(known))
+            bar.set_postfix_str(cost)
+            log.info("Evaluating %d images; %s", len(samples) - len(known), cost)
+        random = SampleRandom(config.seed, tuple(index.tolist()))
+        columns = measure(model, images, labels.to(device), random, config)
+        batch = Measured(positions, random.index, {name: v.tolist() for name, v in columns.items()})
+        if journal:
+            journal.write(batch)
+        if not found and rank() == 0:
+            seconds = (len(mine) - 1) * (time.monotonic() - begin)
+            log.info(
+                "Some %s to go, at the pace of the first batch", datetime.timedelta(seconds=round(seconds))
+            )
+        found.append(batch)
+    measured = [batch for part in gather_objects(found) for batch in part]
+    return _join(sorted([*done.values(), *measured], key=lambda batch: batch.positions[0]), len(samples))
 
 
-def _join(parts: Sequence[dict[Column, dict[int, float]]], count: int) -> dict[Column, list[float]]:
-    columns = max(parts, key=len)
+def _cost(model: nn.Module, images: Tensor, config: EvaluationConfig, count: int) -> str:
+    """How many passes the attack takes at most, as far as that is known."""
+    passes = config.build_attack().adapted(model, images).passes
+    if not config.epsilons or passes is None:
+        return ""
+    most = passes * config.restarts * len(config.epsilons)
+    return f"attack: up to {most} passes an image that stands, {most * count:.2g} in all"
+
+
+def _join(batches: Sequence[Measured], count: int) -> dict[Column, list[float]]:
+    numbers = [number for batch in batches for number in batch.numbers]
+    if len(set(numbers)) != count:
+        raise ValueError(f"Expected {count} images with indices of their own, got {len(set(numbers))}.")
+    order = sorted(range(count), key=numbers.__getitem__)
     joined = {}
-    for column in columns:
-        values = {index: value for part in parts for index, value in part.get(column, {}).items()}
-        if len(values) != count:
-            raise ValueError(f"Expected {count} images with indices of their own, got {len(values)}.")
-        joined[column] = [values[i] for i in sorted(values)]
+    for column in dict.fromkeys(column for batch in batches for column in batch.columns):
+        values = [
+            value for batch in batches for value in batch.columns.get(column, [math.nan] * len(batch.numbers))
+        ]
+        joined[column] = [values[i] for i in order]
     return joined
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from egat_hub.attacks import ATTACKS, Attack, attack_curve
+from egat_hub.attacks import ATTACKS, Attack, CurvePoint, attack_curve
 from egat_hub.attacks.base import check_epsilon
 from egat_hub.backbone import Backbone, View
 from egat_hub.explanations import EXPLANATIONS, Explanation, dead
@@ -102,7 +102,7 @@ def measure(
             if config.faithfulness:
                 columns |= _faithfulness(explained, labels, random, config.faithfulness)
         if config.epsilons:
-            attack = config.build_attack()
+            attack = config.build_attack().adapted(model, images)
             points = attack_curve(
                 model,
                 attack,
@@ -115,7 +115,7 @@ def measure(
             )
             protocols = [_attack_protocol(config, attack, point.epsilon) for point in points]
             for point, protocol in zip(points, protocols, strict=True):
-                columns[_column("aAcc", protocol)] = _percent(point.correct)
+                columns |= _attacked(point, protocol)
             if explained:
                 columns |= _stability(explained, correct, points[0].images, protocols[0])
     return columns
@@ -165,6 +165,17 @@ def _faithfulness(
         protocol = {"explanation": explained.name, "map": name, **settings}
         columns[_column("Comp", protocol)] = _where(~dead(judged), 100 * comp)
         columns[_column("Suff", protocol)] = _where(~dead(judged), 100 * suff)
+    return columns
+
+
+def _attacked(point: CurvePoint, protocol: Mapping[str, Any]) -> Columns:
+    """Robust accuracy, the same after each part of the attack, and what the attack found suspicious."""
+    columns = {_column("aAcc", protocol): _percent(point.correct)}
+    for part, stands in point.stands.items():
+        columns[_column("aAccAfter", {**protocol, "after": part})] = _percent(stands)
+    by = {"attack": protocol["attack"], "epsilon": point.epsilon}
+    for flag, raised in point.flags.items():
+        columns[_column("Flag", {"flag": flag, **by})] = 100 * raised
     return columns
 
 

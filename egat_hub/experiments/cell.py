@@ -94,6 +94,8 @@ class Bench:
         evaluation: what is measured on the test split of the training domain.
         output: folder of the experiment.
         resources: loading, logging, saving.
+        second: another attack that is measured there, or None.
+        images: number of test images that it is measured on; all of them by default.
     """
 
     dataset: MultiDomain
@@ -101,6 +103,8 @@ class Bench:
     evaluation: EvaluationConfig
     output: Path
     resources: Resources
+    second: EvaluationConfig | None = None
+    images: int | None = None
 
     def read(self, cell: Cell) -> list[Outcome] | None:
         """What was measured, or None while that is not finished."""
@@ -114,7 +118,7 @@ class Bench:
         """Train, measure and save, or do what of it is not done yet.
 
         A finished model is not trained again, whatever is to be measured; a run that was stopped goes on from
-        its checkpoint.
+        its checkpoint, and an evaluation after the last batch that was measured.
         """
         finished = self.read(cell)
         if finished is not None:
@@ -127,6 +131,7 @@ class Bench:
         outcomes += self._cost(cell, metadata, outcomes[0].row)
         if rank() == 0:
             write_outcomes(self._outcomes(cell), outcomes)
+            shutil.rmtree(_journal(self._outcomes(cell)), ignore_errors=True)
         PartialState().wait_for_everyone()
         return outcomes
 
@@ -142,10 +147,11 @@ class Bench:
         path, config = self._validation(cell, epsilon)
         if not _main_says(path.exists):
             backbone, _ = self._trained(cell)
-            outcomes = judge(backbone, self._view(cell, cell.domain, "val"), config)
+            outcomes = judge(backbone, self._view(cell, cell.domain, "val"), config, journal=_journal(path))
             if rank() == 0:
                 self._discard_checkpoints(cell)
                 write_outcomes(path, outcomes)
+                shutil.rmtree(_journal(path), ignore_errors=True)
             PartialState().wait_for_everyone()
 
     def _validation(self, cell: Cell, epsilon: float) -> tuple[Path, EvaluationConfig]:
@@ -185,8 +191,10 @@ class Bench:
         )
 
     def _outcomes(self, cell: Cell) -> Path:
-        measured = to_dict(replace(self.evaluation, batch_size=1))
-        return self.output / cell.name / f"outcomes_{digest([PROTOCOL, measured, self._others(cell)])}.jsonl"
+        measured = [PROTOCOL, to_dict(replace(self.evaluation, batch_size=1)), self._others(cell)]
+        if self.second:
+            measured += [to_dict(replace(self.second, batch_size=1)), self.images]
+        return self.output / cell.name / f"outcomes_{digest(measured)}.jsonl"
 
     def _others(self, cell: Cell) -> list[str]:
         return [domain for domain in self.test_domains if domain != cell.domain]
@@ -223,19 +231,38 @@ class Bench:
 
     def _measure(self, cell: Cell, backbone: Backbone) -> list[Outcome]:
         accuracy = EvaluationConfig(epsilons=(), explanation=None, batch_size=self.evaluation.batch_size)
+        outcomes = self._judge(cell, backbone, cell.domain, self.evaluation)
+        for domain in self._others(cell):
+            outcomes += self._judge(cell, backbone, domain, accuracy)
+        if self.second:
+            outcomes += self._judge_again(cell, backbone, self.second)
+        return outcomes
+
+    def _judge(
+        self, cell: Cell, backbone: Backbone, domain: str, config: EvaluationConfig, images: int | None = None
+    ) -> list[Outcome]:
+        view = self._view(cell, domain, "test")
+        return judge(
+            backbone,
+            view if images is None else view.drawn(images, seed=config.seed),
+            config,
+            workers=self.resources.workers,
+            journal=_journal(self._outcomes(cell)) / digest([domain, to_dict(replace(config, batch_size=1))]),
+            method=cell.variant.name,
+            train_domain=cell.domain,
+            seed=cell.seed,
+            selection=cell.train.selection,
+        )
+
+    def _judge_again(self, cell: Cell, backbone: Backbone, second: EvaluationConfig) -> list[Outcome]:
+        """What a second attack adds; its rows note how many images were drawn, if not all are used."""
+        outcomes = self._judge(cell, backbone, cell.domain, second, images=self.images)
+        every = len(self._view(cell, cell.domain, "test"))
+        drawn = {"images": self.images} if self.images is not None and self.images < every else {}
         return [
-            outcome
-            for domain in (cell.domain, *self._others(cell))
-            for outcome in judge(
-                backbone,
-                self._view(cell, domain, "test"),
-                self.evaluation if domain == cell.domain else accuracy,
-                workers=self.resources.workers,
-                method=cell.variant.name,
-                train_domain=cell.domain,
-                seed=cell.seed,
-                selection=cell.train.selection,
-            )
+            Outcome(replace(row, protocol={**row.protocol, **drawn}), values)
+            for row, values in outcomes
+            if "attack" in row.protocol
         ]
 
     def _cost(self, cell: Cell, metadata: dict[str, Any], like: Row) -> list[Outcome]:
@@ -259,6 +286,11 @@ class Bench:
 
     def _view(self, cell: Cell, domain: str, split: str) -> EvaluationView:
         return EvaluationView(self.dataset[domain], split, image_size=cell.data.image_size)
+
+
+def _journal(outcomes: Path) -> Path:
+    """Folder of the batches that are measured, until the outcomes are written."""
+    return outcomes.with_suffix(".journal")
 
 
 def _resolved(folder: str | None) -> str | None:

@@ -1,0 +1,50 @@
+"""Another attack, whose robust accuracy stands beside that of the evaluation's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from egat_hub.engine import EvaluationConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondAttack:
+    """A second attack on the test images of the training domain, such as AutoAttack.
+
+    Attributes:
+        attack: name of an attack, such as ``"auto_attack"``; none for no second attack.
+        attack_options: its fields, such as ``{"iterations": 20}``.
+        restarts: independent attacks a budget, the worst of which counts.
+        epsilons: budgets in [0, 1]; none for the experiment's epsilon alone.
+        images: number of test images, drawn at random, the same for all methods; all of them by default.
+
+    Raises:
+        ValueError: an epsilon outside [0, 1], fewer than 1 restart, or no image.
+        ImportError: the package that the attack needs is not installed.
+    """
+
+    attack: str | None = None
+    attack_options: dict[str, Any] = field(default_factory=dict)
+    restarts: int = 1
+    epsilons: tuple[float, ...] = ()
+    images: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.images is not None and self.images < 1:
+            raise ValueError(f"Expected at least 1 image for the second attack, got {self.images}.")
+        self.evaluation(EvaluationConfig(), 0.0)
+
+    def evaluation(self, first: EvaluationConfig, epsilon: float) -> EvaluationConfig | None:
+        """What is measured, as ``first`` but for the attack; None without one."""
+        if self.attack is None:
+            return None
+        return replace(
+            first,
+            attack=self.attack,
+            attack_options=self.attack_options,
+            restarts=self.restarts,
+            epsilons=self.epsilons or (epsilon,),
+            explanation=None,
+            faithfulness=None,
+        )
