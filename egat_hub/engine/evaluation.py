@@ -161,32 +161,31 @@ def _measure_all(
     for positions, (images, labels, index) in zip(mine, bar, strict=True):
         _check(images)
         images = images.to(device)
-        if not found and rank() == 0:
-            cost = _cost(model, images, config, len(samples) - len(known))
+        if not found and (cost := _cost(model, images, config, len(samples) - len(known))):
             bar.set_postfix_str(cost)
-            log.info("Evaluating %d images; %s", len(samples) - len(known), cost)
+            log.info("%s: %s", config.attack, cost)
         random = SampleRandom(config.seed, tuple(index.tolist()))
         columns = measure(model, images, labels.to(device), random, config)
         batch = Measured(positions, random.index, {name: v.tolist() for name, v in columns.items()})
         if journal:
             journal.write(batch)
-        if not found and rank() == 0:
-            seconds = (len(mine) - 1) * (time.monotonic() - begin)
-            log.info(
-                "Some %s to go, at the pace of the first batch", datetime.timedelta(seconds=round(seconds))
-            )
+        if not found:
+            seconds = round((len(mine) - 1) * (time.monotonic() - begin))
+            log.info("batches left: %d, about %s", len(mine) - 1, datetime.timedelta(seconds=seconds))
         found.append(batch)
     measured = [batch for part in gather_objects(found) for batch in part]
     return _join(sorted([*done.values(), *measured], key=lambda batch: batch.positions[0]), len(samples))
 
 
 def _cost(model: nn.Module, images: Tensor, config: EvaluationConfig, count: int) -> str:
-    """How many passes the attack takes at most, as far as that is known."""
+    """Passes that the attack takes at most; empty in all processes but the first, or if it is not known."""
+    if rank() or not config.epsilons:
+        return ""
     passes = config.build_attack().adapted(model, images).passes
-    if not config.epsilons or passes is None:
+    if passes is None:
         return ""
     most = passes * config.restarts * len(config.epsilons)
-    return f"attack: up to {most} passes an image that stands, {most * count:.2g} in all"
+    return f"up to {most:,} passes an image that stands, {most * count:,} in all"
 
 
 def _join(batches: Sequence[Measured], count: int) -> dict[Column, list[float]]:

@@ -10,6 +10,7 @@ import pytest
 from egat_hub.data import DataConfig
 from egat_hub.experiments import Cell
 from egat_hub.experiments.command import build_experiment, build_parser, save_config
+from egat_hub.experiments.second_attack import SecondAttack
 from egat_hub.experiments.variants import ABLATION
 from egat_hub.methods import METHODS
 
@@ -44,6 +45,8 @@ CHANGED = (
         "0.3",
     ),
     *("--evaluation.faithfulness.target", "label", "--resources.trackers", '["tensorboard"]'),
+    *("--second.attack", "pgd", "--second.attack_options", '{"steps": 100}', "--second.images", "50"),
+    *("--second.epsilons", "[0.02, 0.03]", "--second.restarts", "3"),
     *("--egat.lambda_reg", "0", "--egat.guide", "mask", "--egat.step_size", "0.5", "--trades.beta", "3"),
 )
 
@@ -91,6 +94,9 @@ def test_what_is_asked_for_is_what_is_built():
     assert built.model.options == {"img_size": 64, "nested": {"depth": 2, "list": [1, 2]}}
     assert (built.data.name, built.data.masks_dir, built.data.split_seed) == ("folder", "/masks", 3)
     assert (built.domains, built.test_domains, built.seeds) == (("a", "b"), ("c",), (5, 6))
+    assert built.second == SecondAttack(
+        attack="pgd", attack_options={"steps": 100}, images=50, epsilons=(0.02, 0.03), restarts=3
+    )
     assert (built.resources.trackers, built.output) == (("tensorboard",), Path("/out"))
 
 
