@@ -93,11 +93,15 @@ class Journal:
                     "settings, or measured by another version. Name another folder, or remove it."
                 )
             columns = {
-                Column(metric, tuple((name, value) for name, value in protocol)): values
-                for metric, protocol, values in content["columns"]
+                Column(metric, _tuples(protocol)): values for metric, protocol, values in content["columns"]
             }
             batches.append(Measured(content["positions"], content["numbers"], columns))
         return batches
+
+
+def _tuples(value: Any) -> Any:
+    """What JSON made lists of, as it was."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _hash_of_weights(model: nn.Module) -> str:

@@ -140,7 +140,7 @@ class Bench:
         path = self._validation(cell, epsilon)[0]
         if not _main_says(path.exists):
             return None
-        return {row.metric: row.value for row, _ in read_outcomes(path)}
+        return {row.metric: row.value for row, _ in read_outcomes(path) if row.metric in ("cAcc", "aAcc")}
 
     def validate(self, cell: Cell, epsilon: float) -> None:
         """Train, and measure accuracy on the validation split, or do what of it is not done yet."""
