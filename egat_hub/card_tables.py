@@ -46,6 +46,13 @@ KINDS = (
         "flag",
     ),
     _Kind(
+        "Accuracy after each part of an attack",
+        "Share of test images that is still classified correctly after the first attacks of a cascade, in %. "
+        "What one broke, the next does not see; the last figure is that of the whole.",
+        lambda row: row.metric == "aAccAfter",
+        "after",
+    ),
+    _Kind(
         "Accuracy on other domains",
         "Share of images of domains never seen in training that are classified correctly, in %.",
         lambda row: row.metric == "cAcc",

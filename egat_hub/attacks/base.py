@@ -1,16 +1,16 @@
-"""The contract of attacks: what every update rule may rely on and what it can never break."""
+"""The contract of attacks: what every one of them may rely on and what it can never break."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
-from typing import Any, final
+from types import MappingProxyType
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from egat_hub.modes import evaluating
 from egat_hub.randomness import SampleRandom
@@ -18,11 +18,26 @@ from egat_hub.registry import Registry
 
 ATTACKS: Registry[type[Attack]] = Registry("attacks")
 
-Objective = Callable[[Tensor], Tensor]
-"""What an attack maximises: logits [B,C] to one value a sample [B]."""
+NOTHING: Mapping[str, Tensor] = MappingProxyType({})
 
-Gradient = Callable[[Tensor], Tensor]
-"""Images [B,3,H,W] to the gradient of the summed objective with respect to them."""
+
+class Attacked(NamedTuple):
+    """What an attack found, and what it has to say about the images.
+
+    Attributes:
+        images: perturbed images [B,3,H,W].
+        stands: for each of the attack's ``parts``, whether an image was still classified correctly after
+            it [B].
+        flags: for each of the attack's ``checks``, whether an image raised it [B].
+    """
+
+    images: Tensor
+    stands: Mapping[str, Tensor] = NOTHING
+    flags: Mapping[str, Tensor] = NOTHING
+
+
+Search = Callable[[Tensor, SampleRandom], Attacked]
+"""From clean images [B,3,H,W] and keyed random numbers to what was found, bounds not yet enforced."""
 
 
 def check_epsilon(epsilon: float) -> None:
@@ -41,13 +56,11 @@ def check_epsilon(epsilon: float) -> None:
 class Attack(ABC):
     """A perturbation within an L-infinity ball around images in [0, 1].
 
-    The base class owns the contract; a subclass writes the update rule only. Inside an attack the model is
-    in eval mode (and put back exactly), no parameter's ``.grad`` is touched, float16 autocast is off and the
-    objective is summed, so that gradients neither vanish nor depend on the batch size. The result is
-    detached, within the ball and within [0, 1].
+    The base class owns the contract; a subclass writes the search only. Inside an attack the model is in
+    eval mode (and put back exactly), no parameter's ``.grad`` is touched and float16 autocast is off. The
+    result is detached, finite, within the ball and within [0, 1].
     """
 
-    @final
     def __call__(
         self,
         model: nn.Module,
@@ -56,7 +69,6 @@ class Attack(ABC):
         epsilon: float,
         *,
         random: SampleRandom | None = None,
-        objective: Objective | None = None,
     ) -> Tensor:
         """Perturbed images [B,3,H,W].
 
@@ -66,77 +78,89 @@ class Attack(ABC):
             labels: true classes [B].
             epsilon: radius of the ball in pixel units, in [0, 1].
             random: keyed random numbers; by default those of seed 0 and the position in the batch.
-            objective: what to maximise; by default cross-entropy against ``labels``.
 
         Raises:
             ValueError: epsilon outside [0, 1].
-            FloatingPointError: the model's gradient is not finite.
+            FloatingPointError: the model's outputs or gradients are not finite.
         """
-        objective = objective or (lambda logits: F.cross_entropy(logits, labels, reduction="none"))
-        with torch.inference_mode(False):
-            labels = labels.clone()  # what inference mode made, autograd refuses
-
-        def gradient(perturbed: Tensor) -> Tensor:
-            with torch.enable_grad():
-                perturbed = perturbed.detach().requires_grad_()
-                return torch.autograd.grad(objective(model(perturbed)).sum(), perturbed)[0]
-
-        return self.ascend(gradient, model, images, epsilon, random=random)
+        return self.report(model, images, labels, epsilon, random=random).images
 
     @final
-    def ascend(
+    def report(
         self,
-        gradient: Gradient,
         model: nn.Module,
         images: Tensor,
+        labels: Tensor,
         epsilon: float,
         *,
         random: SampleRandom | None = None,
-    ) -> Tensor:
-        """Perturbed images [B,3,H,W] for objectives that are no function of the logits.
+    ) -> Attacked:
+        """As a call, with what else the attack knows; without a budget or images it knows nothing."""
+        with torch.inference_mode(False):
+            labels = labels.clone()  # what inference mode made, autograd refuses
 
-        Args:
-            gradient: perturbed images [B,3,H,W] to the gradient of the summed objective.
-            model: the network behind ``gradient``.
-            images: clean images [B,3,H,W] in [0,1].
-            epsilon: radius of the ball in pixel units, in [0, 1].
-            random: as for a call.
+        def search(clean: Tensor, draws: SampleRandom) -> Attacked:
+            return self.search(model, clean, labels, epsilon, draws)
 
-        Raises:
-            ValueError: epsilon outside [0, 1].
-            FloatingPointError: the gradient is not finite.
-        """
+        return self.bounded(search, model, images, epsilon, random)
+
+    @final
+    def bounded(
+        self, search: Search, model: nn.Module, images: Tensor, epsilon: float, random: SampleRandom | None
+    ) -> Attacked:
+        """What ``search`` finds, under the contract."""
         check_epsilon(epsilon)
         images = images.detach()
         if epsilon == 0 or len(images) == 0:
-            return images.clone()
+            return Attacked(images.clone())
         random = random or SampleRandom(0, tuple(range(len(images))))
-        finite = torch.ones((), dtype=torch.bool, device=images.device)
-
-        def checked(perturbed: Tensor) -> Tensor:
-            nonlocal finite
-            slope = gradient(perturbed)
-            finite = finite & torch.isfinite(slope).all()  # sign(NaN) is 0: no attack at all
-            return slope
-
         with torch.inference_mode(False), evaluating(model), without_float16(images), torch.no_grad():
             images = images.clone()
-            perturbed = self.run(checked, images, epsilon, random)
-            perturbed = project(perturbed, images, epsilon)
-        if not (finite & torch.isfinite(perturbed).all()):
+            found = search(images, random)
+            perturbed = project(found.images, images, epsilon)
+        if not torch.isfinite(perturbed).all():
             raise FloatingPointError(
                 f"{type(self).__name__} met a gradient that is not finite: the model's parameters or outputs "
                 "are not finite. Lower the learning rate or clip gradients."
             )
-        return perturbed.detach()
+        return found._replace(images=perturbed.detach())
+
+    def adapted(self, model: nn.Module, images: Tensor) -> Attack:
+        """The attack as it is run on a model: itself, unless it depends on the number of classes or the like.
+
+        Args:
+            model: images in [0,1] to logits.
+            images: any images [B,3,H,W] of the shape to be attacked.
+        """
+        return self
 
     def protocol(self) -> dict[str, Any]:
         """The settings that define the attack, as result rows note them."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
+    @property
+    def passes(self) -> int | None:
+        """Forwards and backwards for one image that stands to the end; None where that is not known."""
+        return None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the attacks that this one runs after each other; none for a single one."""
+        return ()
+
+    @property
+    def checks(self) -> tuple[str, ...]:
+        """Names of what the attack finds suspicious."""
+        return ()
+
     @abstractmethod
-    def run(self, gradient: Gradient, images: Tensor, epsilon: float, random: SampleRandom) -> Tensor:
-        """The update rule: from clean ``images`` to perturbed ones; gradients are not recorded here."""
+    def search(
+        self, model: nn.Module, images: Tensor, labels: Tensor, epsilon: float, random: SampleRandom
+    ) -> Attacked:
+        """From clean ``images`` to perturbed ones of their dtype; gradients are not recorded here.
+
+        A search that met numbers that are not finite gives NaN.
+        """
 
 
 def project(perturbed: Tensor, images: Tensor, epsilon: float) -> Tensor:

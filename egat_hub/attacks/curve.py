@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from egat_hub.attacks.base import Attack
+from egat_hub.attacks.base import NOTHING, Attack
+from egat_hub.attacks.survivors import Survivors
 from egat_hub.modes import evaluating
 from egat_hub.randomness import SampleRandom
 
@@ -23,11 +23,17 @@ class CurvePoint(NamedTuple):
         correct: [B], whether the sample is still classified correctly; never true where it was false at a
             smaller budget.
         images: [B,3,H,W], the worst image found: one that breaks the sample, else the one of highest loss.
+        stands: for each of the attack's ``parts``, whether the sample is still classified correctly after
+            it [B]; false where it was broken before.
+        flags: for each of the attack's ``checks``, 1 where the sample raised it, 0 where it did not and NaN
+            where it was not attacked [B].
     """
 
     epsilon: float
     correct: Tensor
     images: Tensor
+    stands: Mapping[str, Tensor] = NOTHING
+    flags: Mapping[str, Tensor] = NOTHING
 
 
 @torch.no_grad()
@@ -64,22 +70,26 @@ def attack_curve(
         raise ValueError(f"Expected at least 1 restart, got {restarts}.")
     random = random or SampleRandom(0, tuple(range(len(images))))
     with evaluating(model):
-        standing = model(images).argmax(1) == labels if correct is None else correct.clone()
-        worst, points = images.clone(), []
+        attack = attack.adapted(model, images)
+        standing = model(images).argmax(1) == labels if correct is None else correct
+        worst, points = images, []
         for epsilon in sorted(epsilons):
-            highest = torch.full((len(images),), -torch.inf, device=images.device)
+            batch = Survivors(model, worst, labels, standing)
+            stands = {part: standing.clone() for part in attack.parts}
+            flags = {
+                check: torch.full(labels.shape, torch.nan, device=images.device) for check in attack.checks
+            }
             for restart in range(restarts):
-                chosen = standing.nonzero()[:, 0]
-                if len(chosen) == 0:
+                rows = batch.rows()
+                if len(rows) == 0:
                     break
-                draws = replace(random.select(standing), step=restart)
-                found = attack(model, images[chosen], labels[chosen], epsilon, random=draws)
-                logits = model(found)
-                holds = logits.argmax(1) == labels[chosen]
-                loss = F.cross_entropy(logits, labels[chosen], reduction="none").float()
-                better = ~holds | (loss > highest[chosen])
-                worst[chosen[better]] = found[better]
-                highest[chosen] = torch.maximum(highest[chosen], loss)
-                standing[chosen] = holds
-            points.append(CurvePoint(epsilon, standing.clone(), worst.clone()))
+                draws = replace(random.select(batch.standing), step=restart)
+                found = attack.report(model, images[rows], labels[rows], epsilon, random=draws)
+                batch.face(found.images, rows)
+                for part, held in found.stands.items():
+                    stands[part][rows] &= held | batch.standing[rows]
+                for check, raised in found.flags.items():
+                    flags[check][rows] = flags[check][rows].fmax(raised.float())
+            worst, standing = batch.worst, batch.standing
+            points.append(CurvePoint(epsilon, standing, worst, stands, flags))
     return points

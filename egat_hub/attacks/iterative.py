@@ -6,11 +6,11 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
-from egat_hub.attacks.base import Attack
+from egat_hub.attacks.gradient import GradientAttack
 
 
 @dataclass(frozen=True, kw_only=True)
-class IterativeAttack(Attack):
+class IterativeAttack(GradientAttack):
     """A number of steps of one length, which is relative to epsilon.
 
     Attributes:
@@ -32,6 +32,10 @@ class IterativeAttack(Attack):
 
     def protocol(self) -> dict[str, Any]:
         return super().protocol() | {"step_size": self.relative_step}
+
+    @property
+    def passes(self) -> int:
+        return 2 * self.steps
 
     @property
     def relative_step(self) -> float:

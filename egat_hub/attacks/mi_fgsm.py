@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from egat_hub.attacks.base import ATTACKS, Gradient, project
+from egat_hub.attacks.base import ATTACKS, project
+from egat_hub.attacks.gradient import Gradient
 from egat_hub.attacks.iterative import IterativeAttack
 from egat_hub.randomness import SampleRandom
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -35,6 +37,16 @@ class EvaluationView(Dataset[Item]):
 
     def __getitem__(self, position: int) -> Item:
         return _item(self.domain, int(self.indices[position]), self._transform)
+
+    def drawn(self, count: int, *, seed: int = 0) -> EvaluationView:
+        """A view of ``count`` of the images, drawn at random, or of all if there are no more.
+
+        Of two draws with one seed, the larger has all images of the smaller.
+        """
+        view = copy.copy(self)
+        order = np.random.default_rng(seed).permutation(len(self.indices))
+        view.indices = self.indices[np.sort(order[:count])]
+        return view
 
 
 class TrainingView(Dataset[Item]):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
+import logging
 import math
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,9 +20,12 @@ from tqdm.auto import tqdm
 from egat_hub.backbone import Backbone
 from egat_hub.collective import gather_objects, rank, world_size
 from egat_hub.data import EvaluationView
+from egat_hub.engine.journal import Journal, Measured
 from egat_hub.engine.measuring import Column, Columns, EvaluationConfig, measure, measure_signs
 from egat_hub.randomness import SampleRandom
 from egat_hub.results import Outcome, Row
+
+log = logging.getLogger(__name__)
 
 Sample = tuple[Tensor, int, int]
 """Image [3,H,W] in [0,1], label, index."""
@@ -35,6 +42,7 @@ def evaluate(
     selection: str = "",
     surrogates: Sequence[nn.Module] = (),
     workers: int = 0,
+    journal: str | Path | None = None,
 ) -> list[Row]:
     """Accuracy, robust accuracy, faithfulness and stability of explanations, as result rows.
 
@@ -53,12 +61,16 @@ def evaluate(
         surrogates: other models of the same classes, on the model's device; whether attacks on them harm the
             model more than those on itself is one of the signs that are looked for.
         workers: processes that load images.
+        journal: folder that keeps every batch when it is measured, so that a killed evaluation goes on
+            where it stopped and ends with the same rows; ``config.batch_size`` is what a kill may cost.
+            Remove it once the rows are kept.
 
     Raises:
-        ValueError: the data set is empty, images are not in [0, 1], or labels do not fit the model.
+        ValueError: the data set is empty, images are not in [0, 1], labels do not fit the model, or the
+            journal is that of another model, data set or configuration.
     """
     noted = {"method": method, "train_domain": train_domain, "seed": seed, "selection": selection}
-    outcomes = judge(model, dataset, config, surrogates=surrogates, workers=workers, **noted)
+    outcomes = judge(model, dataset, config, surrogates=surrogates, workers=workers, journal=journal, **noted)
     return [outcome.row for outcome in outcomes]
 
 
@@ -69,6 +81,7 @@ def judge(
     *,
     surrogates: Sequence[nn.Module] = (),
     workers: int = 0,
+    journal: str | Path | None = None,
     **noted: Any,
 ) -> list[Outcome]:
     """As :func:`evaluate`, with the value of every image behind each row.
@@ -79,6 +92,7 @@ def judge(
         config: as for :func:`evaluate`.
         surrogates: as for :func:`evaluate`.
         workers: as for :func:`evaluate`.
+        journal: as for :func:`evaluate`.
         noted: further fields of the rows: ``method``, ``train_domain``, ``seed``, ``selection``.
     """
     config = config or EvaluationConfig()
@@ -91,8 +105,9 @@ def judge(
         "split": dataset.split if isinstance(dataset, EvaluationView) else "",
         **{"method": "", "train_domain": "", "seed": 0, **noted},
     }
+    kept = None if journal is None else Journal.of(Path(journal), model, dataset, config)
     everything = torch.arange(len(samples))
-    columns = _measure_all(model, samples, everything, config, workers, measure)
+    columns = _measure_all(model, samples, everything, config, workers, measure, kept)
     if config.epsilons and config.checks:
         signs = partial(measure_signs, surrogates=[_prepare(other)[0] for other in surrogates])
         columns |= _measure_all(model, samples, _spread(everything, config.checks), config, workers, signs)
@@ -139,25 +154,40 @@ def _measure_all(
     config: EvaluationConfig,
     workers: int,
     measured: Callable[..., Columns],
+    journal: Journal | None = None,
 ) -> dict[Column, list[float]]:
     """Values of every column in the order of the images, NaN where one is not defined."""
+    done = {
+        batch.positions[0]: batch
+        for part in gather_objects(journal.read() if journal else [])
+        for batch in part
+    }
+    known = {position for batch in done.values() for position in batch.positions}
     batches = positions.split(config.batch_size)
-    mine = [batch.tolist() for batch in batches[rank() :: world_size()]]
+    left = [rest for batch in batches if (rest := [i for i in batch.tolist() if i not in known])]
+    mine = left[rank() :: world_size()]
     loader = DataLoader(samples, batch_sampler=mine, num_workers=workers)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    found: dict[Column, dict[int, float]] = {}
-    for images, labels, index in tqdm(loader, desc="Evaluating", leave=False, disable=rank() != 0):
+    found: list[Measured] = []
+    begin = time.monotonic()
+    bar = tqdm(loader, desc="Evaluating", leave=False, disable=rank() != 0)
+    for where, (images, labels, index) in zip(mine, bar, strict=True):
         _check(images)
-        columns = measured(
-            model,
-            images.to(device),
-            labels.to(device),
-            SampleRandom(config.seed, tuple(index.tolist())),
-            config,
-        )
-        for column, values in columns.items():
-            found.setdefault(column, {}).update(zip(index.tolist(), values.tolist(), strict=True))
-    return _join(gather_objects(found), len(positions))
+        images = images.to(device)
+        if not found and (cost := _cost(model, images, config, len(positions) - len(known))):
+            bar.set_postfix_str(cost)
+            log.info("%s: %s", config.attack, cost)
+        random = SampleRandom(config.seed, tuple(index.tolist()))
+        columns = measured(model, images, labels.to(device), random, config)
+        batch = Measured(where, random.index, {name: v.tolist() for name, v in columns.items()})
+        if journal:
+            journal.write(batch)
+        if not found:
+            seconds = round((len(mine) - 1) * (time.monotonic() - begin))
+            log.info("batches left: %d, about %s", len(mine) - 1, datetime.timedelta(seconds=seconds))
+        found.append(batch)
+    fresh = [batch for part in gather_objects(found) for batch in part]
+    return _join(sorted([*done.values(), *fresh], key=lambda batch: batch.positions[0]), len(positions))
 
 
 def _spread(positions: Tensor, count: int) -> Tensor:
@@ -167,14 +197,28 @@ def _spread(positions: Tensor, count: int) -> Tensor:
     return positions[(torch.arange(count) * (len(positions) / count)).long()]
 
 
-def _join(parts: Sequence[dict[Column, dict[int, float]]], count: int) -> dict[Column, list[float]]:
-    columns = max(parts, key=len)
+def _cost(model: nn.Module, images: Tensor, config: EvaluationConfig, count: int) -> str:
+    """Passes that the attack takes at most; empty in all processes but the first, or if it is not known."""
+    if rank() or not config.epsilons:
+        return ""
+    passes = config.build_attack().adapted(model, images).passes
+    if passes is None:
+        return ""
+    most = passes * config.restarts * len(config.epsilons)
+    return f"up to {most:,} passes an image that stands, {most * count:,} in all"
+
+
+def _join(batches: Sequence[Measured], count: int) -> dict[Column, list[float]]:
+    numbers = [number for batch in batches for number in batch.numbers]
+    if len(set(numbers)) != count:
+        raise ValueError(f"Expected {count} images with indices of their own, got {len(set(numbers))}.")
+    order = sorted(range(count), key=numbers.__getitem__)
     joined = {}
-    for column in columns:
-        values = {index: value for part in parts for index, value in part.get(column, {}).items()}
-        if len(values) != count:
-            raise ValueError(f"Expected {count} images with indices of their own, got {len(values)}.")
-        joined[column] = [values[i] for i in sorted(values)]
+    for column in dict.fromkeys(column for batch in batches for column in batch.columns):
+        values = [
+            value for batch in batches for value in batch.columns.get(column, [math.nan] * len(batch.numbers))
+        ]
+        joined[column] = [values[i] for i in order]
     return joined
 
 

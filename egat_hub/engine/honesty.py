@@ -22,6 +22,9 @@ from egat_hub.randomness import SampleRandom
 CORNERS = 8
 """Random corners of the ball that stand for an attack without gradients."""
 
+LIMIT = 5.0
+"""Percent that luck may do: three of 64 images, between two attacks of equal strength."""
+
 HUGE = 0.5
 """A budget at which any image can be made uniformly gray."""
 
@@ -143,21 +146,26 @@ def huge_epsilon(suspect: Suspect) -> Tensor:
 
 CHECKS: dict[str, Check] = {
     "random_logits": Check(random_logits, 0.0),
-    "zero_gradient": Check(zero_gradient, 5.0),
-    "more_steps": Check(more_steps, 5.0),
-    "larger_epsilon": Check(larger_epsilon, 5.0),
-    "single_step": Check(single_step, 5.0),
-    "without_gradient": Check(without_gradient, 5.0),
-    "transfer": Check(transfer, 5.0),
-    "huge_epsilon": Check(huge_epsilon, 5.0),
+    "zero_gradient": Check(zero_gradient, LIMIT),
+    "more_steps": Check(more_steps, LIMIT),
+    "larger_epsilon": Check(larger_epsilon, LIMIT),
+    "single_step": Check(single_step, LIMIT),
+    "without_gradient": Check(without_gradient, LIMIT),
+    "transfer": Check(transfer, LIMIT),
+    "huge_epsilon": Check(huge_epsilon, LIMIT),
 }
-"""Limits leave room for three of 64 images, the luck of the draw between two attacks of equal strength."""
+"""What is looked for."""
+
+
+def stand_in(attack: Attack) -> IterativeAttack:
+    """The attack whose soundness is checked: PGD for one that does not take steps of equal length."""
+    return attack if isinstance(attack, IterativeAttack) else PGD()
 
 
 @torch.no_grad()
 def check(
     model: nn.Module,
-    attack: Attack,
+    attack: IterativeAttack,
     images: Tensor,
     labels: Tensor,
     epsilon: float,
@@ -172,16 +180,15 @@ def check(
 
     Args:
         model: images in [0,1] to logits.
-        attack: the attack that is judged; PGD stands in for one that does not take steps.
+        attack: the attack that is judged.
         images: clean images [B,3,H,W] in [0,1].
         labels: true classes [B].
         epsilon: the budget that is judged.
         random: keyed random numbers of these images.
         surrogates: other models of the same classes.
     """
-    steps = attack if isinstance(attack, IterativeAttack) else PGD()
     with evaluating(model):
-        suspect = Suspect(model, steps, images, labels, epsilon, random, surrogates)
+        suspect = Suspect(model, attack, images, labels, epsilon, random, surrogates)
         found = {name: CHECKS[name].values(suspect) for name in CHECKS}
     return {name: values for name, values in found.items() if values is not None}
 

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from egat_hub.attacks import ATTACKS, Attack, attack_curve, to_eight_bits
+from egat_hub.attacks import ATTACKS, Attack, CurvePoint, attack_curve, to_eight_bits
 from egat_hub.attacks.base import check_epsilon
 from egat_hub.backbone import Backbone, View
-from egat_hub.engine.honesty import CHECKS, check
+from egat_hub.engine.honesty import CHECKS, LIMIT, check, stand_in
 from egat_hub.explanations import EXPLANATIONS, Explanation, dead
 from egat_hub.metrics import CONTROLS, STABILITY, Faithfulness
 from egat_hub.modes import evaluating
@@ -109,7 +109,7 @@ def measure(
             if config.faithfulness:
                 columns |= _faithfulness(explained, labels, random, config.faithfulness)
         if config.epsilons:
-            attack = config.build_attack()
+            attack = config.build_attack().adapted(model, images)
             points = attack_curve(
                 model,
                 attack,
@@ -122,7 +122,7 @@ def measure(
             )
             protocols = [_attack_protocol(config, attack, point.epsilon) for point in points]
             for point, protocol in zip(points, protocols, strict=True):
-                columns[_column("aAcc", protocol)] = _percent(point.correct)
+                columns |= _attacked(point, protocol)
                 stored = to_eight_bits(point.images, images, point.epsilon)
                 columns[_column("aAcc8", protocol)] = _percent(correct & (model(stored).argmax(1) == labels))
             if explained:
@@ -147,8 +147,10 @@ def measure_signs(
     epsilon = min((epsilon for epsilon in config.epsilons if epsilon), default=0.0)
     if not epsilon:
         return {}
-    attack = config.build_attack()
-    protocol = _attack_protocol(config, attack, epsilon)
+    configured = config.build_attack()
+    attack = stand_in(configured)
+    name = config.attack if attack is configured else "pgd"
+    protocol = {"attack": name, "epsilon": epsilon, **attack.protocol()}
     with _full_precision(images):
         found = check(model, attack, images, labels, epsilon, random=random, surrogates=surrogates)
     return {
@@ -201,6 +203,17 @@ def _faithfulness(
         protocol = {"explanation": explained.name, "map": name, **settings}
         columns[_column("Comp", protocol)] = _where(~dead(judged), 100 * comp)
         columns[_column("Suff", protocol)] = _where(~dead(judged), 100 * suff)
+    return columns
+
+
+def _attacked(point: CurvePoint, protocol: Mapping[str, Any]) -> Columns:
+    """Robust accuracy, the same after each part of the attack, and what the attack found suspicious."""
+    columns = {_column("aAcc", protocol): _percent(point.correct)}
+    for part, stands in point.stands.items():
+        columns[_column("aAccAfter", {**protocol, "after": part})] = _percent(stands)
+    by = {"attack": protocol["attack"], "epsilon": point.epsilon}
+    for flag, raised in point.flags.items():
+        columns[_column(FLAG, {"flag": flag, "limit": LIMIT, **by})] = 100 * raised
     return columns
 
 

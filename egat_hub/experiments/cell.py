@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from egat_hub.data import DataConfig, EvaluationView, MultiDomain, TrainingView
 from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig, judge, train
 from egat_hub.engine.measuring import PROTOCOL
 from egat_hub.experiments.figures import case_study_of
+from egat_hub.experiments.further_attack import FurtherAttack
 from egat_hub.experiments.variants import Variant
 from egat_hub.hub import from_pretrained, save_pretrained
 from egat_hub.methods import METHODS, Method
@@ -29,7 +31,12 @@ from egat_hub.randomness import derive_seed
 from egat_hub.results import Outcome, Row, read_outcomes, write_outcomes
 
 MODEL = "model"
+COST = ("Units", "TrainSeconds")
 PACKAGES = ("egat-hub", "torch", "timm", "accelerate")
+
+
+Measure = Callable[["Cell", Backbone, Mapping[str, Any], Path], list[Outcome]]
+"""From a cell, its network, what is known of it and a journal to what was measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +93,8 @@ class Bench:
     """Where cells are trained, measured and saved; every process has one and calls the same.
 
     A cell's folder is ``output/cell.name``. It ends up with ``config.json``, ``log.jsonl``,
-    ``outcomes_<digest>.jsonl`` and ``model/``, a folder for ``from_pretrained``.
+    ``outcomes_<digest>.jsonl``, an ``attack_<digest>.jsonl`` for each further attack, and ``model/``, a
+    folder for ``from_pretrained``.
 
     Attributes:
         dataset: has the training domains and the test domains.
@@ -94,6 +102,7 @@ class Bench:
         evaluation: what is measured on the test split of the training domain.
         output: folder of the experiment.
         resources: loading, logging, saving.
+        further: attacks that are measured there besides.
     """
 
     dataset: MultiDomain
@@ -101,32 +110,36 @@ class Bench:
     evaluation: EvaluationConfig
     output: Path
     resources: Resources
+    further: tuple[FurtherAttack, ...] = ()
 
     def read(self, cell: Cell) -> list[Outcome] | None:
         """What was measured, or None while that is not finished."""
-        path = self._outcomes(cell)
-        if not _main_says(path.exists):
+        paths = self._files(cell)
+        if not _main_says(lambda: all(path.exists() for path in paths)):
             return None
-        name = cell.variant.name
-        return [Outcome(replace(row, method=name), values) for row, values in read_outcomes(path)]
+        return self._named(cell, {path: read_outcomes(path) for path in paths})
 
     def run(self, cell: Cell) -> list[Outcome]:
         """Train, measure and save, or do what of it is not done yet.
 
         A finished model is not trained again, whatever is to be measured; a run that was stopped goes on from
-        its checkpoint.
+        its checkpoint, and an evaluation after the last batch that was measured.
         """
         finished = self.read(cell)
         if finished is not None:
             return finished
         backbone, metadata = self._trained(cell)
-        outcomes = self._measure(cell, backbone)
+        found = {}
+        for path, measure in self._files(cell).items():
+            known = _main_says(path.exists)
+            found[path] = read_outcomes(path) if known else measure(cell, backbone, metadata, _journal(path))
+        outcomes = self._named(cell, found)
         if rank() == 0:
-            self._save(cell, backbone, metadata, outcomes)
+            self._save(cell, backbone, metadata, [row for row, _ in outcomes if row.metric not in COST])
             self._discard_checkpoints(cell)
-        outcomes += self._cost(cell, metadata, outcomes[0].row)
-        if rank() == 0:
-            write_outcomes(self._outcomes(cell), outcomes)
+            for path, measured in found.items():
+                write_outcomes(path, measured)
+                shutil.rmtree(_journal(path), ignore_errors=True)
         PartialState().wait_for_everyone()
         return outcomes
 
@@ -135,17 +148,18 @@ class Bench:
         path = self._validation(cell, epsilon)[0]
         if not _main_says(path.exists):
             return None
-        return {row.metric: row.value for row, _ in read_outcomes(path)}
+        return {row.metric: row.value for row, _ in read_outcomes(path) if row.metric in ("cAcc", "aAcc")}
 
     def validate(self, cell: Cell, epsilon: float) -> None:
         """Train, and measure accuracy on the validation split, or do what of it is not done yet."""
         path, config = self._validation(cell, epsilon)
         if not _main_says(path.exists):
             backbone, _ = self._trained(cell)
-            outcomes = judge(backbone, self._view(cell, cell.domain, "val"), config)
+            outcomes = judge(backbone, self._view(cell, cell.domain, "val"), config, journal=_journal(path))
             if rank() == 0:
                 self._discard_checkpoints(cell)
                 write_outcomes(path, outcomes)
+                shutil.rmtree(_journal(path), ignore_errors=True)
             PartialState().wait_for_everyone()
 
     def _validation(self, cell: Cell, epsilon: float) -> tuple[Path, EvaluationConfig]:
@@ -172,21 +186,34 @@ class Bench:
         """Checkpoints go last, for until the model is saved for good a kill may cost it."""
         shutil.rmtree(self.output / cell.name / "checkpoints", ignore_errors=True)
 
-    def _save(
-        self, cell: Cell, backbone: Backbone, metadata: dict[str, Any], outcomes: Sequence[Outcome]
-    ) -> None:
+    def _save(self, cell: Cell, backbone: Backbone, metadata: dict[str, Any], rows: Sequence[Row]) -> None:
         save_pretrained(
             backbone,
             self.output / cell.name / MODEL,
             label_names=self.dataset.classes,
             metadata=metadata,
-            rows=[row for row, _ in outcomes],
-            figures=self._figures(cell, backbone) if outcomes else {},
+            rows=rows,
+            figures=self._figures(cell, backbone) if rows else {},
         )
 
-    def _outcomes(self, cell: Cell) -> Path:
-        measured = to_dict(replace(self.evaluation, batch_size=1))
-        return self.output / cell.name / f"outcomes_{digest([PROTOCOL, measured, self._others(cell)])}.jsonl"
+    def _files(self, cell: Cell) -> dict[Path, Measure]:
+        """The files that hold what is measured, and how it is measured."""
+        folder = self.output / cell.name
+        own = digest([PROTOCOL, to_dict(replace(self.evaluation, batch_size=1)), self._others(cell)])
+        files: dict[Path, Measure] = {folder / f"outcomes_{own}.jsonl": self._measure}
+        for attack in self.further:
+            files[folder / f"attack_{digest([PROTOCOL, to_dict(attack)])}.jsonl"] = partial(
+                self._attack, attack
+            )
+        return files
+
+    def _named(self, cell: Cell, found: Mapping[Path, Sequence[Outcome]]) -> list[Outcome]:
+        """Outcomes under the cell's own name, each figure once."""
+        once: dict[str, Outcome] = {}
+        for row, values in (outcome for outcomes in found.values() for outcome in outcomes):
+            named = replace(row, method=cell.variant.name)
+            once.setdefault(digest([named.metric, named.test_domain, named.protocol]), Outcome(named, values))
+        return list(once.values())
 
     def _others(self, cell: Cell) -> list[str]:
         return [domain for domain in self.test_domains if domain != cell.domain]
@@ -221,31 +248,65 @@ class Bench:
             metadata["base_model"] = f"{source['architecture']}.{source['tag']}"
         return trained.backbone, metadata
 
-    def _measure(self, cell: Cell, backbone: Backbone) -> list[Outcome]:
+    def _measure(
+        self, cell: Cell, backbone: Backbone, metadata: Mapping[str, Any], journal: Path
+    ) -> list[Outcome]:
         accuracy = EvaluationConfig(epsilons=(), explanation=None, batch_size=self.evaluation.batch_size)
+        outcomes = self._judge(cell, backbone, self.evaluation, journal)
+        for domain in self._others(cell):
+            outcomes += self._judge(cell, backbone, accuracy, journal, domain=domain)
+        return outcomes + self._cost(cell, metadata, outcomes[0].row)
+
+    def _attack(
+        self,
+        attack: FurtherAttack,
+        cell: Cell,
+        backbone: Backbone,
+        metadata: Mapping[str, Any],
+        journal: Path,
+    ) -> list[Outcome]:
+        """What a further attack adds; its rows note how many images were drawn, if not all are used."""
+        config = attack.evaluation(self.evaluation)
+        outcomes = self._judge(cell, backbone, config, journal, images=attack.images)
+        every = len(self._view(cell, cell.domain, "test"))
+        drawn = {"images": attack.images} if attack.images is not None and attack.images < every else {}
         return [
-            outcome
-            for domain in (cell.domain, *self._others(cell))
-            for outcome in judge(
-                backbone,
-                self._view(cell, domain, "test"),
-                self.evaluation if domain == cell.domain else accuracy,
-                workers=self.resources.workers,
-                method=cell.variant.name,
-                train_domain=cell.domain,
-                seed=cell.seed,
-                selection=cell.train.selection,
-            )
+            Outcome(replace(row, protocol={**row.protocol, **drawn}), values)
+            for row, values in outcomes
+            if "attack" in row.protocol
         ]
 
-    def _cost(self, cell: Cell, metadata: dict[str, Any], like: Row) -> list[Outcome]:
+    def _judge(
+        self,
+        cell: Cell,
+        backbone: Backbone,
+        config: EvaluationConfig,
+        journal: Path,
+        *,
+        domain: str | None = None,
+        images: int | None = None,
+    ) -> list[Outcome]:
+        view = self._view(cell, domain or cell.domain, "test")
+        return judge(
+            backbone,
+            view if images is None else view.drawn(images, seed=config.seed),
+            config,
+            workers=self.resources.workers,
+            journal=journal / (domain or cell.domain),
+            method=cell.variant.name,
+            train_domain=cell.domain,
+            seed=cell.seed,
+            selection=cell.train.selection,
+        )
+
+    def _cost(self, cell: Cell, metadata: Mapping[str, Any], like: Row) -> list[Outcome]:
         """Units of a training step, counted in one of eight images, and the seconds that training took."""
         size, classes = cell.data.image_size, len(self.dataset.classes)
         method = cell.build(classes).to(PartialState().device).train()
         images = torch.rand(8, 3, size, size).to(method.backbone.mean)
         labels = torch.arange(8, device=images.device) % classes
         units = count_passes(method, images, labels, mask=torch.ones_like(images[:, :1])).units
-        values = {"Units": units, "TrainSeconds": float(metadata["training_seconds"])}
+        values = dict(zip(COST, (units, float(metadata["training_seconds"])), strict=True))
         return [
             Outcome(replace(like, metric=metric, value=value, n=1, protocol={}), [value])
             for metric, value in values.items()
@@ -259,6 +320,11 @@ class Bench:
 
     def _view(self, cell: Cell, domain: str, split: str) -> EvaluationView:
         return EvaluationView(self.dataset[domain], split, image_size=cell.data.image_size)
+
+
+def _journal(outcomes: Path) -> Path:
+    """Folder of the batches that are measured, until the outcomes are written."""
+    return outcomes.with_suffix(".journal")
 
 
 def _resolved(folder: str | None) -> str | None:

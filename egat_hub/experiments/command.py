@@ -15,6 +15,7 @@ from jsonargparse import ArgumentParser, Namespace
 from egat_hub.data import DataConfig
 from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig
 from egat_hub.experiments.experiment import Experiment, Ready, prepare, run
+from egat_hub.experiments.further_attack import FurtherAttack
 from egat_hub.experiments.search import Grid
 from egat_hub.experiments.variants import VARIANTS, variants
 from egat_hub.methods import METHODS, MethodConfig
@@ -73,7 +74,7 @@ def start(
     options = parser.parse_args(None if arguments is None else list(arguments))
     try:
         ready = prepare(adapt(build_experiment(parser, options)))
-    except (ValueError, TypeError, OSError, UnknownNameError) as error:
+    except (ValueError, TypeError, OSError, ImportError, UnknownNameError) as error:
         sys.exit(f"error: {error}")
     if PartialState().is_main_process:
         save_config(parser, options, ready.experiment.output / kept_as)
@@ -132,6 +133,12 @@ def build_parser(
     parser.add_class_arguments(ModelConfig, "model")
     parser.add_class_arguments(TrainConfig, "train")
     parser.add_class_arguments(EvaluationConfig, "evaluation", skip={"epsilons"})
+    parser.add_argument(
+        "--further",
+        type=list[FurtherAttack],
+        default=[],
+        help="further attacks on the test images, such as '[{attack: auto_attack, images: 500}]'",
+    )
     parser.add_class_arguments(Resources, "resources")
     for name, method in METHODS.items():
         parser.add_class_arguments(method.config_class, name, skip=SHARED)
@@ -166,6 +173,7 @@ def build_experiment(parser: ArgumentParser, options: Namespace) -> Experiment:
             built.evaluation, epsilons=tuple(sorted({built.epsilon, *built.epsilons}))
         ),
         epsilon=built.epsilon,
+        further=tuple(built.further),
         resources=built.resources,
         output=built.output or Path("runs") / built.data.replace("/", "--"),
         share=_share(built.share),

@@ -16,6 +16,7 @@ from egat_hub.engine.processes import join_processes
 from egat_hub.engine.training import create_optimizer
 from egat_hub.experiments.cell import MODEL, Bench, Cell
 from egat_hub.experiments.figures import case_study_of
+from egat_hub.experiments.further_attack import FurtherAttack
 from egat_hub.experiments.search import Grid, Trial, choose
 from egat_hub.experiments.tables import Published, report
 from egat_hub.experiments.variants import VARIANTS, Variant, with_chosen
@@ -41,6 +42,7 @@ class Experiment:
         output: folder of runs, tables, figures and ``results.json``.
         share: which part of the runs is this machine's, as (number from 1, of how many).
         grid: settings to choose among first, on validation data and the first seed, or None.
+        further: attacks that are measured besides that of the evaluation.
 
     Raises:
         ValueError: a share that is none.
@@ -59,6 +61,7 @@ class Experiment:
     output: Path
     share: tuple[int, int] = (1, 1)
     grid: Grid | None = None
+    further: tuple[FurtherAttack, ...] = ()
 
     def __post_init__(self) -> None:
         number, count = self.share
@@ -156,7 +159,14 @@ def prepare(experiment: Experiment) -> Ready:
     evaluate(method.backbone, [(torch.zeros(3, size, size), 0)], without_attack)
     experiment.output.mkdir(parents=True, exist_ok=True)
     state.wait_for_everyone()
-    bench = Bench(dataset, test_domains, experiment.evaluation, experiment.output, experiment.resources)
+    bench = Bench(
+        dataset,
+        test_domains,
+        experiment.evaluation,
+        experiment.output,
+        experiment.resources,
+        tuple(attack.facing(experiment.epsilon) for attack in experiment.further),
+    )
     return Ready(experiment, bench, cells)
 
 
@@ -201,12 +211,12 @@ def run(ready: Ready, paper: Sequence[Path] = ()) -> None:
 
 def _warn_of_warm_up(cell: Cell) -> None:
     """Say so if a term is still growing, or not there yet, when training ends."""
-    for field in ("warmup", "epsilon_warmup", "ramp"):
-        steps = getattr(cell.variant.config, field, 0)
+    for name in ("warmup", "epsilon_warmup", "ramp"):
+        steps = getattr(cell.variant.config, name, 0)
         if steps >= cell.train.steps:
             warnings.warn(
-                f"{cell.variant.name} has {field}={steps}, and training ends at step {cell.train.steps}: its "
-                f"objective is never reached. Give --{cell.variant.method}.{field}.",
+                f"{cell.variant.name} has {name}={steps}, and training ends at step {cell.train.steps}: its "
+                f"objective is never reached. Give --{cell.variant.method}.{name}.",
                 stacklevel=3,
             )
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from egat_hub.attacks import PGD
-from egat_hub.attacks.base import Objective, check_epsilon
+from egat_hub.attacks.base import check_epsilon
+from egat_hub.attacks.gradient import Objective
 from egat_hub.backbone import Backbone
 from egat_hub.methods.base import Batch, MethodConfig
 

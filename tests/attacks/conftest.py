@@ -8,7 +8,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from egat_hub.attacks import ATTACKS, Attack, GradientAttack
+
 CLASSES, SIZE = 4, 12
+QUICK = {"auto_attack": {"iterations": 5, "queries": 10}}
+"""Options of attacks that take long by default."""
+
+
+def build(name: str) -> Attack:
+    """A registered attack, quick; a skipped test where its package is missing."""
+    try:
+        return ATTACKS[name](**QUICK.get(name, {}))
+    except ImportError as error:
+        pytest.skip(str(error))
 
 
 def make_images(count: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -21,6 +33,18 @@ def make_images(count: int, seed: int) -> tuple[Tensor, Tensor]:
         row, column = divmod(label, 2)
         image[:, row * half : (row + 1) * half, column * half : (column + 1) * half] += 0.15
     return images.clamp(0, 1), labels
+
+
+@pytest.fixture(params=sorted(ATTACKS))
+def attack(request) -> Attack:
+    """Every registered attack."""
+    return build(request.param)
+
+
+@pytest.fixture(params=[name for name in sorted(ATTACKS) if issubclass(ATTACKS[name], GradientAttack)])
+def gradient_attack(request) -> GradientAttack:
+    """Every registered attack that follows the gradient of an objective."""
+    return build(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from egat_hub.attacks import PGD, Attack
-from egat_hub.attacks.base import Gradient
+from egat_hub.attacks import PGD, GradientAttack
+from egat_hub.attacks.gradient import Gradient
 from egat_hub.randomness import SampleRandom
 
 
@@ -25,7 +25,7 @@ class Recording(PGD):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Noise(Attack):
+class Noise(GradientAttack):
     """Uniform noise, no gradient asked for: it breaks a sample at one restart and not at another."""
 
     def run(self, gradient: Gradient, images: Tensor, epsilon: float, random: SampleRandom) -> Tensor:
@@ -33,7 +33,7 @@ class Noise(Attack):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scripted(Attack):
+class Scripted(GradientAttack):
     """One given image for each restart."""
 
     script: tuple[Tensor, ...]
@@ -43,7 +43,7 @@ class Scripted(Attack):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unruly(Attack):
+class Unruly(GradientAttack):
     """An update rule that knows no bounds."""
 
     by: float

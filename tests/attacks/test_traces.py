@@ -9,14 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from egat_hub.attacks import ATTACKS
-
 EPSILON = 0.03
-
-
-@pytest.fixture(params=sorted(ATTACKS))
-def attack(request):
-    return ATTACKS[request.param]()
 
 
 def modes(model: nn.Module) -> list[bool]:
@@ -49,11 +42,25 @@ def test_the_mode_of_the_model_does_not_matter(attack, model, images, labels):
 def test_modes_come_back_after_an_error(attack, model, images, labels):
     before = modes(mix(model))
 
+    def fail(module, inputs, output):
+        if output.requires_grad:
+            raise RuntimeError("a model that fails")
+
+    model.register_forward_hook(fail)
+    with pytest.raises(RuntimeError, match="a model that fails"):
+        attack(model, images, labels, EPSILON)
+    assert modes(model) == before
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_modes_come_back_after_an_objective_that_fails(gradient_attack, model, images, labels):
+    before = modes(mix(model))
+
     def fail(logits):
         raise RuntimeError("an objective that fails")
 
     with pytest.raises(RuntimeError, match="an objective that fails"):
-        attack(model, images, labels, EPSILON, objective=fail)
+        gradient_attack(model, images, labels, EPSILON, objective=fail)
     assert modes(model) == before
 
 

@@ -120,3 +120,14 @@ def test_evaluation_goes_through_the_split_in_order(domain, split):
     assert item["label"].dtype == item["index"].dtype == torch.int64
     with pytest.raises(IndexError):
         view[len(view)]
+
+
+def test_drawn_images_are_the_same_every_time_and_among_those_of_a_larger_draw(domain):
+    view = EvaluationView(domain, "all", image_size=16)
+    few, more = view.drawn(5), view.drawn(12)
+    assert len(few) == 5
+    assert few.indices.tolist() == sorted(view.drawn(5).indices.tolist())
+    assert set(few.indices) < set(more.indices) < set(view.indices)
+    assert few.indices.tolist() != view.drawn(5, seed=1).indices.tolist()
+    assert torch.equal(few[2]["image"], view[list(view.indices).index(few.indices[2])]["image"])
+    assert view.drawn(10**6).indices.tolist() == view.indices.tolist()

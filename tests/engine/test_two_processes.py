@@ -78,3 +78,11 @@ def test_every_figure_is_that_of_one_process(folder, count):
     assert {row.n for row in one if row.metric == "cAcc"} == {count}
     for rank in (0, 1):
         assert read_rows(folder / f"2_{rank}_rows{count}.json") == one
+
+
+def test_one_process_goes_on_where_two_stopped(folder):
+    assert len(list((folder / "journal").iterdir())) == 14
+    one = read_rows(folder / "1_0_journal.json")
+    assert {row.n for row in one if row.metric == "aAcc"} == {70}
+    for rank in (0, 1):
+        assert read_rows(folder / f"2_{rank}_journal.json") == one

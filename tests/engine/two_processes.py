@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from egat_hub.collective import gather_objects, rank, world_size
-from egat_hub.engine import EvaluationConfig, evaluate, training
+from egat_hub.engine import EvaluationConfig, evaluate, evaluation, training
 from egat_hub.engine.batchnorm import average_statistics
 from egat_hub.engine.processes import join_processes
 from egat_hub.methods import METHODS
@@ -74,6 +74,12 @@ def judge(folder: Path) -> None:
         ]
         rows = evaluate(network(), data, EvaluationConfig(batch_size=batch_size, **config))
         write_rows(folder / f"{world_size()}_{rank()}_rows{count}.json", rows)
+    config = EvaluationConfig(epsilons=(0.01,), attack_options={"steps": 2}, batch_size=5)
+    with pytest.MonkeyPatch.context() as patch:
+        if world_size() == 1:  # it has nothing left to do but to join what two have measured
+            patch.setattr(evaluation, "measure", None)
+        rows = evaluate(network(), view("all", 70), config, journal=folder / "journal")
+    write_rows(folder / f"{world_size()}_{rank()}_journal.json", rows)
 
 
 def average(folder: Path) -> None:

@@ -11,6 +11,7 @@ from egat_hub.config import to_dict
 from egat_hub.data import DataConfig
 from egat_hub.experiments import Cell
 from egat_hub.experiments.command import build_experiment, build_parser, save_config
+from egat_hub.experiments.further_attack import FurtherAttack
 from egat_hub.experiments.variants import ABLATION, GOLDEN, SENSITIVITY
 from egat_hub.methods import METHODS
 
@@ -45,6 +46,8 @@ CHANGED = (
         "0.3",
     ),
     *("--evaluation.faithfulness.target", "label", "--resources.trackers", '["tensorboard"]'),
+    "--further",
+    '[{"attack": "pgd", "attack_options": {"steps": 9}, "images": 50, "epsilons": [0.2, 0.3], "restarts": 3}]',
     *("--egat.lambda_reg", "0", "--egat.guide", "mask", "--egat.step_size", "0.5", "--trades.beta", "3"),
 )
 
@@ -92,6 +95,9 @@ def test_what_is_asked_for_is_what_is_built():
     assert built.model.options == {"img_size": 64, "nested": {"depth": 2, "list": [1, 2]}}
     assert (built.data.name, built.data.masks_dir, built.data.split_seed) == ("folder", "/masks", 3)
     assert (built.domains, built.test_domains, built.seeds) == (("a", "b"), ("c",), (5, 6))
+    assert built.further == (
+        FurtherAttack(attack="pgd", attack_options={"steps": 9}, images=50, epsilons=(0.2, 0.3), restarts=3),
+    )
     assert (built.resources.trackers, built.output) == (("tensorboard",), Path("/out"))
 
 

@@ -10,6 +10,7 @@ import pytest
 import timm
 import torch
 
+from egat_hub.engine import evaluation
 from egat_hub.experiments import cell as cells
 from egat_hub.hub import from_pretrained
 from egat_hub.results import read_outcomes, read_rows
@@ -157,6 +158,33 @@ def test_an_experiment_that_was_stopped_goes_on(tmp_path, monkeypatch):
     ]
     assert rows[0] == rows[1]
     assert not (run / "checkpoints").exists()
+
+
+def test_an_evaluation_that_was_stopped_goes_on(copy, untrainable, monkeypatch):
+    further = ("--further", '[{"attack": "mi_fgsm", "images": 4}]', "--evaluation.batch_size", "4")
+    measure, batches = evaluation.measure, []
+
+    def stopping(*args):
+        batches.append(len(args[1]))
+        if len(batches) == 5:
+            raise KeyboardInterrupt
+        return measure(*args)
+
+    monkeypatch.setattr(evaluation, "measure", stopping)
+    arguments = ("--methods", "erm", "--seeds", "1", *further)
+    with pytest.raises(KeyboardInterrupt):
+        call(copy, *arguments)
+    call(copy, *arguments)
+    assert batches == [1, 4, 4, 2, 4, 1, 4]  # the first of each call is a check of the network
+    assert not list(copy.rglob("*.journal"))
+    rows = read_rows(copy / "results.json")
+    attacked = [row for row in rows if row.protocol.get("attack") == "mi_fgsm"]
+    assert [(row.metric, row.n, row.protocol["images"]) for row in attacked] == [
+        ("aAcc", 4, 4),
+        ("aAcc8", 4, 4),
+    ]
+    assert [row.n for row in rows if row.metric == "cAcc"] == [10]
+    assert "aAcc 0.01 mi_fgsm" in (copy / "table.md").read_text()
 
 
 def test_timm_and_this_package_load_the_same_model(finished):

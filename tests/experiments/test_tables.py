@@ -112,6 +112,33 @@ def test_budgets_have_columns_of_their_own():
     assert "(attack pgd, steps 10)" in comparison(rows)
 
 
+def test_a_second_attack_has_columns_of_its_own():
+    second = {"attack": "auto_attack", "epsilon": 0.01, "plan": "apgd_ce x1", "images": 50}
+    rows = [
+        row("cAcc", 80.0),
+        row("aAcc", 40.0, **ATTACK),
+        row("aAcc", 20.0, **{**ATTACK, "epsilon": 0.03}),
+        row("aAcc", 30.0, **second),
+        row("aAccAfter", 35.0, **second, after="apgd_ce"),
+        row("aAcc", 25.0, **{**ATTACK, "steps": 100}),
+    ]
+    text = comparison(rows, PAPER)
+    assert cells(text, "erm") == {
+        "method": "erm",
+        "cAcc": "80.0 [81.2]",
+        "aAcc 0.01": "40.0 [7.0]",
+        "aAcc 0.03": "20.0",
+        "aAcc 0.01 auto_attack": "30.0",
+        "aAcc 0.01 pgd": "25.0",
+    }
+    assert (
+        "attack auto_attack, plan apgd_ce x1, images 50; attack pgd, steps 10; attack pgd, steps 100" in text
+    )
+    egat = [row("aAcc", 37.0, method="egat", **second), row("aAcc", 41.0, method="egat", **ATTACK)]
+    line = cells(comparison([*rows, *egat]).split("## egat against")[1], "egat - erm")
+    assert (line["aAcc 0.01"], line["aAcc 0.01 auto_attack"]) == ("1.0", "7.0")
+
+
 def test_the_best_is_bold_only_where_it_leads_by_more_than_the_spread():
     def line(*values):
         return (Entry(Summary.of(values)),)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from egat_hub.experiments.tables.in_domain import attacked
+from egat_hub.experiments.tables.in_domain import attacked_titles, attempt_of
 from egat_hub.experiments.tables.table import Entry, Table
 from egat_hub.metrics import paired_bootstrap
-from egat_hub.results import Outcome, Row, Summary
+from egat_hub.results import Outcome, Summary
 
 
 def differences(outcomes: Sequence[Outcome], reference: str) -> list[Table]:
@@ -41,15 +41,13 @@ def differences(outcomes: Sequence[Outcome], reference: str) -> list[Table]:
 
 def _by_figure(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], dict[int, Sequence[float]]]:
     """Values of images by (method, figure) and seed."""
+    titles = attacked_titles(row for row, _ in outcomes)
     found: dict[tuple[str, str], dict[int, Sequence[float]]] = {}
     for row, values in outcomes:
         if row.metric in ("cAcc", "aAcc"):
-            found.setdefault((row.method, _title(row)), {})[row.seed] = values
+            title = titles[attempt_of(row)] if row.metric == "aAcc" else row.metric
+            found.setdefault((row.method, title), {})[row.seed] = values
     return found
-
-
-def _title(row: Row) -> str:
-    return attacked(row.protocol["epsilon"]) if row.metric == "aAcc" else row.metric
 
 
 def _compared(first: dict[int, Sequence[float]], second: dict[int, Sequence[float]]) -> list[Entry]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from egat_hub.card_tables import protocol_text
 from egat_hub.experiments.tables.columns import Column, tabulated
 from egat_hub.experiments.tables.published import Published
 from egat_hub.experiments.tables.table import Table
 from egat_hub.results import Row
 
 AVERAGE = "average"
+
+Attempt = tuple[str, float]
+"""Settings and budget of an attack."""
 
 
 def in_domain(rows: Sequence[Row], published: Published, epsilon: float | None = None) -> list[Table]:
@@ -39,17 +43,35 @@ def _title(rows: Sequence[Row], domain: str) -> str:
     return f"{rows[0].model}, {rows[0].dataset}, trained on {domain}{images}"
 
 
-def attacked(epsilon: float) -> str:
-    """Title of the column of robust accuracy at a budget."""
-    return f"aAcc {epsilon:.4g}"
+def attacked(epsilon: float, attack: str = "") -> str:
+    """Title of the column of robust accuracy at a budget; only a second attack is named."""
+    return f"aAcc {epsilon:.4g} {attack}".rstrip()
 
 
-def _columns(rows: Iterable[Row], epsilon: float | None) -> list[Column]:
-    epsilons = sorted({row.protocol["epsilon"] for row in rows if row.metric == "aAcc"})
-    main = min(epsilons, default=0.0) if epsilon is None else epsilon
+def attacked_titles(rows: Iterable[Row]) -> dict[Attempt, str]:
+    """Titles of the columns of robust accuracy: the first attack by budget, then others."""
+    attempts = {attempt_of(row): row.protocol.get("attack", "") for row in rows if row.metric == "aAcc"}
+    order = list(dict.fromkeys(settings for settings, _ in attempts))
+    return {
+        attempt: attacked(attempt[1], attempts[attempt] if attempt[0] != order[0] else "")
+        for attempt in sorted(attempts, key=lambda attempt: (order.index(attempt[0]), attempt[1]))
+    }
+
+
+def attempt_of(row: Row) -> Attempt:
+    """The settings of the attack behind a robust accuracy, and its budget."""
+    settings = {key: value for key, value in row.protocol.items() if key != "epsilon"}
+    return protocol_text(settings), row.protocol["epsilon"]
+
+
+def _columns(rows: Sequence[Row], epsilon: float | None) -> list[Column]:
+    titles = attacked_titles(rows)
+    smallest = next((budget for _, budget in titles), 0.0)
+    main = attacked(smallest if epsilon is None else epsilon)
     columns = [Column("cAcc", _accuracy(own=True), "cAcc", better="higher")]
     columns += [
-        Column(attacked(e), _attacked_at(e), "aAcc" if e == main else "", better="higher") for e in epsilons
+        Column(title, _attacked_by(attempt), "aAcc" if title == main else "", better="higher")
+        for attempt, title in titles.items()
     ]
     columns += [
         Column("Comp", _judged("Comp", "model"), "Comp", better="higher"),
@@ -57,7 +79,7 @@ def _columns(rows: Iterable[Row], epsilon: float | None) -> list[Column]:
         Column("Comp random", _judged("Comp", "random")),
         Column("Suff random", _judged("Suff", "random")),
         Column(
-            f"stability {min(epsilons, default=0):.4g}",
+            f"stability {smallest:.4g}",
             lambda row: row.protocol.get("measure") == "topk_overlap",
             digits=2,
             better="higher",
@@ -73,8 +95,8 @@ def _accuracy(*, own: bool) -> Callable[[Row], bool]:
     return lambda row: row.metric == "cAcc" and (row.test_domain == row.train_domain) is own
 
 
-def _attacked_at(epsilon: float) -> Callable[[Row], bool]:
-    return lambda row: row.metric == "aAcc" and row.protocol["epsilon"] == epsilon
+def _attacked_by(attempt: Attempt) -> Callable[[Row], bool]:
+    return lambda row: row.metric == "aAcc" and attempt_of(row) == attempt
 
 
 def _judged(metric: str, judged: str) -> Callable[[Row], bool]:

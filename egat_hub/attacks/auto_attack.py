@@ -1,0 +1,134 @@
+"""AutoAttack, adapted to any number of classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from egat_hub.attacks.auto_attack_parts import APGD, FAB, Part, Square
+from egat_hub.attacks.base import ATTACKS, Attack, Attacked, without_float16
+from egat_hub.attacks.cascade import Cascade
+from egat_hub.attacks.checks import differ
+from egat_hub.config import check_choices
+from egat_hub.modes import evaluating
+from egat_hub.randomness import SampleRandom
+
+TARGETS = 9
+"""Classes that targeted attacks aim at, where there are as many."""
+
+RESTARTS = 5
+"""Runs of an attack that stands in for nine targeted ones."""
+
+SAMPLES = 20
+"""Gradients that are averaged where outputs are random."""
+
+
+@ATTACKS.register("auto_attack")
+@dataclass(frozen=True, kw_only=True)
+class AutoAttack(Attack):
+    """The cascade of Croce & Hein (2020): APGD on the cross-entropy, targeted APGD, targeted FAB, Square.
+
+    It is defined for 10 classes or more. With K < 10, targeted attacks aim at the K - 1 other classes. The
+    targeted DLR loss needs K >= 4: with 3 classes, 5 runs of APGD on the DLR loss take its place; with 2,
+    where there is no DLR loss either, 5 runs on the margin of the logits, and APGD on the cross-entropy has
+    5 runs, too. Rows note the plan that was run and what was replaced.
+
+    Random numbers are keyed by image, so that the batch changes nothing but rounding. The exception are
+    models with random outputs: what they draw themselves depends on the batch. For them, ``"rand"`` is run,
+    asked for or not: APGD on cross-entropy and DLR loss, with gradients averaged over 20 samples.
+
+    Cost: up to some 9700 forwards and backwards an image with 10 classes or more; ``adapted(...).passes``
+    tells.
+
+    Attributes:
+        version: ``"standard"``, or ``"rand"`` for models with random outputs.
+        iterations: steps of a run of APGD or FAB.
+        queries: squares that Square tries.
+
+    Raises:
+        ValueError: an unknown version, less than one iteration or query.
+        ImportError: the package ``pyautoattack`` is not installed.
+    """
+
+    version: Literal["standard", "rand"] = "standard"
+    iterations: int = 100
+    queries: int = 5000
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        for name in ("iterations", "queries"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"Expected {name} of at least 1, got {getattr(self, name)}.")
+        if find_spec("pyautoattack") is None:
+            raise ImportError("AutoAttack needs the package pyautoattack: pip install egat-hub[autoattack]")
+
+    def adapted(self, model: nn.Module, images: Tensor) -> Cascade:
+        """The attacks that are run on a model, chosen by its answers to two generated images.
+
+        So all batches agree. Cost: two forwards.
+
+        Raises:
+            ValueError: the model has a single class.
+        """
+        logits, random = _probe(model, images)
+        classes = logits.shape[1]
+        if classes < 2:
+            raise ValueError(f"Expected a model of at least 2 classes, got {classes}.")
+        version = "rand" if random else self.version
+        settings: dict[str, Any] = {"version": version, "iterations": self.iterations}
+        replaced = []
+        if version != self.version:
+            replaced.append(f"{version} for {self.version}: outputs are random")
+        if version == "rand":
+            sequence, stock = self._rand(classes), "apgd_dlr"
+        else:
+            settings["queries"] = self.queries
+            sequence, stock = self._standard(classes), "apgd_t"
+            if classes <= TARGETS:
+                replaced.append(f"{classes - 1} of {TARGETS} targets")
+        if sequence[1].name != stock:
+            replaced.append(f"{sequence[1].name} for {stock}")
+        if replaced:
+            settings["replaced"] = "; ".join(replaced)
+        return Cascade(sequence=sequence, settings=settings)
+
+    def search(
+        self, model: nn.Module, images: Tensor, labels: Tensor, epsilon: float, random: SampleRandom
+    ) -> Attacked:
+        return self.adapted(model, images).search(model, images, labels, epsilon, random)
+
+    def _standard(self, classes: int) -> tuple[Part, ...]:
+        n, targets = self.iterations, min(TARGETS, classes - 1)
+        second: dict[int, Part] = {
+            2: APGD(name="apgd_margin", loss="margin", iterations=n, runs=RESTARTS),
+            3: APGD(name="apgd_dlr", loss="dlr", iterations=n, runs=RESTARTS),
+        }
+        targeted = APGD(name="apgd_t", loss="dlr-targeted", iterations=n, runs=targets)
+        return (
+            APGD(name="apgd_ce", loss="ce", iterations=n, runs=RESTARTS if classes == 2 else 1),
+            second.get(classes, targeted),
+            FAB(name="fab_t", iterations=n, runs=targets),
+            Square(name="square", queries=self.queries),
+        )
+
+    def _rand(self, classes: int) -> tuple[Part, ...]:
+        settings: dict[str, Any] = {"iterations": self.iterations, "samples": SAMPLES}
+        second = (
+            APGD(name="apgd_margin", loss="margin", **settings)
+            if classes == 2
+            else APGD(name="apgd_dlr", loss="dlr", **settings)
+        )
+        return APGD(name="apgd_ce", loss="ce", **settings), second
+
+
+def _probe(model: nn.Module, images: Tensor) -> tuple[Tensor, bool]:
+    """Logits of two generated images, and whether a second forward gives others."""
+    noise = torch.rand((2, *images.shape[1:]), generator=torch.Generator().manual_seed(0)).to(images)
+    devices = [images.device] if images.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), evaluating(model), without_float16(noise), torch.no_grad():
+        first, second = (model(noise).float() for _ in range(2))
+    return first, bool(differ(first, second).any())

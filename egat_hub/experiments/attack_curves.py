@@ -1,0 +1,183 @@
+"""Accuracy under several attacks as the budget grows (Fig. 2 of the EGAT paper), and from model to model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from accelerate import PartialState
+
+from egat_hub.card_tables import protocol_text
+from egat_hub.data import EvaluationView
+from egat_hub.engine.honesty import LIMIT
+from egat_hub.experiments.cell import MODEL, Cell
+from egat_hub.experiments.command import start
+from egat_hub.experiments.curve_plot import Curve, curve_figure
+from egat_hub.experiments.experiment import Experiment, Ready, complete
+from egat_hub.experiments.further_attack import FurtherAttack
+from egat_hub.experiments.tables.formats import markdown, to_csv
+from egat_hub.experiments.tables.table import Entry, Table
+from egat_hub.experiments.transfer import transfer, transfer_table
+from egat_hub.hub import from_pretrained
+from egat_hub.randomness import SampleRandom
+from egat_hub.results import Outcome, Row, Summary, write_rows
+from egat_hub.whole_file import write_whole
+
+EPSILONS = (0.01, 0.02, 0.03, 0.04)
+"""The paper's budgets."""
+
+ATTACKS = tuple(FurtherAttack(attack=name, epsilons=EPSILONS) for name in ("fgsm", "mi_fgsm", "pgd"))
+"""What is measured unless ``--further`` says otherwise. SCA is apart: its budget is no distance of pixels."""
+
+
+def main(benchmark: str, *, description: str, arguments: Sequence[str] | None = None) -> None:
+    """Train what is missing, attack every model at every budget, and draw the curves.
+
+    The output folder ends up with ``attack_curves_<domain>.png``, ``attack_curves.md``, ``.csv`` and
+    ``.json`` beside the folders of the runs.
+
+    Args:
+        benchmark: data set used unless ``--data`` says otherwise.
+        description: for ``--help``.
+        arguments: the command line; by default the program's.
+    """
+    ready = start(
+        benchmark, description=description, arguments=arguments, adapt=attacked, kept_as="attack_curves.yaml"
+    )
+    finished = complete(ready)
+    state, output = PartialState(), ready.experiment.output
+    if state.is_main_process and finished:
+        text, tables, rows = [], [], []
+        for domain in ready.domains:
+            mine = [(cell, found) for cell, found in finished if cell.domain == domain]
+            panels = curves(mine)
+            if not panels:
+                continue
+            (first, *_) = own = [row for _, found in mine for row, _ in found if row.test_domain == domain]
+            rows += [row for row in own if row.metric in ("cAcc", "aAcc", "aAcc8", "aAccAfter", "Flag")]
+            title = f"{first.model}, {first.dataset}, trained and attacked on {domain}"
+            caption = protocol_of(own)
+            chance = 100 / len(ready.bench.dataset.classes)
+            curve_figure(panels, title, caption, chance).savefig(
+                output / f"attack_curves_{domain}.png", dpi=110
+            )
+            tables += [curve_table(panels, title), transferred(ready, [cell for cell, _ in mine])]
+            text += [*(f"### {t.title}\n\n{markdown(t)}\n" for t in tables[-2:]), f"{caption}\n"]
+            text += [f"- {line}" for line in fooled(tables[-1])]
+        write_rows(output / "attack_curves.json", rows)
+        write_whole(output / "attack_curves.csv", to_csv(tables))
+        write_whole(output / "attack_curves.md", "\n".join(text) + "\n")
+        print("\n".join(["", *text, f"In {output}: attack_curves_*.png, attack_curves.md, .csv, .json"]))
+    state.wait_for_everyone()
+
+
+def attacked(experiment: Experiment) -> Experiment:
+    """The experiment with the attacks of the figure, unless it names its own."""
+    return experiment if experiment.further else replace(experiment, further=ATTACKS)
+
+
+def curves(finished: Iterable[tuple[Cell, Sequence[Outcome]]]) -> dict[str, dict[str, Curve]]:
+    """Mean and deviation over seeds of the accuracy on the own domain, by attack, method and budget.
+
+    Attacks of a single budget make no curve.
+    """
+    clean: dict[str, dict[int, float]] = {}
+    found: dict[str, dict[str, dict[float, dict[int, float]]]] = {}
+    for cell, outcomes in finished:
+        for row, _ in outcomes:
+            if row.test_domain != cell.domain:
+                continue
+            if row.metric == "cAcc":
+                clean.setdefault(row.method, {})[row.seed] = row.value
+            elif row.metric == "aAcc":
+                budgets = found.setdefault(name_of(row), {}).setdefault(row.method, {})
+                budgets.setdefault(row.protocol["epsilon"], {})[row.seed] = row.value
+    return {
+        attack: {
+            method: {
+                budget: Summary.of([*seeds.values()])
+                for budget, seeds in {0.0: clean[method], **budgets}.items()
+            }
+            for method, budgets in methods.items()
+        }
+        for attack, methods in found.items()
+        if any(len(budgets) > 1 for budgets in methods.values())
+    }
+
+
+def name_of(row: Row) -> str:
+    """The attack behind a row, with its number of steps where it has one."""
+    steps = row.protocol.get("steps")
+    return f"{row.protocol['attack']}, {steps} steps" if steps else str(row.protocol["attack"])
+
+
+def curve_table(panels: Mapping[str, Mapping[str, Curve]], title: str) -> Table:
+    """A line for each method, a column for each attack and budget."""
+    budgets = {
+        attack: sorted({budget for curve in methods.values() for budget in curve} - {0.0})
+        for attack, methods in panels.items()
+    }
+    methods = list(dict.fromkeys(method for curves in panels.values() for method in curves))
+    columns = [(attack, budget) for attack in panels for budget in budgets[attack]]
+    lines = {
+        method: tuple(Entry(panels[attack].get(method, {}).get(budget)) for attack, budget in columns)
+        for method in methods
+    }
+    return Table(title, tuple(f"{attack.split(',')[0]} {budget:g}" for attack, budget in columns), lines)
+
+
+def protocol_of(rows: Sequence[Row]) -> str:
+    """What is shown, in sentences."""
+    seeds = sorted({row.seed for row in rows})
+    n = sorted({row.n for row in rows if row.metric == "aAcc"})
+    settings = dict.fromkeys(
+        protocol_text({k: v for k, v in row.protocol.items() if k not in ("epsilon", "images")})
+        for row in rows
+        if row.metric == "aAcc"
+    )
+    return (
+        f"Share of test images classified correctly clean and under attack; mean and standard deviation over "
+        f"seeds {', '.join(map(str, seeds))}; n = {', '.join(map(str, n))}. An image broken at one budget "
+        f"counts as broken at larger ones. Attacks: {'; '.join(settings)}."
+    )
+
+
+def transferred(ready: Ready, cells: Sequence[Cell]) -> Table:
+    """Images made against each method's model, judged by every other method's of the same seed."""
+    experiment, bench = ready.experiment, ready.bench
+    view = EvaluationView(
+        bench.dataset[cells[0].domain], "test", image_size=experiment.data.image_size
+    ).drawn(experiment.evaluation.checks or 64, seed=experiment.evaluation.seed)
+    items = [view[position] for position in range(len(view))]
+    images, labels = (torch.stack([item[key] for item in items]) for key in ("image", "label"))
+    random = SampleRandom(experiment.evaluation.seed, tuple(int(item["index"]) for item in items))
+    device, attack = PartialState().device, experiment.evaluation.build_attack()
+    by_seed = []
+    for seed in dict.fromkeys(cell.seed for cell in cells):
+        models = {
+            cell.variant.name: from_pretrained(bench.output / cell.name / MODEL).backbone.to(device)
+            for cell in cells
+            if cell.seed == seed
+        }
+        by_seed.append(
+            transfer(models, images.to(device), labels.to(device), attack, experiment.epsilon, random)
+        )
+    title = (
+        f"{cells[0].domain}: accuracy of the line's model on images made against the column's, "
+        f"{experiment.evaluation.attack} at {experiment.epsilon:g}, n = {len(view)}"
+    )
+    return transfer_table([seed for seed in by_seed if seed.keys() == by_seed[0].keys()], title)
+
+
+def fooled(table: Table) -> Iterable[str]:
+    """Models that images made against another one harm more than those made against themselves."""
+    names = list(table.lines)
+    for position, (name, entries) in enumerate(table.lines.items()):
+        own = entries[position].summary
+        for source, entry in zip(names, entries, strict=True):
+            if own and entry.summary and own.mean - entry.summary.mean > LIMIT:
+                yield (
+                    f"Flag transfer: {name} falls to {entry.summary.mean:.1f} % by images made against "
+                    f"{source}, to {own.mean:.1f} % by those against itself; its own gradient misleads."
+                )

@@ -1,0 +1,45 @@
+"""An evaluation that is killed before its third batch: python -m engine.killed_evaluation JOURNAL"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from egat_hub.engine import EvaluationConfig, evaluate, evaluation
+from egat_hub.engine.measuring import measure
+from egat_hub.results import Row
+
+from .tiny import network, view
+
+DONE = 2
+
+
+def rows(journal: Path | None, *, batch_size: int = 3, seed: int = 0, **settings: Any) -> list[Row]:
+    config = EvaluationConfig(
+        epsilons=(0.002, 0.01), attack_options={"steps": 2}, batch_size=batch_size, **settings
+    )
+    return evaluate(network(seed=seed), view("test"), config, journal=journal)
+
+
+def main(journal: Path) -> None:
+    calls = 0
+
+    def killing(*args: Any) -> Any:
+        nonlocal calls
+        if calls == DONE:
+            os.kill(os.getpid(), signal.SIGKILL)
+        calls += 1
+        return measure(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "measure", killing)
+        rows(journal)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
