@@ -15,12 +15,16 @@ from tqdm.auto import tqdm
 from egat_hub.backbone import Backbone
 from egat_hub.collective import gather_objects, rank, world_size
 from egat_hub.data import EvaluationView
-from egat_hub.engine.measuring import Column, EvaluationConfig, measure
+from egat_hub.engine.columns import Column
+from egat_hub.engine.control_flags import control_flags
+from egat_hub.engine.measuring import EvaluationConfig, measure
 from egat_hub.randomness import SampleRandom
 from egat_hub.results import Outcome, Row
 
-Sample = tuple[Tensor, int, int]
-"""Image [3,H,W] in [0,1], label, index."""
+Sample = tuple[Tensor, int, int, Tensor]
+"""Image [3,H,W] in [0,1], label, index, mask [1,H,W] in [0,1] or an empty tensor."""
+
+NO_MASK = torch.empty(0)
 
 
 def evaluate(
@@ -42,7 +46,8 @@ def evaluate(
     Args:
         model: images in [0,1] to logits. A :class:`Backbone`, or a bare timm network, which is wrapped in
             one, gets all figures; any other module accuracy and robust accuracy only.
-        dataset: items are (image [3,H,W] in [0,1], label) or what :class:`EvaluationView` gives.
+        dataset: items are (image [3,H,W] in [0,1], label) or what :class:`EvaluationView` gives, whose masks
+            are used, too.
         config: what to measure.
         method: training method, as noted in the rows.
         train_domain: training domain, as noted in the rows.
@@ -91,7 +96,7 @@ def judge(
             mean, protocol = math.fsum(defined) / len(defined), dict(column.protocol)
             row = Row(**context, metric=column.metric, value=mean, n=len(defined), protocol=protocol)
             outcomes.append(Outcome(row, values))
-    return outcomes
+    return [*outcomes, *control_flags(outcomes)]
 
 
 class _Samples(Dataset[Sample]):
@@ -106,8 +111,8 @@ class _Samples(Dataset[Sample]):
     def __getitem__(self, position: int) -> Sample:
         item = self.dataset[position]
         if isinstance(item, dict):
-            return item["image"], int(item["label"]), int(item["index"])
-        return item[0], int(item[1]), position
+            return item["image"], int(item["label"]), int(item["index"]), item.get("mask", NO_MASK)
+        return item[0], int(item[1]), position, NO_MASK
 
 
 def _prepare(model: Any) -> tuple[nn.Module, str]:
@@ -129,7 +134,7 @@ def _measure_all(
     loader = DataLoader(samples, batch_sampler=mine, num_workers=workers)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     found: dict[Column, dict[int, float]] = {}
-    for images, labels, index in tqdm(loader, desc="Evaluating", leave=False, disable=rank() != 0):
+    for images, labels, index, masks in tqdm(loader, desc="Evaluating", leave=False, disable=rank() != 0):
         _check(images)
         columns = measure(
             model,
@@ -137,6 +142,7 @@ def _measure_all(
             labels.to(device),
             SampleRandom(config.seed, tuple(index.tolist())),
             config,
+            masks.to(device) if masks.numel() else None,
         )
         for column, values in columns.items():
             found.setdefault(column, {}).update(zip(index.tolist(), values.tolist(), strict=True))
