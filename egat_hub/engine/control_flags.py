@@ -15,6 +15,12 @@ MATERIAL = 5.0
 STANDARD_ERRORS = 3.0
 """Distance from 0 at which a mean over images is believed to differ from it."""
 
+CAUTIONS = {
+    "random_map_has_comp": "random maps have a Comp of their own, beside which that of the model counts",
+    "comp_not_above_random": "Comp of the maps is not shown to be higher than that of random ones",
+}
+"""Names of the flags, and what to tell a reader where one is raised."""
+
 
 def control_flags(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Rows of metric ``Flag``, 100 where it is raised and else 0, about the first Comp that was measured.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from egat_hub.experiments.tables.differences import differences
+from egat_hub.experiments.tables.explanations import explanations
 from egat_hub.experiments.tables.formats import latex, markdown, to_csv
 from egat_hub.experiments.tables.in_domain import in_domain
 from egat_hub.experiments.tables.legend import legend
@@ -60,7 +61,7 @@ def report(
     variants: Collection[str] = (),
     reference: str = "egat",
 ) -> Report:
-    """Tables I, II and IV of the EGAT paper, as far as there are rows for them, and the differences.
+    """Tables I, II and IV of the EGAT paper as far as there are rows for them, more on maps, differences.
 
     Args:
         outcomes: what was measured on one data set with one network.
@@ -80,6 +81,7 @@ def report(
         Section("In domain", tuple(in_domain(methods, published, epsilon))),
         Section("Out of domain", tuple(out_of_domain(methods, published))),
         Section("Ablation", tuple(in_domain(ablation, published, epsilon)) if has_variants else ()),
+        Section("Explanations", tuple(explanations(methods))),
         Section(f"{reference} against the others on the same images, with 95 % intervals", compared),
     ]
     sections = [section for section in sections if section.tables]
