@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from egat_hub.explanations.normalize import max_
 from egat_hub.metrics.ranking import enlarged
@@ -22,21 +21,21 @@ def ssim(maps: Tensor, other: Tensor, size: tuple[int, ...]) -> Tensor:
     In [-1, 1]. The window is a Gaussian of 11 x 11 pixels, sigma 1.5, at all places where it lies within the
     image; a smaller image has a window of its own size.
     """
-    a, b = (max_(enlarged(m.relu(), size))[:, None] for m in (maps, other))
-    mean_a, mean_b = _smooth(a), _smooth(b)
-    variances = (_smooth(a * a) - mean_a.square()) + (_smooth(b * b) - mean_b.square())
-    covariance = _smooth(a * b) - mean_a * mean_b
+    a, b = (max_(enlarged(m.relu(), size)) for m in (maps, other))
+    down, across = (_windows(side).to(a) for side in size)
+    mean_a, mean_b, square_a, square_b, product = (
+        down @ image @ across.T for image in (a, b, a * a, b * b, a * b)
+    )
+    variances = (square_a - mean_a.square()) + (square_b - mean_b.square())
+    covariance = product - mean_a * mean_b
     luminance = (2 * mean_a * mean_b + C1) / (mean_a.square() + mean_b.square() + C1)
-    return (luminance * (2 * covariance + C2) / (variances + C2)).mean((1, 2, 3))
+    return (luminance * (2 * covariance + C2) / (variances + C2)).mean((1, 2))
 
 
-def _smooth(images: Tensor) -> Tensor:
-    """Gaussian means over every window within the images [B,1,H,W]."""
-    for axis in (2, 3):
-        length = min(WINDOW, images.shape[axis])
-        places = torch.arange(length, device=images.device) - (length - 1) / 2
-        weights = torch.exp(-places.square() / (2 * SIGMA**2))
-        shape = [1, 1, 1, 1]
-        shape[axis] = length
-        images = F.conv2d(images, (weights / weights.sum()).view(shape))
-    return images
+def _windows(side: int) -> Tensor:
+    """Weights of every window along an axis of the image, a matrix [windows, side] of rows that sum to 1."""
+    length = min(WINDOW, side)
+    offset = torch.arange(side) - torch.arange(side - length + 1)[:, None]
+    weights = torch.exp(-(offset - (length - 1) / 2).square() / (2 * SIGMA**2))
+    weights = weights * ((offset >= 0) & (offset < length))
+    return weights / weights.sum(1, keepdim=True)

@@ -282,7 +282,8 @@ def test_maps_have_a_section_of_their_own_with_controls_beside():
         row("Pointing", 90.0, map="centre", tolerance=15, **located),
         row("MaskArea", 12.0),
         row("Stability", 0.9, measure="ssim", **ATTACKED),
-        row("Stability", 0.6, measure="ssim", prediction="flipped", **ATTACKED),
+        row("Stability", 0.5, measure="ssim", prediction="flipped", **ATTACKED),
+        row("Stability", 0.6, measure="topk_overlap", prediction="flipped", **ATTACKED),
     ]
     text = comparison(rows).split("## Explanations")[1]
     assert cells(text, "erm", 0) == {
@@ -294,7 +295,7 @@ def test_maps_have_a_section_of_their_own_with_controls_beside():
     }
     located = {"method": "erm", "pointing": "70.0", "pointing centre": "90.0", "mask area": "12.0"}
     assert cells(text, "erm", 1) == located
-    assert cells(text, "erm", 2) == {"method": "erm", "ssim": "0.90", "ssim flipped": "0.60"}
+    assert cells(text, "erm", 2) == {"method": "erm", "ssim": "0.90", "topk_overlap flipped": "0.60"}
     assert "## Explanations" not in comparison([row("cAcc", 80.0)])
 
 
