@@ -39,9 +39,9 @@ KINDS = (
         "epsilon",
     ),
     _Kind(
-        "Signs of a fooled attack",
-        "Percent of a sample of the images, at the smallest epsilon; a value above the limit is a reason to "
-        "distrust the accuracy under attack.",
+        "Flags",
+        "Signs that an attack was fooled, or that figures of explanations mean little, in % of the images; "
+        "a value above its limit is a reason for distrust.",
         lambda row: row.metric == FLAG,
         "flag",
     ),
@@ -61,13 +61,30 @@ KINDS = (
         "Faithfulness of explanations",
         "Comprehensiveness (Comp, higher is better): by how much the class's probability falls when the most "
         "salient pixels are removed. Sufficiency (Suff, lower is better): by how much it falls when only "
-        "they are kept. Both x100. A map that explains the model differs from its controls.",
-        lambda row: row.metric in ("Comp", "Suff"),
+        "they are kept. Both x100. CompRel and SuffRel are relative to the probability, CompAOPC and "
+        "SuffAOPC means over shares. A map that explains the model differs from its controls.",
+        lambda row: row.metric in ("Comp", "Suff", "CompRel", "SuffRel", "CompAOPC", "SuffAOPC"),
+        "map",
+    ),
+    _Kind(
+        "Insertion and deletion",
+        "Area under the class's probability while the most salient pixels appear first (insertion, higher is "
+        "better) or go first (deletion, lower is better), x100.",
+        lambda row: row.metric in ("InsertionAUC", "DeletionAUC"),
+        "map",
+    ),
+    _Kind(
+        "Localisation of explanations",
+        "Agreement of maps with masks of the object, in %: the highest pixel hits it (Pointing), share of "
+        "the map on it (EnergyInside), overlap of regions (MaskIoU). MaskArea is the object's share of the "
+        "image. A bump in the centre scores high where objects are in the middle.",
+        lambda row: row.metric in ("Pointing", "EnergyInside", "MaskIoU", "MaskArea"),
         "map",
     ),
     _Kind(
         "Stability of explanations",
-        "Agreement of the maps of an image before and after the attack, by epsilon; 1 is full agreement.",
+        "Agreement of the maps of an image before and after the attack, by epsilon; 1 is full agreement. "
+        "Also by whether the prediction was kept or flipped.",
         lambda row: row.metric == "Stability",
         "epsilon",
     ),

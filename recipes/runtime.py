@@ -7,10 +7,14 @@ range are printed, so that a busy machine disturbs them little. A forward F or a
 whole batch is one unit, a backward to the weights W two, for it passes through the network too, and a
 backward through a backward D four, for it goes back through both; a step of ERM has three. The floor of EGAT
 / TRADES is what their counts cost at the unit costs measured in the same rounds.
+
+The last line is the cost of judging maps: Comp and Suff of a model's map and of the controls at five shares,
+one image, map and share at a time, over the same in batches.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 import sys
 import time
@@ -28,9 +32,12 @@ from egat_hub.backbone import Backbone, View, create_backbone
 from egat_hub.explanations import GradCAM
 from egat_hub.methods import EGAT, METHODS, Method
 from egat_hub.methods.cost import STEP, count_passes
+from egat_hub.metrics import CONTROLS, Faithfulness
 from egat_hub.modes import evaluating
+from egat_hub.randomness import SampleRandom
 
 SEPARATE = "egat, separate CAMs"
+SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)
 
 
 class SeparateForwardCAM(GradCAM):
@@ -84,7 +91,8 @@ def runtime(
     built[SEPARATE] = separate
     units = {name: count_passes(method, images, labels) for name, method in built.items()}
     steps = {name: _step(method, images, labels) for name, method in built.items()}
-    times = _rounds({**steps, **_parts(built["trades"], images, labels)}, rounds)
+    parts = _parts(built["trades"], images, labels) | _judging(separate.backbone, images)
+    times = _rounds({**steps, **parts}, rounds)
     erm, trades = times["erm"], times["trades"]
     lines = [
         [
@@ -111,6 +119,10 @@ def runtime(
         f"({units['egat'].units / units['trades'].units:.3f} in units): {_ratio(ratio, floor)}"
     )
     print(f"EGAT / EGAT with separate CAMs: {_ratio(times['egat'], times[SEPARATE])}")
+    print(
+        f"Comp and Suff at {len(SHARES)} shares, one by one / in batches of {batch_size}: "
+        f"{_ratio(times['one by one'], times['batched'])}"
+    )
 
 
 def _step(method: Method, images: Tensor, labels: Tensor) -> Callable[[], None]:
@@ -141,6 +153,35 @@ def _parts(method: Method, images: Tensor, labels: Tensor) -> dict[str, Callable
         "pass": training_pass,
         "forward": forward,
     }
+
+
+def _judging(backbone: Backbone, images: Tensor) -> dict[str, Callable[[], None]]:
+    """Comp and Suff of all maps at all shares, batched, and as one would without a batch."""
+    draws = SampleRandom(0, tuple(range(len(images))))
+    with evaluating(backbone):
+        classes = backbone(images).argmax(1)
+        maps = GradCAM(relu=False, normalize="none")(backbone, images, classes).detach()
+    judged = [maps, *(CONTROLS[name](maps, draws) for name in CONTROLS)]
+
+    def judge(part: slice, saliency: Tensor, faithful: Faithfulness, p: Tensor) -> None:
+        mine = SampleRandom(0, draws.index[part])
+        faithful(backbone, images[part], saliency[part], classes[part], p, mine)
+
+    def probability(part: slice) -> Tensor:
+        with evaluating(backbone), torch.no_grad():
+            return backbone(images[part]).softmax(1).gather(1, classes[part, None])[:, 0]
+
+    def batched() -> None:
+        p = probability(slice(None))
+        for saliency in judged:
+            judge(slice(None), saliency, Faithfulness(q=SHARES[0], shares=SHARES), p)
+
+    def one_by_one() -> None:
+        for saliency, number, q in itertools.product(judged, range(len(images)), SHARES):
+            part = slice(number, number + 1)
+            judge(part, saliency, Faithfulness(q=q), probability(part))
+
+    return {"batched": batched, "one by one": one_by_one}
 
 
 def _rounds(jobs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:

@@ -41,6 +41,11 @@ ROWS = [
     ),
     row("Stability", 0.77, measure="cosine", epsilon=0.01, **ATTACK),
     row("Stability", 0.66, measure="topk_overlap", epsilon=0.01, **ATTACK),
+    row("Stability", 0.55, measure="ssim", prediction="flipped", epsilon=0.01, **ATTACK),
+    row("CompRel", 21.21, map="model", **FAITHFUL),
+    row("InsertionAUC", 31.31, map="model", explanation="grad_cam", steps=28),
+    row("Pointing", 41.41, map="centre", explanation="grad_cam", tolerance=15),
+    row("Flag", 100.0, flag="comp_not_above_random", **FAITHFUL),
     row("DeadMaps", 1.88, explanation="grad_cam"),
     row("ECE", 3.21, bins=15),
 ]

@@ -20,15 +20,19 @@ from tqdm.auto import tqdm
 from egat_hub.backbone import Backbone
 from egat_hub.collective import gather_objects, rank, world_size
 from egat_hub.data import EvaluationView
+from egat_hub.engine.columns import Column, Columns
+from egat_hub.engine.control_flags import control_flags
 from egat_hub.engine.journal import Journal, Measured
-from egat_hub.engine.measuring import Column, Columns, EvaluationConfig, measure, measure_signs
+from egat_hub.engine.measuring import EvaluationConfig, measure, measure_signs
 from egat_hub.randomness import SampleRandom
 from egat_hub.results import Outcome, Row
 
 log = logging.getLogger(__name__)
 
-Sample = tuple[Tensor, int, int]
-"""Image [3,H,W] in [0,1], label, index."""
+Sample = tuple[Tensor, int, int, Tensor]
+"""Image [3,H,W] in [0,1], label, index, mask [1,H,W] in [0,1] or an empty tensor."""
+
+NO_MASK = torch.empty(0)
 
 
 def evaluate(
@@ -52,7 +56,8 @@ def evaluate(
     Args:
         model: images in [0,1] to logits. A :class:`Backbone`, or a bare timm network, which is wrapped in
             one, gets all figures; any other module accuracy and robust accuracy only.
-        dataset: items are (image [3,H,W] in [0,1], label) or what :class:`EvaluationView` gives.
+        dataset: items are (image [3,H,W] in [0,1], label) or what :class:`EvaluationView` gives, whose masks
+            are used, too.
         config: what to measure.
         method: training method, as noted in the rows.
         train_domain: training domain, as noted in the rows.
@@ -118,7 +123,7 @@ def judge(
             mean, protocol = math.fsum(defined) / len(defined), dict(column.protocol)
             row = Row(**context, metric=column.metric, value=mean, n=len(defined), protocol=protocol)
             outcomes.append(Outcome(row, values))
-    return outcomes
+    return [*outcomes, *control_flags(outcomes)]
 
 
 class _Samples(Dataset[Sample]):
@@ -133,8 +138,8 @@ class _Samples(Dataset[Sample]):
     def __getitem__(self, position: int) -> Sample:
         item = self.dataset[position]
         if isinstance(item, dict):
-            return item["image"], int(item["label"]), int(item["index"])
-        return item[0], int(item[1]), position
+            return item["image"], int(item["label"]), int(item["index"]), item.get("mask", NO_MASK)
+        return item[0], int(item[1]), position, NO_MASK
 
 
 def _prepare(model: Any) -> tuple[nn.Module, str]:
@@ -171,14 +176,15 @@ def _measure_all(
     found: list[Measured] = []
     begin = time.monotonic()
     bar = tqdm(loader, desc="Evaluating", leave=False, disable=rank() != 0)
-    for where, (images, labels, index) in zip(mine, bar, strict=True):
+    for where, (images, labels, index, masks) in zip(mine, bar, strict=True):
         _check(images)
         images = images.to(device)
         if not found and (cost := _cost(model, images, config, len(positions) - len(known))):
             bar.set_postfix_str(cost)
             log.info("%s: %s", config.attack, cost)
         random = SampleRandom(config.seed, tuple(index.tolist()))
-        columns = measured(model, images, labels.to(device), random, config)
+        objects = masks.to(device) if masks.numel() else None
+        columns = measured(model, images, labels.to(device), random, config, objects)
         batch = Measured(where, random.index, {name: v.tolist() for name, v in columns.items()})
         if journal:
             journal.write(batch)

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from egat_hub.collective import gather_objects
 from egat_hub.config import digest, to_dict
 from egat_hub.data import EvaluationView
-from egat_hub.engine.measuring import PROTOCOL, Column, EvaluationConfig
+from egat_hub.engine.columns import Column
+from egat_hub.engine.measuring import PROTOCOL, EvaluationConfig
 from egat_hub.whole_file import write_whole
 
 

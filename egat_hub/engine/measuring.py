@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from egat_hub.attacks import ATTACKS, Attack, CurvePoint, attack_curve, to_eight_bits
+from egat_hub.attacks import ATTACKS, Attack, attack_curve
 from egat_hub.attacks.base import check_epsilon
 from egat_hub.backbone import Backbone, View
-from egat_hub.engine.honesty import CHECKS, LIMIT, check, stand_in
-from egat_hub.explanations import EXPLANATIONS, Explanation, dead
-from egat_hub.metrics import CONTROLS, STABILITY, Faithfulness
+from egat_hub.engine import attacking, explaining
+from egat_hub.engine.columns import Column, Columns, column, percent
+from egat_hub.engine.explaining import Explained
+from egat_hub.engine.honesty import CHECKS, check, stand_in
+from egat_hub.explanations import EXPLANATIONS
+from egat_hub.metrics import Faithfulness, InsertionDeletion, Localisation
 from egat_hub.modes import evaluating
 from egat_hub.randomness import SampleRandom
 from egat_hub.results import FLAG
@@ -36,6 +39,10 @@ class EvaluationConfig:
         explanation: name of an explanation, or None for accuracy only. It is left out where the network's
             head does not look at its last map.
         faithfulness: how Comp and Suff are measured, or None to leave them out.
+        insertion_deletion: how the areas under insertion and deletion curves are measured, or None to leave
+            them out; with their defaults they cost 58 forwards for each of three maps.
+        localisation: how maps are compared with masks of objects where the data have them, or None to leave
+            that out; it costs no forward.
         seed: seed of attack starts and random control maps.
         batch_size: images in a forward.
         checks: images, spread evenly over the data set, on which signs of a fooled attack are looked for
@@ -51,6 +58,8 @@ class EvaluationConfig:
     restarts: int = 1
     explanation: str | None = "grad_cam"
     faithfulness: Faithfulness | None = field(default_factory=Faithfulness)
+    insertion_deletion: InsertionDeletion | None = None
+    localisation: Localisation | None = field(default_factory=Localisation)
     seed: int = 0
     batch_size: int = 64
     checks: int = 64
@@ -71,20 +80,14 @@ class EvaluationConfig:
         return ATTACKS[self.attack](**self.attack_options)
 
 
-class Column(NamedTuple):
-    """One figure and what defines it."""
-
-    metric: str
-    protocol: tuple[tuple[str, Any], ...] = ()
-
-
-Columns = dict[Column, Tensor]
-"""Values [B] by column; NaN where a figure is not defined for a sample."""
-
-
 @torch.no_grad()
 def measure(
-    model: nn.Module, images: Tensor, labels: Tensor, random: SampleRandom, config: EvaluationConfig
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    random: SampleRandom,
+    config: EvaluationConfig,
+    masks: Tensor | None = None,
 ) -> Columns:
     """Measure a batch.
 
@@ -94,6 +97,7 @@ def measure(
         labels: true classes [B].
         random: keyed random numbers of these images.
         config: what to measure.
+        masks: objects of the images [B,1,H,W] in [0,1], if there are any.
 
     Raises:
         ValueError: a label that is no class of the model.
@@ -102,12 +106,10 @@ def measure(
         view = model.view(images) if isinstance(model, Backbone) else View(images, images, model(images))
         _check_labels(labels, view.logits.shape[1])
         correct = view.logits.argmax(1) == labels
-        columns = {Column("cAcc"): _percent(correct)}
-        explained = _explain(model, view, config) if isinstance(model, Backbone) else None
+        columns = {Column("cAcc"): percent(correct)}
+        explained = _explain(model, view, labels, random, config) if isinstance(model, Backbone) else None
         if explained:
-            columns |= _dead_maps(explained)
-            if config.faithfulness:
-                columns |= _faithfulness(explained, labels, random, config.faithfulness)
+            columns |= _judge_maps(explained, masks, config)
         if config.epsilons:
             attack = config.build_attack().adapted(model, images)
             points = attack_curve(
@@ -122,11 +124,10 @@ def measure(
             )
             protocols = [_attack_protocol(config, attack, point.epsilon) for point in points]
             for point, protocol in zip(points, protocols, strict=True):
-                columns |= _attacked(point, protocol)
-                stored = to_eight_bits(point.images, images, point.epsilon)
-                columns[_column("aAcc8", protocol)] = _percent(correct & (model(stored).argmax(1) == labels))
+                columns |= attacking.accuracy(point, protocol)
+                columns |= attacking.as_stored(model, images, labels, correct, point, protocol)
             if explained:
-                columns |= _stability(explained, correct, points[0].images, protocols[0])
+                columns |= explaining.stability(explained, correct, points[0].images, protocols[0])
     return columns
 
 
@@ -137,6 +138,8 @@ def measure_signs(
     labels: Tensor,
     random: SampleRandom,
     config: EvaluationConfig,
+    masks: Tensor | None = None,
+    *,
     surrogates: Sequence[nn.Module] = (),
 ) -> Columns:
     """Signs that the attack was fooled at the smallest budget; arguments are those of :func:`measure`.
@@ -154,81 +157,28 @@ def measure_signs(
     with _full_precision(images):
         found = check(model, attack, images, labels, epsilon, random=random, surrogates=surrogates)
     return {
-        _column(FLAG, {"flag": name, "limit": CHECKS[name].limit, **protocol}): values
-        for name, values in found.items()
+        column(FLAG, {"flag": flag, "limit": CHECKS[flag].limit, **protocol}): values
+        for flag, values in found.items()
     }
 
 
-@dataclass(frozen=True, eq=False)
-class _Explained:
-    """A batch and the signed maps of its predicted classes; their ReLU is what is shown and trained.
-
-    Negative values order the pixels that the ReLU would make equal, so that a top region larger than the
-    positive part of a map is not filled up in an order that means nothing.
-    """
-
-    backbone: Backbone
-    view: View
-    name: str
-    explanation: Explanation
-    predicted: Tensor
-    maps: Tensor
-
-
-def _explain(backbone: Backbone, view: View, config: EvaluationConfig) -> _Explained | None:
+def _explain(
+    backbone: Backbone, view: View, labels: Tensor, random: SampleRandom, config: EvaluationConfig
+) -> Explained | None:
     if config.explanation is None or backbone.head_form == "independent":
         return None
     explanation = EXPLANATIONS[config.explanation](relu=False, normalize="none")
-    predicted = view.logits.argmax(1)
-    maps = explanation.of(backbone, view, predicted)
-    return _Explained(backbone, view, config.explanation, explanation, predicted, maps)
+    return Explained(backbone, view, labels, random, config.explanation, explanation)
 
 
-def _dead_maps(explained: _Explained) -> Columns:
-    return {_column("DeadMaps", {"explanation": explained.name}): _percent(dead(explained.maps.relu()))}
-
-
-def _faithfulness(
-    explained: _Explained, labels: Tensor, random: SampleRandom, faithful: Faithfulness
-) -> Columns:
-    backbone, view = explained.backbone, explained.view
-    classes, maps = explained.predicted, explained.maps
-    if faithful.target == "label":
-        classes, maps = labels, explained.explanation.of(backbone, view, labels)
-    probability = view.logits.float().softmax(1).gather(1, classes[:, None])[:, 0]
-    columns = {}
-    for name, judged in {"model": maps, **{n: CONTROLS[n](maps, random) for n in CONTROLS}}.items():
-        comp, suff = faithful(backbone, view.images, judged, classes, probability)
-        settings = {"q": faithful.q, "fill": faithful.fill, "class": faithful.target}
-        protocol = {"explanation": explained.name, "map": name, **settings}
-        columns[_column("Comp", protocol)] = _where(~dead(judged), 100 * comp)
-        columns[_column("Suff", protocol)] = _where(~dead(judged), 100 * suff)
-    return columns
-
-
-def _attacked(point: CurvePoint, protocol: Mapping[str, Any]) -> Columns:
-    """Robust accuracy, the same after each part of the attack, and what the attack found suspicious."""
-    columns = {_column("aAcc", protocol): _percent(point.correct)}
-    for part, stands in point.stands.items():
-        columns[_column("aAccAfter", {**protocol, "after": part})] = _percent(stands)
-    by = {"attack": protocol["attack"], "epsilon": point.epsilon}
-    for flag, raised in point.flags.items():
-        columns[_column(FLAG, {"flag": flag, "limit": LIMIT, **by})] = 100 * raised
-    return columns
-
-
-def _stability(
-    explained: _Explained, correct: Tensor, attacked: Tensor, attacked_by: Mapping[str, Any]
-) -> Columns:
-    """Maps of the same class before and after the attack, where the clean prediction is right."""
-    backbone, maps = explained.backbone, explained.maps
-    other = explained.explanation.of(backbone, backbone.view(attacked), explained.predicted)
-    lost = dead(maps.relu()) | dead(other.relu())
-    protocol = {"explanation": explained.name, **attacked_by}
-    columns = {_column("DeadPairs", protocol): _where(correct, _percent(lost))}
-    for name in STABILITY:
-        agreement = STABILITY[name](maps, other, tuple(attacked.shape[-2:]))
-        columns[_column("Stability", {"measure": name, **protocol})] = _where(correct & ~lost, agreement)
+def _judge_maps(explained: Explained, masks: Tensor | None, config: EvaluationConfig) -> Columns:
+    columns = explaining.dead_maps(explained)
+    if config.faithfulness:
+        columns |= explaining.faithfulness(explained, config.faithfulness)
+    if config.insertion_deletion:
+        columns |= explaining.insertion_deletion(explained, config.insertion_deletion, config.batch_size)
+    if config.localisation and masks is not None:
+        columns |= explaining.localisation(explained, masks, config.localisation)
     return columns
 
 
@@ -253,15 +203,3 @@ def _full_precision(images: Tensor) -> Iterator[None]:
 def _attack_protocol(config: EvaluationConfig, attack: Attack, epsilon: float) -> dict[str, Any]:
     settings = {**attack.protocol(), "restarts": config.restarts}
     return {"attack": config.attack, "epsilon": epsilon, **settings}
-
-
-def _column(metric: str, protocol: Mapping[str, Any]) -> Column:
-    return Column(metric, tuple(protocol.items()))
-
-
-def _percent(condition: Tensor) -> Tensor:
-    return 100.0 * condition.float()
-
-
-def _where(condition: Tensor, values: Tensor) -> Tensor:
-    return torch.where(condition, values.float(), torch.nan)

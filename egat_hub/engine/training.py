@@ -227,7 +227,7 @@ def _validate(
     backbone: Backbone = method.backbone if average is None else average.module
     average_statistics(backbone)
     explanation = None if backbone.head_form == "independent" else "grad_cam"
-    accuracy = EvaluationConfig(epsilons=(), explanation=explanation, faithfulness=None)
+    accuracy = EvaluationConfig(epsilons=(), explanation=explanation, faithfulness=None, localisation=None)
     rows = evaluate(backbone, validation, accuracy, workers=resources.workers)
     figures = {f"val_{row.metric}": row.value for row in rows}
     log.write(progress.step, figures)

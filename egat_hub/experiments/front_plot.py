@@ -16,7 +16,7 @@ LABELS = {
     "Comp": "Comp (higher is better)",
     "Suff": "Suff (lower is better)",
 }
-CAPTION = "Percent", "Weights", "aAcc", "Comp", "Suff"
+CAPTION = "Percent", "Weights", "aAcc:", "Comp:", "Suff:"
 READING = (
     "Numbers: the weight in brackets. Rings: the setting of a run that is told nothing else. Bars: standard "
     "deviation over seeds."

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from itertools import product
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from egat_hub.backbone import Backbone
 from egat_hub.config import check_choices
 from egat_hub.metrics.fills import FILLS
+from egat_hub.metrics.ranking import pixel_ranks, top_count
+from egat_hub.metrics.target import Target
 from egat_hub.modes import evaluating
+from egat_hub.randomness import SampleRandom
+
+
+class Removal(NamedTuple):
+    """Comp and Suff of every image, each [B] in [-1, 1], at one share ``q`` with one ``fill``."""
+
+    q: float
+    fill: str
+    comp: Tensor
+    suff: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,28 +35,50 @@ class Faithfulness:
     This is not Quantus' "Sufficiency" (arXiv 2202.00734).
 
     Attributes:
-        q: share of the pixels in E.
-        fill: name of what takes the place of removed pixels (``"mean"``, ``"black"``, ``"blur"``).
+        q: share of the pixels in E, of the figures that tables show.
+        fill: name of what takes the place of removed pixels (``"mean"``, ``"black"``, ``"blur"``,
+            ``"noise"``) in those figures.
         target: class c, the ``"predicted"`` one of the clean image or the ``"label"``.
+        shares: further shares; the mean over these is reported, too (AOPC of ERASER).
+        fills: further fills; every share is measured with every fill.
 
     Raises:
-        ValueError: q outside (0, 1), or an unknown target.
+        ValueError: a share outside (0, 1) or given twice, or an unknown target.
     """
 
     q: float = 0.2
     fill: str = "mean"
-    target: Literal["predicted", "label"] = "predicted"
+    target: Target = "predicted"
+    shares: tuple[float, ...] = ()
+    fills: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_choices(self)
-        if not 0 < self.q < 1:
-            raise ValueError(f"Expected q in (0, 1), a share of the pixels, got {self.q}.")
+        for q in (self.q, *self.shares):
+            if not 0 < q < 1:
+                raise ValueError(f"Expected q in (0, 1), a share of the pixels, got {q}.")
+        if len(set(self.shares)) < len(self.shares):
+            raise ValueError(f"Expected shares that differ, for their mean is reported, got {self.shares}.")
+
+    @property
+    def settings(self) -> list[tuple[float, str]]:
+        """Every share and fill that is measured, ``(q, fill)`` first."""
+        every = product((self.fill, *self.fills), (self.q, *self.shares))
+        return list(dict.fromkeys((q, fill) for fill, q in every))
 
     @torch.no_grad()
     def __call__(
-        self, backbone: Backbone, images: Tensor, maps: Tensor, classes: Tensor, probability: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Comp and Suff of every image, each [B] in [-1, 1]. Cost: two forwards.
+        self,
+        backbone: Backbone,
+        images: Tensor,
+        maps: Tensor,
+        classes: Tensor,
+        probability: Tensor,
+        random: SampleRandom,
+    ) -> list[Removal]:
+        """Comp and Suff of every image, for each of ``settings`` in their order.
+
+        Cost: two forwards a setting, and one sort of the pixels for all of them.
 
         Args:
             backbone: the model that is explained.
@@ -52,26 +86,20 @@ class Faithfulness:
             maps: saliency [B,h,w]; best without ReLU, as ties are broken by reading order.
             classes: class c of every image [B].
             probability: p_c of the images [B].
+            random: keyed random numbers of these images.
         """
-        region = top_region(maps, self.q, images.shape[-2:])[:, None]
-        fill = FILLS[self.fill](backbone, images)
+        size, index = images.shape[-2:], classes[:, None]
+        ranks = pixel_ranks(maps, size)[:, None]
+        fills = dict.fromkeys((self.fill, *self.fills))
+        shown = {fill: FILLS[fill](backbone, images, random) for fill in fills}
+        found = []
         with evaluating(backbone):
-            without, alone = (
-                backbone(torch.where(removed, fill, images)).float().softmax(1)
-                for removed in (region, ~region)
-            )
-        index = classes[:, None]
-        return (probability - without.gather(1, index)[:, 0]), (probability - alone.gather(1, index)[:, 0])
-
-
-def top_region(maps: Tensor, q: float, size: tuple[int, ...]) -> Tensor:
-    """The share ``q`` of pixels that matter most, as a boolean [B,H,W].
-
-    Maps [B,h,w] are enlarged bilinearly to ``size`` (H, W). Exactly ``round(q H W)`` pixels are chosen;
-    among equals, those that come first in reading order.
-    """
-    height, width = size
-    larger = F.interpolate(maps[:, None].float(), (height, width), mode="bilinear", align_corners=False)
-    pixels = larger.flatten(1)
-    order = pixels.argsort(dim=1, descending=True, stable=True)[:, : round(q * height * width)]
-    return torch.zeros_like(pixels, dtype=torch.bool).scatter_(1, order, True).view(-1, height, width)
+            for q, fill in self.settings:
+                region = ranks < top_count(q, size)
+                without, alone = (
+                    backbone(torch.where(removed, shown[fill], images)).float().softmax(1)
+                    for removed in (region, ~region)
+                )
+                comp, suff = (probability - p.gather(1, index)[:, 0] for p in (without, alone))
+                found.append(Removal(q, fill, comp, suff))
+        return found

@@ -43,7 +43,10 @@ def test_rows_say_what_defines_the_figure():
         assert protocols == [{**faithful, "map": name} for name in ("model", *CONTROLS)]
     stable = {"explanation": "grad_cam", **ATTACK, "epsilon": 0.002}
     protocols = [row.protocol for row in rows if row.metric == "Stability"]
-    assert protocols == [{**stable, "measure": name} for name in STABILITY]
+    splits = ({}, {"prediction": "kept"}, {"prediction": "flipped"})
+    possible = [{**stable, "measure": name, **split} for name in STABILITY for split in splits]
+    assert protocols == [protocol for protocol in possible if protocol in protocols]
+    assert [protocol for protocol in protocols if "prediction" not in protocol] == possible[::3]
     assert [row.protocol for row in rows if row.metric == "cAcc"] == [{}]
 
 
@@ -62,7 +65,7 @@ def test_batch_size_changes_no_figure(batch_size):
 def test_plain_pairs_are_judged_like_a_view(workers):
     shown = view("test")
     plain = [(item["image"], int(item["label"])) for item in shown]
-    config = EvaluationConfig(epsilons=(), faithfulness=None, batch_size=5)
+    config = EvaluationConfig(epsilons=(), faithfulness=None, localisation=None, batch_size=5)
     theirs = evaluate(network(), shown, config)
     for a, b in zip(evaluate(network(), plain, config, workers=workers), theirs, strict=True):
         assert (a.metric, a.value, a.n) == (b.metric, b.value, b.n)
@@ -109,7 +112,8 @@ def test_the_model_is_left_as_it_was():
 
 def test_what_no_image_defines_gives_no_row():
     rows = evaluate(network(), pairs(wrong=True), CONFIG)
-    assert {row.metric for row in rows} == {"cAcc", "aAcc", "aAcc8", "DeadMaps", "Comp", "Suff"}
+    faithful = {"Comp", "Suff", "CompRel", "SuffRel", "Flag"}
+    assert {row.metric for row in rows} == {"cAcc", "aAcc", "aAcc8", "DeadMaps", *faithful}
     assert {row.value for row in rows if row.metric in ("cAcc", "aAcc", "aAcc8")} == {0.0}
 
 

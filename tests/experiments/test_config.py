@@ -14,6 +14,7 @@ from egat_hub.experiments.command import build_experiment, build_parser, save_co
 from egat_hub.experiments.further_attack import FurtherAttack
 from egat_hub.experiments.variants import ABLATION, GOLDEN, SENSITIVITY
 from egat_hub.methods import METHODS
+from egat_hub.metrics import InsertionDeletion, Localisation
 
 from .tiny import parsed
 
@@ -47,7 +48,9 @@ CHANGED = (
     ),
     *("--evaluation.faithfulness.target", "label", "--resources.trackers", '["tensorboard"]'),
     "--further",
-    '[{"attack": "pgd", "attack_options": {"steps": 9}, "images": 50, "epsilons": [0.2, 0.3], "restarts": 3}]',
+    '[{"attack": "pgd", "attack_options": {"steps": 9}, "images": 5, "epsilons": [0.2, 0.3], "restarts": 3}]',
+    *("--evaluation.faithfulness.shares", "[0.05, 0.5]", "--evaluation.faithfulness.fills", '["noise"]'),
+    *("--evaluation.insertion_deletion.steps", "14", "--evaluation.localisation.tolerance", "3"),
     *("--egat.lambda_reg", "0", "--egat.guide", "mask", "--egat.step_size", "0.5", "--trades.beta", "3"),
 )
 
@@ -66,7 +69,9 @@ def read_back(tmp_path: Path, *arguments: str):
         (),
         CHANGED,
         ("--evaluation.explanation", "null"),
-        ("--evaluation.faithfulness", "null"),
+        ("--evaluation.faithfulness", "null", "--evaluation.localisation", "null"),
+        ("--evaluation.insertion_deletion", "{}"),
+        ("--evaluation.insertion_deletion.deletion_fill", "black"),
         ("--methods", "all"),
         ("--train.lr", "5e-05", "--epsilon", "1e-3"),
     ],
@@ -92,11 +97,18 @@ def test_what_is_asked_for_is_what_is_built():
     assert built.evaluation.epsilons == (0.005, 0.02, 0.04)
     assert built.evaluation.faithfulness.q == 0.3
     assert built.evaluation.faithfulness.fill == "mean"
+    assert (built.evaluation.faithfulness.shares, built.evaluation.faithfulness.fills) == (
+        (0.05, 0.5),
+        ("noise",),
+    )
+    assert built.evaluation.insertion_deletion == InsertionDeletion(steps=14)
+    assert built.evaluation.localisation == Localisation(tolerance=3)
+    assert parsed().evaluation.insertion_deletion is None
     assert built.model.options == {"img_size": 64, "nested": {"depth": 2, "list": [1, 2]}}
     assert (built.data.name, built.data.masks_dir, built.data.split_seed) == ("folder", "/masks", 3)
     assert (built.domains, built.test_domains, built.seeds) == (("a", "b"), ("c",), (5, 6))
     assert built.further == (
-        FurtherAttack(attack="pgd", attack_options={"steps": 9}, images=50, epsilons=(0.2, 0.3), restarts=3),
+        FurtherAttack(attack="pgd", attack_options={"steps": 9}, images=5, epsilons=(0.2, 0.3), restarts=3),
     )
     assert (built.resources.trackers, built.output) == (("tensorboard",), Path("/out"))
 

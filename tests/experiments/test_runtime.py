@@ -40,3 +40,4 @@ def test_the_recipe_prints_every_method_and_both_ratios(runtime, capsys):
     assert all(f"| {name} " in printed for name in METHODS)
     assert "EGAT / TRADES over its floor of" in printed
     assert "EGAT / EGAT with separate CAMs: " in printed
+    assert "Comp and Suff at 5 shares, one by one / in batches of 2: " in printed

@@ -276,3 +276,76 @@ def test_csv_has_full_precision_and_a_line_for_every_entry(table):
     }
     assert (lines[1]["mean"], lines[1]["sd"], lines[1]["n"]) == ("70.0", "", "1")
     assert (lines[2]["mean"], lines[2]["published"]) == ("", "5.0")
+
+
+FAITHFUL = {"explanation": "grad_cam", "q": 0.2, "fill": "mean", "class": "predicted"}
+ATTACKED = {"explanation": "grad_cam", **ATTACK}
+
+
+def judged(metric, values, *, method="erm", **settings):
+    return [
+        row(metric, value, method=method, map=name, **{**FAITHFUL, **settings})
+        for name, value in zip(("model", "random"), values, strict=True)
+    ]
+
+
+def test_the_table_of_the_paper_shows_the_first_share_and_fill_and_the_whole_of_stability():
+    rows = [
+        row("cAcc", 80.0),
+        *judged("Comp", (20, 5)),
+        *judged("Comp", (40, 15), q=0.5),
+        *judged("Comp", (30, 10), fill="black"),
+        row("Stability", 0.9, measure="topk_overlap", **ATTACKED),
+        row("Stability", 0.99, measure="topk_overlap", prediction="kept", **ATTACKED),
+        row("Stability", 0.7, measure="ssim", **ATTACKED),
+    ]
+    text = comparison(rows)
+    assert cells(text, "erm") == {
+        "method": "erm",
+        "cAcc": "80.0",
+        "Comp": "20.0",
+        "Comp random": "5.0",
+        "stability 0": "0.90",
+    }
+    assert "Comp: fall of" in text
+    assert "q 0.5" not in text
+
+
+def test_maps_have_a_section_of_their_own_with_controls_beside():
+    located = {"explanation": "grad_cam", "class": "predicted"}
+    rows = [
+        row("cAcc", 80.0),
+        *judged("CompRel", (25, 6)),
+        *judged("CompAOPC", (22, 7), shares="0.1 0.5"),
+        *judged("CompAOPC", (33, 8), shares="0.1 0.5", fill="black"),
+        row("Pointing", 70.0, map="model", tolerance=15, **located),
+        row("Pointing", 90.0, map="centre", tolerance=15, **located),
+        row("MaskArea", 12.0),
+        row("Stability", 0.9, measure="ssim", **ATTACKED),
+        row("Stability", 0.5, measure="ssim", prediction="flipped", **ATTACKED),
+        row("Stability", 0.6, measure="topk_overlap", prediction="flipped", **ATTACKED),
+    ]
+    text = comparison(rows).split("## Explanations")[1]
+    assert cells(text, "erm", 0) == {
+        "method": "erm",
+        "Comp / p": "25.0",
+        "Comp / p random": "6.0",
+        "Comp AOPC": "22.0",
+        "Comp AOPC random": "7.0",
+    }
+    located = {"method": "erm", "pointing": "70.0", "pointing centre": "90.0", "mask area": "12.0"}
+    assert cells(text, "erm", 1) == located
+    assert cells(text, "erm", 2) == {"method": "erm", "ssim": "0.90", "topk_overlap flipped": "0.60"}
+    assert "## Explanations" not in comparison([row("cAcc", 80.0)])
+
+
+def test_a_control_that_misbehaves_is_told_below_the_tables():
+    flags = [
+        row("Flag", value, method=method, seed=seed, flag="random_map_has_comp", **FAITHFUL)
+        for method, values in (("erm", (100.0, 0.0)), ("egat", (0.0, 0.0)))
+        for seed, value in enumerate(values)
+    ]
+    text = comparison([row("cAcc", 80.0), *flags])
+    assert "Caution: random maps have a Comp of their own" in text
+    assert "(erm in 1 of 2 runs)" in text
+    assert "Caution" not in comparison([row("cAcc", 80.0), *flags[1:]])

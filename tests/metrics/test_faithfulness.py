@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from engine.tiny import network
 from torch.nn import functional as F
 
-from egat_hub.metrics import FILLS, Faithfulness, top_region
+from egat_hub.metrics import CONTROLS, FILLS, Faithfulness, faithfulness, pixel_ranks, top_region
+from egat_hub.randomness import SampleRandom
 
 SIZE = (32, 32)
+RANDOM = SampleRandom(0, tuple(range(5)))
 
 
 def images_of(count=5):
@@ -33,35 +37,69 @@ def top_by_sorting(saliency, q):
     return set(order[: round(q * len(larger))])
 
 
-@pytest.mark.parametrize("fill", sorted(FILLS))
-@pytest.mark.parametrize("q", [0.05, 0.2, 0.75])
-def test_comp_and_suff_equal_a_loop_over_images(fill, q):
+def looped(backbone, image, saliency, label, whole, q, fill, index):
+    """Comp and Suff of one image at one share, pixel by pixel, ranked anew."""
+    shows = FILLS[fill](backbone, image[None], SampleRandom(3, (index,)))[0].flatten(1)
+    without, alone = image.clone().flatten(1), shows.clone()
+    for pixel in top_by_sorting(saliency, q):
+        without[:, pixel] = shows[:, pixel]
+        alone[:, pixel] = image.flatten(1)[:, pixel]
+    return [whole - probability(backbone, v.view_as(image), label) for v in (without, alone)]
+
+
+@pytest.mark.parametrize("judged", ["model", *CONTROLS])
+def test_comp_and_suff_equal_a_loop_over_images_and_shares(judged):
     backbone = network().eval()
-    images, maps, classes = images_of(), maps_of(), torch.tensor([0, 4, 1, 2, 2])
+    images, classes = images_of(), torch.tensor([0, 4, 1, 2, 2])
+    random = SampleRandom(3, (7, 2, 9, 0, 4))
+    maps = maps_of() if judged == "model" else CONTROLS[judged](maps_of(), random)
     whole = torch.tensor([probability(backbone, i, c) for i, c in zip(images, classes, strict=True)])
-    comp, suff = Faithfulness(q=q, fill=fill)(backbone, images, maps, classes, whole)
-    for n, (image, saliency, label) in enumerate(zip(images, maps, classes, strict=True)):
-        shows = FILLS[fill](backbone, image[None])[0].flatten(1)
-        without, alone = image.clone().flatten(1), shows.clone()
-        for pixel in top_by_sorting(saliency, q):
-            without[:, pixel] = shows[:, pixel]
-            alone[:, pixel] = image.flatten(1)[:, pixel]
-        expected = [whole[n] - probability(backbone, v.view_as(image), label) for v in (without, alone)]
-        torch.testing.assert_close(torch.stack([comp[n], suff[n]]), torch.stack(expected), atol=1e-5, rtol=0)
-    assert comp.abs().max() > 1e-3
-    assert suff.abs().max() > 1e-3
+    faithful = Faithfulness(q=0.75, fill="blur", shares=(0.05, 0.2), fills=tuple(FILLS))
+    removals = faithful(backbone, images, maps, classes, whole, random)
+    for q, fill, comp, suff in removals:
+        for n, index in enumerate(random.index):
+            expected = looped(backbone, images[n], maps[n], classes[n], whole[n], q, fill, index)
+            found = torch.stack([comp[n], suff[n]])
+            torch.testing.assert_close(found, torch.stack(expected), atol=1e-5, rtol=0)
+        assert comp.abs().max() > 1e-3
+        assert suff.abs().max() > 1e-3
+    settings = [(q, fill) for q, fill, _, _ in removals]
+    assert settings[0] == (0.75, "blur")
+    assert set(settings) == set(itertools.product((0.75, 0.05, 0.2), FILLS))
+    assert len(settings) == 12
+
+
+def test_two_forwards_a_setting_and_one_sort_for_all(monkeypatch):
+    backbone, forwards, sorts = network().eval(), [], []
+    backbone.register_forward_pre_hook(lambda module, inputs: forwards.append(len(inputs[0])))
+    monkeypatch.setattr(faithfulness, "pixel_ranks", lambda *args: sorts.append(1) or pixel_ranks(*args))
+    faithful = Faithfulness(shares=(0.05, 0.2, 0.5), fills=("mean", "black"))
+    faithful(backbone, images_of(), maps_of(), torch.zeros(5, dtype=torch.long), torch.ones(5), RANDOM)
+    assert forwards == [5] * 2 * 6
+    assert sorts == [1]
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -2.0])
+def test_a_constant_map_has_finite_figures(value):
+    flat = torch.full((5, 4, 4), value)
+    found = Faithfulness()(
+        network(), images_of(), flat, torch.zeros(5, dtype=torch.long), torch.ones(5), RANDOM
+    )
+    assert all(values.isfinite().all() for values in found[0][2:])
 
 
 def test_modes_and_gradients_are_left_alone():
     backbone = network(drop_rate=0.5).train()
     modes = [m.training for m in backbone.modules()]
-    first, again = (
-        Faithfulness()(backbone, images_of(), maps_of(), torch.zeros(5, dtype=torch.long), torch.ones(5))
+    (first,), (again,) = (
+        Faithfulness()(
+            backbone, images_of(), maps_of(), torch.zeros(5, dtype=torch.long), torch.ones(5), RANDOM
+        )
         for _ in range(2)
     )
     assert [m.training for m in backbone.modules()] == modes
-    assert torch.equal(first[0], again[0])
-    assert not first[0].requires_grad
+    assert torch.equal(first.comp, again.comp)
+    assert not first.comp.requires_grad
 
 
 @pytest.mark.parametrize("q", [0.01, 0.2, 0.333, 0.5, 0.999])
@@ -79,6 +117,13 @@ def test_the_region_holds_the_highest_pixels():
         assert saliency[chosen].min() > saliency[~chosen].max()
 
 
+def test_ranks_count_every_pixel_once_from_the_most_salient():
+    ranks = pixel_ranks(maps_of(grid=(6, 7)), (6, 7)).flatten(1)
+    for places, saliency in zip(ranks, maps_of(grid=(6, 7)).flatten(1), strict=True):
+        assert sorted(places.tolist()) == list(range(42))
+        assert (saliency[places.argsort()].diff() <= 0).all()
+
+
 def test_ties_are_resolved_in_reading_order():
     flat = top_region(torch.zeros(2, 4, 4), 0.25, (4, 8)).flatten(1)
     assert flat[:, :8].all()
@@ -91,3 +136,10 @@ def test_ties_are_resolved_in_reading_order():
 def test_q_outside_its_range_is_refused(q):
     with pytest.raises(ValueError, match=rf"q in \(0, 1\), a share of the pixels, got {q}"):
         Faithfulness(q=q)
+    with pytest.raises(ValueError, match=rf"q in \(0, 1\), a share of the pixels, got {q}"):
+        Faithfulness(shares=(0.1, q))
+
+
+def test_a_share_counts_once_in_the_mean():
+    with pytest.raises(ValueError, match="shares that differ"):
+        Faithfulness(shares=(0.1, 0.1))

@@ -11,6 +11,7 @@ from egat_hub.metrics import CONTROLS, FILLS
 from egat_hub.randomness import SampleRandom
 
 INDEX = (7, 1, 30)
+RANDOM = SampleRandom(3, INDEX)
 
 
 def images_of(count=3, side=16):
@@ -25,24 +26,34 @@ def maps_of(grid=(4, 5)):
 def test_a_fill_is_an_image_and_each_image_has_its_own(name):
     backbone, images = network(), images_of()
     before = images.clone()
-    filled = FILLS[name](backbone, images)
+    filled = FILLS[name](backbone, images, SampleRandom(3, INDEX))
     assert (filled.shape, filled.dtype) == (images.shape, images.dtype)
     assert filled.min() >= 0
     assert filled.max() <= 1
     assert torch.equal(images, before)
-    for n in range(3):
-        torch.testing.assert_close(FILLS[name](backbone, images[n : n + 1])[0], filled[n])
+    for n, index in enumerate(INDEX):
+        alone = FILLS[name](backbone, images[n : n + 1], SampleRandom(3, (index,)))
+        torch.testing.assert_close(alone[0], filled[n])
 
 
 def test_mean_is_zero_as_the_first_layer_sees_it():
     backbone, seen = network(), []
     backbone.net.conv1.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    backbone(FILLS["mean"](backbone, images_of()))
+    backbone(FILLS["mean"](backbone, images_of(), RANDOM))
     assert seen[0].abs().max() < 1e-6
 
 
 def test_black_is_black():
-    assert not FILLS["black"](network(), images_of()).any()
+    assert not FILLS["black"](network(), images_of(), RANDOM).any()
+
+
+def test_noise_is_uniform_in_every_channel_and_that_of_the_seed():
+    images = torch.zeros(3, 3, 40, 40)
+    noise = FILLS["noise"](network(), images, RANDOM)
+    assert not torch.equal(noise, FILLS["noise"](network(), images, SampleRandom(4, INDEX)))
+    assert not torch.equal(noise[0], noise[1])
+    assert ((noise.mean((2, 3)) - 0.5).abs() < 0.03).all()
+    assert ((noise.var((2, 3)) - 1 / 12).abs() < 0.02).all()
 
 
 def test_blur_is_a_gaussian_of_sigma_5_within_11_pixels():
@@ -52,7 +63,9 @@ def test_blur_is_a_gaussian_of_sigma_5_within_11_pixels():
     padded = np.pad(image[0].numpy(), ((0, 0), (5, 5), (5, 5)), mode="reflect")
     rows = sum(w * padded[:, k : k + 16] for k, w in enumerate(weights))
     both = sum(w * rows[:, :, k : k + 16] for k, w in enumerate(weights))
-    np.testing.assert_allclose(FILLS["blur"](network(), image)[0].numpy(), both, atol=1e-5)
+    np.testing.assert_allclose(
+        FILLS["blur"](network(), image, SampleRandom(3, (7,)))[0].numpy(), both, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", sorted(CONTROLS))

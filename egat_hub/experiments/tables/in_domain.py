@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from egat_hub.card_tables import protocol_text
 from egat_hub.experiments.tables.columns import Column, tabulated
+from egat_hub.experiments.tables.headline import headline
 from egat_hub.experiments.tables.published import Published
 from egat_hub.experiments.tables.table import Table
 from egat_hub.results import Row
@@ -24,6 +25,7 @@ def in_domain(rows: Sequence[Row], published: Published, epsilon: float | None =
         published: figures of a paper on the same data set.
         epsilon: budget beside which published robust accuracy stands; by default the smallest.
     """
+    rows = headline(rows)
     columns = _columns(rows, epsilon)
     domains = list(dict.fromkeys(row.train_domain for row in rows))
     return [
@@ -80,7 +82,7 @@ def _columns(rows: Sequence[Row], epsilon: float | None) -> list[Column]:
         Column("Suff random", _judged("Suff", "random")),
         Column(
             f"stability {smallest:.4g}",
-            lambda row: row.protocol.get("measure") == "topk_overlap",
+            lambda row: row.protocol.get("measure") == "topk_overlap" and "prediction" not in row.protocol,
             digits=2,
             better="higher",
         ),

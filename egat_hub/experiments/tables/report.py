@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from egat_hub.experiments.tables.differences import differences
+from egat_hub.experiments.tables.explanations import explanations
 from egat_hub.experiments.tables.formats import latex, markdown, to_csv
 from egat_hub.experiments.tables.in_domain import in_domain
 from egat_hub.experiments.tables.legend import legend
@@ -60,7 +61,7 @@ def report(
     epsilon: float | None = None,
     reference: str = "egat",
 ) -> Report:
-    """Tables I to IV of the EGAT paper, as far as there are rows for them, and the differences.
+    """Tables I to IV of the EGAT paper as far as there are rows for them, more on maps, differences.
 
     Variants of EGAT are in the tables of their own study only: those of Table IV beside EGAT and ERM, those
     of Table III beside EGAT and the rivals that the paper compares there.
@@ -85,6 +86,7 @@ def report(
             "Sensitivity to explanation and guide",
             (*in_domain(sensitivity, published, epsilon), *out_of_domain(sensitivity, published)),
         ),
+        Section("Explanations", tuple(explanations(methods))),
         Section(f"{reference} against the others on the same images, with 95 % intervals", compared),
     ]
     sections = [section for section in sections if section.tables]

@@ -1,0 +1,46 @@
+"""The figures of a batch that judge its predictions under attack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from egat_hub.attacks import CurvePoint, to_eight_bits
+from egat_hub.engine.columns import Columns, column, percent
+from egat_hub.engine.honesty import LIMIT
+from egat_hub.results import FLAG
+
+
+def accuracy(point: CurvePoint, protocol: Mapping[str, Any]) -> Columns:
+    """Robust accuracy, the same after each part of the attack, and what the attack found suspicious."""
+    columns = {column("aAcc", protocol): percent(point.correct)}
+    for part, stands in point.stands.items():
+        columns[column("aAccAfter", {**protocol, "after": part})] = percent(stands)
+    by = {"attack": protocol["attack"], "epsilon": point.epsilon}
+    for flag, raised in point.flags.items():
+        columns[column(FLAG, {"flag": flag, "limit": LIMIT, **by})] = 100 * raised
+    return columns
+
+
+def as_stored(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    correct: Tensor,
+    point: CurvePoint,
+    protocol: Mapping[str, Any],
+) -> Columns:
+    """Robust accuracy on the attacked images as files of 8 bits hold them. Cost: a forward.
+
+    Args:
+        model: images in [0,1] to logits, in eval mode.
+        images: clean images [B,3,H,W] in [0,1].
+        labels: true classes [B].
+        correct: whether clean images are classified correctly [B].
+        point: what the attack found.
+        protocol: of the attack.
+    """
+    stored = to_eight_bits(point.images, images, point.epsilon)
+    return {column("aAcc8", protocol): percent(correct & (model(stored).argmax(1) == labels))}

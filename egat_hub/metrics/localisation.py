@@ -1,0 +1,97 @@
+"""Where a saliency map points, against a mask of the object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from egat_hub.config import check_choices
+from egat_hub.metrics.ranking import enlarged
+from egat_hub.metrics.target import Target
+
+RULE = "share of maximum"
+"""How ``Localisation.threshold`` cuts a region out of a map."""
+
+
+class Located(NamedTuple):
+    """How well every map finds its object, each [B] in [0, 1]; 0 for a map without a positive value.
+
+    Attributes:
+        pointing: 1 where the highest pixel is on the object or within the tolerance of it, else 0.
+        energy: share of the map's sum that is on the object.
+        iou: intersection over union of the object and the map's region.
+    """
+
+    pointing: Tensor
+    energy: Tensor
+    iou: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Localisation:
+    """Pointing game, energy inside and IoU of the positive part of a map, enlarged bilinearly.
+
+    None of them knows the model: they say whether it looks at the object, not whether the map is true to it.
+    A map that always points at the centre scores high where objects are in the middle.
+
+    Attributes:
+        tolerance: distance in pixels at which the highest pixel still hits (Zhang et al. 2016,
+            arXiv 1608.00507: 15, on images of some 500 pixels).
+        threshold: the map's region is where it reaches this share of its maximum (Zhou et al. 2016,
+            arXiv 1512.04150: 0.2).
+        target: class of the map.
+
+    Raises:
+        ValueError: a negative tolerance, a threshold outside (0, 1], or an unknown target.
+    """
+
+    tolerance: int = 15
+    threshold: float = 0.2
+    target: Target = "predicted"
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        if self.tolerance < 0:
+            raise ValueError(f"Expected a tolerance of at least 0 pixels, got {self.tolerance}.")
+        if not 0 < self.threshold <= 1:
+            raise ValueError(
+                f"Expected a threshold in (0, 1], a share of the map's maximum, got {self.threshold}."
+            )
+
+    @torch.no_grad()
+    def __call__(self, maps: Tensor, objects: Tensor) -> Located:
+        """Judge a batch without any forward.
+
+        Args:
+            maps: saliency [B,h,w]; negative values count as zero.
+            objects: boolean [B,H,W], true on the object.
+
+        Raises:
+            ValueError: objects of another number than maps.
+        """
+        if objects.ndim != 3 or len(objects) != len(maps):
+            raise ValueError(
+                f"Expected objects [{len(maps)},H,W], one for each map, got {tuple(objects.shape)}."
+            )
+        positive = enlarged(maps.relu(), objects.shape[-2:])
+        highest = positive.amax((1, 2), keepdim=True)
+        alive = highest[:, 0, 0] > 0
+        total = positive.sum((1, 2))
+        region = (positive >= self.threshold * highest) & alive[:, None, None]
+        common, either = (region & objects).sum((1, 2)), (region | objects).sum((1, 2))
+        return Located(
+            (self._near(positive == highest, objects) & alive).float(),
+            (positive * objects).sum((1, 2)) / torch.where(alive, total, 1.0),
+            common / either.clamp(min=1),
+        )
+
+    def _near(self, peaks: Tensor, objects: Tensor) -> Tensor:
+        """Whether the first peak in reading order is within the tolerance of an object, boolean [B]."""
+        height, width = objects.shape[-2:]
+        places = torch.arange(height * width, device=peaks.device).view(height, width)
+        first = torch.where(peaks, places, height * width).amin((1, 2))[:, None, None]
+        distance = (places // width - first // width).square() + (places % width - first % width).square()
+        return ((distance <= self.tolerance**2) & objects).any(2).any(1)
