@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from egat_hub.attacks import ATTACKS, Attack, attack_curve
 from egat_hub.attacks.base import check_epsilon
 from egat_hub.backbone import Backbone, View
+from egat_hub.corruptions import SEVERITIES
+from egat_hub.engine.corrupting import check_corruptions, corruption_accuracy
 from egat_hub.explanations import EXPLANATIONS, Explanation, dead
 from egat_hub.metrics import CONTROLS, STABILITY, Faithfulness
 from egat_hub.modes import evaluating
@@ -34,11 +36,15 @@ class EvaluationConfig:
         explanation: name of an explanation, or None for accuracy only. It is left out where the network's
             head does not look at its last map.
         faithfulness: how Comp and Suff are measured, or None to leave them out.
-        seed: seed of attack starts and random control maps.
+        corruptions: names of common corruptions under which accuracy is measured, or ``("all",)`` for the 15
+            of ImageNet-C.
+        severities: at which of the severities 1 to 5; each costs a forward a corruption.
+        seed: seed of attack starts, random control maps and corruptions.
         batch_size: images in a forward.
 
     Raises:
-        ValueError: an epsilon outside [0, 1], or fewer than 1 restart.
+        ValueError: an epsilon outside [0, 1], fewer than 1 restart, or no severity among 1 to 5.
+        UnknownNameError: a corruption that does not exist.
     """
 
     epsilons: tuple[float, ...] = (0.01,)
@@ -47,6 +53,8 @@ class EvaluationConfig:
     restarts: int = 1
     explanation: str | None = "grad_cam"
     faithfulness: Faithfulness | None = field(default_factory=Faithfulness)
+    corruptions: tuple[str, ...] = ()
+    severities: tuple[int, ...] = SEVERITIES
     seed: int = 0
     batch_size: int = 64
 
@@ -58,6 +66,7 @@ class EvaluationConfig:
         if self.restarts < 1:
             raise ValueError(f"Expected at least 1 restart, got {self.restarts}.")
         self.build_attack()
+        check_corruptions(self.corruptions, self.severities)
 
     def build_attack(self) -> Attack:
         """The attack that is configured."""
@@ -118,6 +127,8 @@ def measure(
                 columns[_column("aAcc", protocol)] = _percent(point.correct)
             if explained:
                 columns |= _stability(explained, correct, points[0].images, protocols[0])
+        found = corruption_accuracy(model, images, labels, random, config.corruptions, config.severities)
+        columns |= {_column(metric, protocol): values for metric, protocol, values in found}
     return columns
 
 
