@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+Edge = Literal["replicate", "circular"]
+"""What lies outside of an image: its edge, on and on, or the image again."""
 
-def convolve(images: Tensor, kernels: Tensor) -> Tensor:
+
+def convolve(images: Tensor, kernels: Tensor, edge: Edge = "replicate") -> Tensor:
     """Images [B,C,H,W] convolved with kernels [B,K,K] of their own or one [1,K,K]; K is odd.
 
-    Outside of an image its edge goes on. Cost: O(HW log HW), whatever K.
+    Cost: O(HW log HW), whatever K.
     """
     reach = kernels.shape[-1] // 2
-    padded = F.pad(images, [reach] * 4, mode="replicate")
+    padded = F.pad(images, [reach] * 4, mode=edge)
     size = padded.shape[-2:]
     spectrum = torch.fft.rfft2(padded) * torch.fft.rfft2(kernels, s=size)[:, None]
     return torch.fft.irfft2(spectrum, s=size)[..., 2 * reach :, 2 * reach :]

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from egat_hub.corruptions.motion import streak
 from egat_hub.corruptions.plasma import plasma
@@ -18,6 +19,8 @@ GRAIN = 5.0
 """Deviation of the Gaussian that smooths patches of one direction, in pixels of the layer."""
 LENGTH = 24
 """Length of a crystal, in pixels of the layer."""
+COARSE = 4
+"""Pixels of the layer to one of the grid on which patches are drawn."""
 TINTS = ((0.38, 0.50, 0.57), (0.80, 0.82, 0.86))
 """Mean colours, from clear ice to hoar frost, between which an image's lies."""
 
@@ -40,16 +43,17 @@ def _crystals(layer: Tensor, random: SampleRandom) -> Tensor:
 
     A patch is where the height of its direction is the highest; heights are streaked, too.
     """
-    height, width = (side + 2 * LENGTH for side in layer.shape[-2:])  # streaks need room to begin
-    wide = layer.new_empty(len(layer), 1, height, width)
     turn = random.uniform(layer[:, 0, 0, 0], 0, 360, "frost turn")
-    highest, relief = torch.full_like(wide, -math.inf), torch.zeros_like(wide)
+    noise = math.sqrt(LENGTH / 2) * random.normal(layer, "frost strokes")
+    grid = layer[..., ::COARSE, ::COARSE]
+    highest, relief = torch.full_like(layer, -math.inf), torch.zeros_like(layer)
     for number in range(DIRECTIONS):
         share = number / DIRECTIONS
-        heights = smooth(random.normal(wide, f"frost heights {number}"), GRAIN)
-        strokes = math.sqrt(LENGTH / 2) * random.normal(wide, f"frost strokes {number}")
-        both = streak(torch.cat([heights, strokes], dim=1), turn + 180 * share, LENGTH / 2, LENGTH / 2)
-        heights, strokes = both[:, :1], both[:, 1:] + share - 0.5
+        angles, length = turn + 180 * share, LENGTH / 2
+        strokes = streak(noise, angles, length, length, "circular") + share - 0.5
+        heights = smooth(random.normal(grid, f"frost heights {number}"), GRAIN / COARSE)
+        heights = streak(heights, angles, length / COARSE, length / COARSE)
+        heights = F.interpolate(heights, layer.shape[-2:], mode="bilinear")
         relief = torch.where(heights > highest, strokes, relief)
         highest = torch.maximum(highest, heights)
-    return relief[..., LENGTH:-LENGTH, LENGTH:-LENGTH]
+    return relief
