@@ -53,6 +53,13 @@ KINDS = (
         "after",
     ),
     _Kind(
+        "Accuracy under common corruptions",
+        "Share of test images of the training domain that are classified correctly when corrupted (corrAcc), "
+        "in %, by severity; mCA is the mean over corruptions and severities.",
+        lambda row: row.metric in ("corrAcc", "mCA"),
+        "severity",
+    ),
+    _Kind(
         "Accuracy on other domains",
         "Share of images of domains never seen in training that are classified correctly, in %.",
         lambda row: row.metric == "cAcc",

@@ -57,6 +57,13 @@ class SampleRandom:
             row.normal_(generator=generator)
         return out
 
+    def poisson(self, rates: Tensor, purpose: str) -> Tensor:
+        """Poisson counts of the means ``rates`` [B, ...], of their shape, device and dtype."""
+        counts = torch.empty_like(rates, memory_format=torch.contiguous_format)
+        for (row, generator), means in zip(self._rows(counts, purpose), rates, strict=True):
+            row.copy_(torch.poisson(means.contiguous(), generator=generator))
+        return counts
+
     def beta(self, alpha: float, purpose: str) -> Tensor:
         """One Beta(alpha, alpha) number a sample, float32 [B] on the CPU."""
         draws = [np.random.default_rng(self._key(i, purpose)).beta(alpha, alpha) for i in self.index]

@@ -46,6 +46,8 @@ ROWS = [
     row("InsertionAUC", 31.31, map="model", explanation="grad_cam", steps=28),
     row("Pointing", 41.41, map="centre", explanation="grad_cam", tolerance=15),
     row("Flag", 100.0, flag="comp_not_above_random", **FAITHFUL),
+    *(row("corrAcc", 40.0 + s, corruption="fog", severity=s, lengths="x shorter side / 224") for s in (1, 2)),
+    row("mCA", 45.45, corruptions="fog", severities="1, 2", lengths="x shorter side / 224"),
     row("DeadMaps", 1.88, explanation="grad_cam"),
     row("ECE", 3.21, bins=15),
 ]
@@ -112,6 +114,9 @@ def test_body_shows_every_figure_with_its_protocol():
     assert re.search(r"epsilon 0\.01 +\| epsilon 0\.03137", body)
     faithful = next(line for line in body.splitlines() if line.startswith("| Comp"))
     assert [cell.strip() for cell in faithful.split("|")][4:7] == ["10.00", "11.00", "12.00"]
+    assert re.search(r"severity 1 +\| severity 2", body)
+    foggy = next(line for line in body.splitlines() if line.startswith("| corrAcc"))
+    assert [cell.strip() for cell in foggy.split("|")][4:7] == ["41.00", "42.00", "-"]
     assert "| attack.steps | 10" in body
     assert "| torch " in body
     assert "2603.01938" in body

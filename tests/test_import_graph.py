@@ -18,8 +18,8 @@ ORDER = (
     {"collective", "config", "images", "modes", "randomness", "registry", "results", "whole_folder"},
     # level 1: networks in pixel space, guide maps
     {"backbone", "guides"},
-    # level 2: where a model looks, and how it is fooled
-    {"attacks", "explanations", "fingerprint"},
+    # level 2: where a model looks, how it is fooled, and what befalls images
+    {"attacks", "corruptions", "explanations", "fingerprint"},
     {"manifest", "overlay"},
     # level 3: training methods, data sets, figures
     {"data", "methods", "metrics"},

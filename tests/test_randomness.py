@@ -13,6 +13,7 @@ INDICES = st.lists(st.integers(0, 2**40), unique=True, min_size=1, max_size=6)
 DRAWS = {
     "uniform": lambda random, purpose="noise": random.uniform(torch.zeros(len(random), 2, 3), 0, 1, purpose),
     "normal": lambda random, purpose="noise": random.normal(torch.zeros(len(random), 2, 3), purpose),
+    "poisson": lambda random, purpose="noise": random.poisson(torch.full((len(random), 2, 3), 1e6), purpose),
     "beta": lambda random, purpose="noise": random.beta(0.7, purpose),
 }
 
@@ -99,6 +100,15 @@ def test_the_distributions_are_those_named():
     assert uniform.std().item() == pytest.approx(4 / 12**0.5, abs=0.05)
     assert normal.mean().item() == pytest.approx(0, abs=0.05)
     assert normal.std().item() == pytest.approx(1, abs=0.05)
+
+
+def test_counts_have_the_mean_and_variance_of_their_rates():
+    rates = torch.tensor([0.0, 0.5, 40.0]).expand(200, 500, 3)
+    counts = SampleRandom(0, tuple(range(200))).poisson(rates, "p").flatten(0, 1)
+    assert counts.dtype == rates.dtype
+    assert torch.equal(counts, counts.round())
+    torch.testing.assert_close(counts.mean(0), rates[0, 0], rtol=0.02, atol=0)
+    torch.testing.assert_close(counts.var(0), rates[0, 0], rtol=0.03, atol=0)
 
 
 @settings(max_examples=20, deadline=None)

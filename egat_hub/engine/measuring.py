@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from egat_hub.attacks import ATTACKS, Attack, attack_curve
 from egat_hub.attacks.base import check_epsilon
 from egat_hub.backbone import Backbone, View
+from egat_hub.corruptions import SEVERITIES
 from egat_hub.engine import attacking, explaining
 from egat_hub.engine.columns import Column, Columns, column, percent
+from egat_hub.engine.corrupting import check_corruptions, corruption_accuracy
 from egat_hub.engine.explaining import Explained
 from egat_hub.engine.honesty import CHECKS, check, stand_in
 from egat_hub.explanations import EXPLANATIONS
@@ -43,13 +45,18 @@ class EvaluationConfig:
             them out; with their defaults they cost 58 forwards for each of three maps.
         localisation: how maps are compared with masks of objects where the data have them, or None to leave
             that out; it costs no forward.
-        seed: seed of attack starts and random control maps.
+        corruptions: names of common corruptions under which accuracy is measured, or ``("all",)`` for the 15
+            of ImageNet-C.
+        severities: at which of the severities 1 to 5; each costs a forward a corruption.
+        seed: seed of attack starts, random control maps and corruptions.
         batch_size: images in a forward.
         checks: images, spread evenly over the data set, on which signs of a fooled attack are looked for
             (:mod:`egat_hub.engine.honesty`) wherever there is an attack; 0 for none.
 
     Raises:
-        ValueError: an epsilon outside [0, 1], fewer than 1 restart, or a negative number of checks.
+        ValueError: an epsilon outside [0, 1], fewer than 1 restart, a negative number of checks, or no
+            severity among 1 to 5.
+        UnknownNameError: a corruption that does not exist.
     """
 
     epsilons: tuple[float, ...] = (0.01,)
@@ -60,6 +67,8 @@ class EvaluationConfig:
     faithfulness: Faithfulness | None = field(default_factory=Faithfulness)
     insertion_deletion: InsertionDeletion | None = None
     localisation: Localisation | None = field(default_factory=Localisation)
+    corruptions: tuple[str, ...] = ()
+    severities: tuple[int, ...] = SEVERITIES
     seed: int = 0
     batch_size: int = 64
     checks: int = 64
@@ -74,6 +83,7 @@ class EvaluationConfig:
         if self.restarts < 1:
             raise ValueError(f"Expected at least 1 restart, got {self.restarts}.")
         self.build_attack()
+        check_corruptions(self.corruptions, self.severities)
 
     def build_attack(self) -> Attack:
         """The attack that is configured."""
@@ -128,6 +138,8 @@ def measure(
                 columns |= attacking.as_stored(model, images, labels, correct, point, protocol)
             if explained:
                 columns |= explaining.stability(explained, correct, points[0].images, protocols[0])
+        found = corruption_accuracy(model, images, labels, random, config.corruptions, config.severities)
+        columns |= {column(metric, protocol): values for metric, protocol, values in found}
     return columns
 
 

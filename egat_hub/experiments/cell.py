@@ -163,7 +163,9 @@ class Bench:
             PartialState().wait_for_everyone()
 
     def _validation(self, cell: Cell, epsilon: float) -> tuple[Path, EvaluationConfig]:
-        config = replace(self.evaluation, epsilons=(epsilon,), explanation=None, faithfulness=None)
+        config = replace(
+            self.evaluation, epsilons=(epsilon,), explanation=None, faithfulness=None, corruptions=()
+        )
         measured = digest([PROTOCOL, to_dict(replace(config, batch_size=1))])
         return self.output / cell.name / f"validation_{measured}.jsonl", config
 

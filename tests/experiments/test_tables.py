@@ -139,6 +139,18 @@ def test_a_second_attack_has_columns_of_its_own():
     assert (line["aAcc 0.01"], line["aAcc 0.01 auto_attack"]) == ("1.0", "7.0")
 
 
+def test_accuracy_under_corruptions_is_a_column_where_it_was_measured():
+    single = row("corrAcc", 12.0, corruption="fog", severity=3)
+    mean = [
+        row("mCA", value, seed=seed, corruptions="fog, snow", severities="3")
+        for seed, value in ((0, 40.0), (1, 42.0))
+    ]
+    text = comparison([row("cAcc", 80.0, seed=0), row("cAcc", 82.0, seed=1), single, *mean])
+    assert list(cells(text, "erm")) == ["method", "cAcc", "mCA"]
+    assert cells(text, "erm")["mCA"] == f"41.0 ± {statistics.stdev([40, 42]):.1f}"
+    assert "(corruptions fog, snow, severities 3)" in text
+
+
 def test_the_best_is_bold_only_where_it_leads_by_more_than_the_spread():
     def line(*values):
         return (Entry(Summary.of(values)),)

@@ -86,6 +86,7 @@ def _columns(rows: Sequence[Row], epsilon: float | None) -> list[Column]:
             digits=2,
             better="higher",
         ),
+        Column("mCA", lambda row: row.metric == "mCA", better="higher"),
         Column("OOD", _accuracy(own=False), "cAcc", better="higher"),
         Column("units/step", lambda row: row.metric == "Units", digits=0),
         Column("train s", lambda row: row.metric == "TrainSeconds", digits=0),

@@ -12,6 +12,7 @@ from egat_hub.results import FLAG, Row, flags_raised
 MEANINGS = {
     "cAcc": "clean accuracy on the test split; OOD is its mean over the test splits of other domains",
     "aAcc": "share that stays correct under the attack, by epsilon",
+    "mCA": "accuracy under common corruptions, mean over families and severities",
     "Comp": "fall of the probability without the most salient pixels, higher is better; random: a random map",
     "Suff": "fall of the probability with the most salient pixels alone, lower is better",
     "CompRel": "Comp in percent of the probability p that there is to lose",
