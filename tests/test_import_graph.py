@@ -19,7 +19,7 @@ ORDER = (
     # level 1: networks in pixel space, guide maps
     {"backbone", "guides"},
     # level 2: where a model looks, and how it is fooled
-    {"attacks", "explanations", "fingerprint"},
+    {"attacks", "diffusion", "explanations", "fingerprint"},
     {"manifest", "overlay"},
     # level 3: training methods, data sets, figures
     {"data", "methods", "metrics"},

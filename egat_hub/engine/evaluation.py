@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -53,16 +53,22 @@ def evaluate(
     Raises:
         ValueError: the data set is empty, images are not in [0, 1], or labels do not fit the model.
     """
-    noted = {"method": method, "train_domain": train_domain, "seed": seed, "selection": selection}
+    noted: dict[str, Any] = {
+        "method": method,
+        "train_domain": train_domain,
+        "seed": seed,
+        "selection": selection,
+    }
     return [outcome.row for outcome in judge(model, dataset, config, workers=workers, **noted)]
 
 
 def judge(
     model: nn.Module,
     dataset: Dataset | Sequence[tuple[Tensor, int]],
-    config: EvaluationConfig | None = None,
+    config: Any = None,
     *,
     workers: int = 0,
+    measure: Callable[..., dict[Column, Tensor]] = measure,
     **noted: Any,
 ) -> list[Outcome]:
     """As :func:`evaluate`, with the value of every image behind each row.
@@ -70,8 +76,10 @@ def judge(
     Args:
         model: as for :func:`evaluate`.
         dataset: as for :func:`evaluate`.
-        config: as for :func:`evaluate`.
+        config: as for :func:`evaluate`; with a ``measure`` of one's own, its configuration, which has a
+            ``batch_size`` and a ``seed``.
         workers: as for :func:`evaluate`.
+        measure: what is called for every batch, as :func:`egat_hub.engine.measuring.measure` is.
         noted: further fields of the rows: ``method``, ``train_domain``, ``seed``, ``selection``.
     """
     config = config or EvaluationConfig()
@@ -85,7 +93,7 @@ def judge(
         **{"method": "", "train_domain": "", "seed": 0, **noted},
     }
     outcomes = []
-    for column, values in _measure_all(model, samples, config, workers).items():
+    for column, values in _measure_all(model, samples, config, workers, measure).items():
         defined = [value for value in values if not math.isnan(value)]
         if defined:
             mean, protocol = math.fsum(defined) / len(defined), dict(column.protocol)
@@ -121,7 +129,11 @@ def _prepare(model: Any) -> tuple[nn.Module, str]:
 
 
 def _measure_all(
-    model: nn.Module, samples: _Samples, config: EvaluationConfig, workers: int
+    model: nn.Module,
+    samples: _Samples,
+    config: Any,
+    workers: int,
+    measure: Callable[..., dict[Column, Tensor]],
 ) -> dict[Column, list[float]]:
     """Values of every column in the order of the images, NaN where one is not defined."""
     batches = torch.arange(len(samples)).split(config.batch_size)

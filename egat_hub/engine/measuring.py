@@ -91,9 +91,9 @@ def measure(
     Raises:
         ValueError: a label that is no class of the model.
     """
-    with evaluating(model), _full_precision(images):
+    with evaluating(model), full_precision(images):
         view = model.view(images) if isinstance(model, Backbone) else View(images, images, model(images))
-        _check_labels(labels, view.logits.shape[1])
+        check_labels(labels, view.logits.shape[1])
         correct = view.logits.argmax(1) == labels
         columns = {Column("cAcc"): _percent(correct)}
         explained = _explain(model, view, config) if isinstance(model, Backbone) else None
@@ -183,7 +183,12 @@ def _stability(
     return columns
 
 
-def _check_labels(labels: Tensor, classes: int) -> None:
+def check_labels(labels: Tensor, classes: int) -> None:
+    """Refuse a label that is no class of the model.
+
+    Raises:
+        ValueError: the first label that is outside.
+    """
     first, last = int(labels.min()), int(labels.max())
     if first < 0 or last >= classes:
         raise ValueError(
@@ -193,7 +198,7 @@ def _check_labels(labels: Tensor, classes: int) -> None:
 
 
 @contextmanager
-def _full_precision(images: Tensor) -> Iterator[None]:
+def full_precision(images: Tensor) -> Iterator[None]:
     """No autocast, and no TF32 in convolutions, whatever the caller has set."""
     cudnn = torch.backends.cudnn
     kept = {"enabled": cudnn.enabled, "benchmark": cudnn.benchmark, "deterministic": cudnn.deterministic}

@@ -49,7 +49,10 @@ def _by_figure(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], dict[int, S
 
 
 def _title(row: Row) -> str:
-    return attacked(row.protocol["epsilon"]) if row.metric == "aAcc" else row.metric
+    if row.metric != "aAcc":
+        return row.metric
+    space = "epsilon" if "epsilon" in row.protocol else "latent_epsilon"
+    return attacked(row.protocol[space], space)
 
 
 def _compared(first: dict[int, Sequence[float]], second: dict[int, Sequence[float]]) -> list[Entry]:

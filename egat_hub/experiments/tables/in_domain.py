@@ -39,17 +39,21 @@ def _title(rows: Sequence[Row], domain: str) -> str:
     return f"{rows[0].model}, {rows[0].dataset}, trained on {domain}{images}"
 
 
-def attacked(epsilon: float) -> str:
-    """Title of the column of robust accuracy at a budget."""
-    return f"aAcc {epsilon:.4g}"
+def attacked(epsilon: float, space: str = "epsilon") -> str:
+    """Title of the column of robust accuracy at a budget of pixels, or of another space."""
+    return f"aAcc {epsilon:.4g}" if space == "epsilon" else f"aAcc {space} {epsilon:.4g}"
 
 
 def _columns(rows: Iterable[Row], epsilon: float | None) -> list[Column]:
-    epsilons = sorted({row.protocol["epsilon"] for row in rows if row.metric == "aAcc"})
+    epsilons, latent = (_budgets(rows, space) for space in ("epsilon", "latent_epsilon"))
     main = min(epsilons, default=0.0) if epsilon is None else epsilon
     columns = [Column("cAcc", _accuracy(own=True), "cAcc", better="higher")]
     columns += [
         Column(attacked(e), _attacked_at(e), "aAcc" if e == main else "", better="higher") for e in epsilons
+    ]
+    columns += [
+        Column(attacked(e, "latent_epsilon"), _attacked_at(e, "latent_epsilon"), better="higher")
+        for e in latent
     ]
     columns += [
         Column("Comp", _judged("Comp", "model"), "Comp", better="higher"),
@@ -73,8 +77,12 @@ def _accuracy(*, own: bool) -> Callable[[Row], bool]:
     return lambda row: row.metric == "cAcc" and (row.test_domain == row.train_domain) is own
 
 
-def _attacked_at(epsilon: float) -> Callable[[Row], bool]:
-    return lambda row: row.metric == "aAcc" and row.protocol["epsilon"] == epsilon
+def _budgets(rows: Iterable[Row], space: str) -> list[float]:
+    return sorted({row.protocol[space] for row in rows if row.metric == "aAcc" and space in row.protocol})
+
+
+def _attacked_at(epsilon: float, space: str = "epsilon") -> Callable[[Row], bool]:
+    return lambda row: row.metric == "aAcc" and row.protocol.get(space) == epsilon
 
 
 def _judged(metric: str, judged: str) -> Callable[[Row], bool]:

@@ -1,0 +1,134 @@
+"""Judge a model under SCA on a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from egat_hub.diffusion import SCA
+from egat_hub.engine.evaluation import judge
+from egat_hub.engine.kept_batch import kept_batch
+from egat_hub.engine.measuring import Column, Columns, check_labels, full_precision
+from egat_hub.modes import evaluating
+from egat_hub.randomness import SampleRandom
+from egat_hub.results import Outcome
+
+
+def judge_sca(
+    model: nn.Module,
+    dataset: Dataset | Sequence[tuple[Tensor, int]],
+    attack: SCA,
+    *,
+    latent_epsilons: Sequence[float] = (0.1,),
+    seed: int = 0,
+    batch_size: int = 8,
+    folder: str | Path | None = None,
+    workers: int = 0,
+    **noted: Any,
+) -> list[Outcome]:
+    """Accuracy under SCA, as result rows with the value of every image.
+
+    Misclassified images count as broken and are not attacked; what broke at a smaller budget counts as broken
+    at a larger one. The rows, in percent unless said otherwise:
+
+    - ``cAcc``;
+    - ``aAcc`` at ``latent_epsilon`` 0: correct after autoencoder and inversion alone, the control that says
+      what of the rest is the attack's doing;
+    - ``aAcc`` at each of ``latent_epsilons``;
+    - ``PixelLinf`` and ``PixelL2``: how far the images that a budget broke moved in pixels, on average. They
+      are not bounded.
+
+    Protocols hold ``budget_space: "latent"`` and no ``epsilon``, so that no table or figure takes the budget
+    for one of pixels. With several processes every one of them calls this function and gets all rows.
+
+    Args:
+        model: as for :func:`egat_hub.evaluate`.
+        dataset: as for :func:`egat_hub.evaluate`.
+        attack: the attack, with label names or a captioner in its prompts.
+        latent_epsilons: budgets above 0, ascending.
+        seed: seed of the inversion's noise.
+        batch_size: images in a batch.
+        folder: where finished batches are kept, so that a run started again goes on where it stopped. Another
+            model, other images or other settings are measured anew; another pipeline of the same name is
+            not told apart.
+        workers: processes that load images.
+        noted: further fields of the rows: ``method``, ``train_domain``, ``seed``, ``selection``.
+
+    Raises:
+        ValueError: budgets that are not above 0 and ascending, or as for :func:`egat_hub.evaluate`.
+    """
+    budgets = tuple(latent_epsilons)
+    if not budgets or budgets[0] <= 0 or list(budgets) != sorted(set(budgets)):
+        raise ValueError(f"Expected latent_epsilons above 0 and ascending, got {budgets}.")
+    if folder is not None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    settings = _Settings(attack, budgets, seed, batch_size, None if folder is None else Path(folder))
+    return judge(model, dataset, settings, workers=workers, measure=_measure, **noted)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    attack: SCA
+    budgets: tuple[float, ...]
+    seed: int
+    batch_size: int
+    folder: Path | None
+
+
+@torch.no_grad()
+def _measure(
+    model: nn.Module, images: Tensor, labels: Tensor, random: SampleRandom, settings: _Settings
+) -> Columns:
+    with evaluating(model), full_precision(images):
+        logits = model(images)
+        check_labels(labels, logits.shape[1])
+        correct = logits.argmax(1) == labels
+        attacked = partial(_attacked, model, images, labels, correct, random, settings)
+        if settings.folder is None:
+            return attacked()
+        key = {
+            "protocols": [settings.attack.protocol(epsilon) for epsilon in settings.budgets],
+            "seed": settings.seed,
+            "index": random.index,
+            "labels": labels.tolist(),
+        }
+        return kept_batch(settings.folder / f"batch-{random.index[0]}.json", key, logits, attacked)
+
+
+def _attacked(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    correct: Tensor,
+    random: SampleRandom,
+    settings: _Settings,
+) -> Columns:
+    attack, standing, restored = settings.attack, correct.clone(), correct.clone()
+    columns = {Column("cAcc"): 100.0 * correct}
+    found: Columns = {}
+    for epsilon in settings.budgets:
+        rows = standing.nonzero()[:, 0]
+        linf, l2 = (torch.full(labels.shape, torch.nan) for _ in range(2))
+        if len(rows):
+            result = attack.perturb(
+                model, images[rows], labels[rows], epsilon, random=random.select(standing)
+            )
+            if epsilon == settings.budgets[0]:
+                restored[rows] = ~result.reconstruction
+            broken = rows[result.success]
+            standing[broken] = False
+            linf[broken.cpu()] = result.pixel_linf[result.success].float().cpu()
+            l2[broken.cpu()] = result.pixel_l2[result.success].float().cpu()
+        protocol = tuple(attack.protocol(epsilon).items())
+        found[Column("aAcc", protocol)] = 100.0 * standing
+        found[Column("PixelLinf", protocol)] = linf
+        found[Column("PixelL2", protocol)] = l2
+    columns[Column("aAcc", tuple(attack.protocol(0.0).items()))] = 100.0 * restored
+    return columns | found
