@@ -51,7 +51,7 @@ def noise_levels(alphas_cumprod: Tensor, count: int, skip: float) -> NoiseLevels
     timesteps = torch.linspace(last, 1, count, dtype=torch.float64).round().long().tolist()
     if len(set(timesteps)) < count or last < 1:
         raise ValueError(
-            f"Expected fewer noise levels than the {max(round(last), 0)} timesteps that skip={skip} leaves of "
+            f"Expected at most {max(round(last), 0)} noise levels, the timesteps that skip={skip} leaves of "
             f"{len(alphas_cumprod)}, got {count}."
         )
     signal = alphas_cumprod.double().cpu()[[*timesteps, 0]]

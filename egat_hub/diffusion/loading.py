@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from egat_hub.diffusion.model import LatentDiffusion
 
@@ -47,7 +48,10 @@ def load_diffusion(
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    pipeline.vae.to(torch.float32)
-    pipeline.unet.to(dtype)
-    pipeline.text_encoder.to(dtype)
+    for part, precision in (
+        (pipeline.vae, torch.float32),
+        (pipeline.unet, dtype),
+        (pipeline.text_encoder, dtype),
+    ):
+        nn.Module.to(part, precision)  # a method of the same name in diffusers warns without need
     return LatentDiffusion.of(pipeline.to(device), resolution=resolution)

@@ -111,7 +111,7 @@ class SCA:
             FloatingPointError: a gradient is not finite.
         """
         if not 0 <= epsilon < math.inf:
-            raise ValueError(f"Expected a latent epsilon of at least 0, got {epsilon}; the paper's is 0.1.")
+            raise ValueError(f"Expected a latent epsilon of at least 0, got {epsilon}; its authors' is 0.1.")
         captions = self.prompts(images, labels) if prompts is None else list(prompts)
         if len(captions) != len(images):
             raise ValueError(f"Expected a prompt for each of {len(images)} images, got {len(captions)}.")
@@ -129,10 +129,7 @@ class SCA:
             self.diffusion.evaluating(),
             torch.no_grad(),
         ):
-            images, labels = (
-                images.detach().clone(),
-                labels.clone(),
-            )  # what inference mode made, autograd refuses
+            images, labels = images.detach().clone(), labels.clone()  # autograd refuses inference tensors
             text = self.diffusion.embed([*captions, ""])
             path = invert(
                 self.diffusion,

@@ -27,7 +27,7 @@ def judge_sca(
     attack: SCA,
     *,
     latent_epsilons: Sequence[float] = (0.1,),
-    seed: int = 0,
+    noise_seed: int = 0,
     batch_size: int = 8,
     folder: str | Path | None = None,
     workers: int = 0,
@@ -53,7 +53,7 @@ def judge_sca(
         dataset: as for :func:`egat_hub.evaluate`.
         attack: the attack, with label names or a captioner in its prompts.
         latent_epsilons: budgets above 0, ascending.
-        seed: seed of the inversion's noise.
+        noise_seed: seed of the inversion's noise.
         batch_size: images in a batch.
         folder: where finished batches are kept, so that a run started again goes on where it stopped. Another
             model, other images or other settings are measured anew; another pipeline of the same name is
@@ -69,7 +69,7 @@ def judge_sca(
         raise ValueError(f"Expected latent_epsilons above 0 and ascending, got {budgets}.")
     if folder is not None:
         Path(folder).mkdir(parents=True, exist_ok=True)
-    settings = _Settings(attack, budgets, seed, batch_size, None if folder is None else Path(folder))
+    settings = _Settings(attack, budgets, noise_seed, batch_size, None if folder is None else Path(folder))
     return judge(model, dataset, settings, workers=workers, measure=_measure, **noted)
 
 

@@ -28,8 +28,8 @@ def test_levels_run_from_the_skipped_share_to_the_least_noisy_level():
         (0, 0.1, "at least 1 noise level, got 0"),
         (10, 1.0, r"skip in \[0, 1\)"),
         (10, -0.1, r"skip in \[0, 1\)"),
-        (101, 0.9, "fewer noise levels than the 99 timesteps"),
-        (1, 0.999, "fewer noise levels than the 0 timesteps"),
+        (101, 0.9, "at most 99 noise levels"),
+        (1, 0.999, "at most 0 noise levels"),
     ],
 )
 def test_levels_that_are_not_there_are_refused(count, skip, message):
