@@ -85,7 +85,7 @@ class LatentDiffusion:
 
         def embed(prompts: Sequence[str]) -> Tensor:
             with evaluating(pipeline.text_encoder):
-                return pipeline.encode_prompt(list(prompts), pipeline.unet.device, 1, False)[0]
+                return pipeline.encode_prompt(list(prompts), pipeline.text_encoder.device, 1, False)[0]
 
         scale = 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
         return cls(

@@ -47,7 +47,8 @@ class SCA:
         levels: number of noise levels N.
         skip: share of the noisiest timesteps that is left out.
         guidance: weight of the prompt, on the way to the latent and back.
-        decode_batch: images decoded and classified at once, which bounds memory and changes nothing else.
+        decode_batch: images decoded and classified at once. It changes no figure but memory: with the
+            autoencoder of Stable Diffusion, 5.5 GB of activations each at 512 pixels.
 
     Raises:
         ValueError: a number out of its range.
@@ -61,7 +62,7 @@ class SCA:
     levels: int = 10
     skip: float = 0.1
     guidance: float = 4.5
-    decode_batch: int = 4
+    decode_batch: int = 1
 
     def __post_init__(self) -> None:
         for name in ("steps", "decode_batch"):

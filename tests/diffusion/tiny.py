@@ -130,5 +130,6 @@ def diffusion(*, dtype: torch.dtype = torch.float32, **options: Any) -> LatentDi
 
 def attack(*, model: LatentDiffusion | None = None, **options: Any) -> SCA:
     """SCA with few noise levels and a long step."""
-    fast = {"levels": 3, "steps": 3, "step_size": 0.5, "prompts": Prompts(label_names=NAMES)}
+    fast: dict[str, Any] = {"levels": 3, "steps": 3, "step_size": 0.5, "decode_batch": 8}
+    fast["prompts"] = Prompts(label_names=NAMES)
     return SCA(diffusion=model or diffusion(), **{**fast, **options})
