@@ -32,6 +32,15 @@ KINDS = (
         lambda row: row.metric == "cAcc" and row.test_domain == row.train_domain,
     ),
     _Kind(
+        "Accuracy under unrestricted attack",
+        "Share of test images that are classified correctly clean and after an attack on the latent of a "
+        "diffusion model (aAcc), in %, by the budget there; 0 is a mere reconstruction. Pixels are not "
+        "bounded: PixelLinf and PixelL2 say how far broken images moved on average. No figure here compares "
+        "with one at an epsilon in pixels.",
+        lambda row: row.protocol.get("budget_space") == "latent",
+        "latent_epsilon",
+    ),
+    _Kind(
         "Accuracy under attack",
         "Share of test images that are classified correctly clean and under attack (aAcc), in %, by epsilon; "
         "aAcc8: with the attacked images rounded to 8 bits a channel, within the ball.",

@@ -64,6 +64,20 @@ def card(rows=ROWS, metadata=METADATA, label_names=("bird", "car"), **others) ->
     )
 
 
+def test_an_attack_on_latents_has_a_table_of_its_own():
+    settings = {"attack": "sca", "budget_space": "latent", "steps": 10}
+    rows = [
+        row(metric, value, latent_epsilon=0.1, **settings)
+        for metric, value in (("aAcc", 3.45), ("PixelL2", 6.78))
+    ]
+    text = card([*ROWS, *rows])
+    own = text.split("### Accuracy under unrestricted attack")[1].split("###")[0]
+    assert "latent_epsilon 0.1" in own
+    assert "3.45" in own
+    assert "6.78" in own
+    assert "3.45" not in text.split("### Accuracy under attack")[1]
+
+
 def test_header_says_what_the_hub_wants():
     data = ModelCard(card()).data
     assert data.library_name == "timm"

@@ -19,7 +19,7 @@ ORDER = (
     # level 1: networks in pixel space, guide maps
     {"backbone", "guides"},
     # level 2: where a model looks, how it is fooled, and what befalls images
-    {"attacks", "corruptions", "explanations", "fingerprint"},
+    {"attacks", "corruptions", "diffusion", "explanations", "fingerprint"},
     {"manifest", "overlay"},
     # level 3: training methods, data sets, figures
     {"data", "methods", "metrics"},

@@ -59,7 +59,7 @@ def test_every_dependency_has_a_lower_bound_that_is_met_here(line):
 
 
 def test_importing_the_package_leaves_figures_and_data_sets_alone():
-    heavy = ("captum", "datasets", "matplotlib", "pyautoattack")
+    heavy = ("captum", "datasets", "diffusers", "matplotlib", "pyautoattack", "transformers")
     script = f"import egat_hub, sys; print(*[name for name in {heavy} if name in sys.modules])"
     loaded = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT

@@ -2,6 +2,7 @@
 
 from egat_hub.engine.config import ModelConfig, Resources, TrainConfig
 from egat_hub.engine.evaluation import evaluate, judge
+from egat_hub.engine.judging_sca import judge_sca
 from egat_hub.engine.measuring import EvaluationConfig
 from egat_hub.engine.training import Trained, train
 
@@ -13,5 +14,6 @@ __all__ = [
     "Trained",
     "evaluate",
     "judge",
+    "judge_sca",
     "train",
 ]

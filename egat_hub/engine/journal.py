@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from egat_hub.collective import gather_objects
-from egat_hub.config import digest, to_dict
+from egat_hub.config import digest
 from egat_hub.data import EvaluationView
 from egat_hub.engine.columns import Column
-from egat_hub.engine.measuring import PROTOCOL, EvaluationConfig
+from egat_hub.engine.measuring import PROTOCOL
 from egat_hub.whole_file import write_whole
 
 
@@ -49,19 +49,18 @@ class Journal:
     key: str
 
     @classmethod
-    def of(cls, folder: Path, model: nn.Module, dataset: Any, config: EvaluationConfig) -> Journal:
+    def of(cls, folder: Path, model: nn.Module, dataset: Any, settings: Mapping[str, Any]) -> Journal:
         """The journal of an evaluation; every process calls this.
 
         Args:
             folder: where batches are kept.
             model: decides by its weights.
             dataset: decides by its first and last item, and which images of a domain it has.
-            config: decides by all but the batch size.
+            settings: what else decides, of JSON types.
         """
         images = dataset.indices.tolist() if isinstance(dataset, EvaluationView) else len(dataset)
         items = [dataset[position] for position in (0, len(dataset) - 1)]
         shown = [_hash(item["image"] if isinstance(item, dict) else item[0]) for item in items]
-        settings = to_dict(replace(config, batch_size=1))
         key = digest([PROTOCOL, settings, type(model).__name__, _hash_of_weights(model), images, shown])
         return cls(folder, gather_objects(key)[0])
 

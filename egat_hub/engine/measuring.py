@@ -112,9 +112,9 @@ def measure(
     Raises:
         ValueError: a label that is no class of the model.
     """
-    with evaluating(model), _full_precision(images):
+    with evaluating(model), full_precision(images):
         view = model.view(images) if isinstance(model, Backbone) else View(images, images, model(images))
-        _check_labels(labels, view.logits.shape[1])
+        check_labels(labels, view.logits.shape[1])
         correct = view.logits.argmax(1) == labels
         columns = {Column("cAcc"): percent(correct)}
         explained = _explain(model, view, labels, random, config) if isinstance(model, Backbone) else None
@@ -166,7 +166,7 @@ def measure_signs(
     attack = stand_in(configured)
     name = config.attack if attack is configured else "pgd"
     protocol = {"attack": name, "epsilon": epsilon, **attack.protocol()}
-    with _full_precision(images):
+    with full_precision(images):
         found = check(model, attack, images, labels, epsilon, random=random, surrogates=surrogates)
     return {
         column(FLAG, {"flag": flag, "limit": CHECKS[flag].limit, **protocol}): values
@@ -194,7 +194,12 @@ def _judge_maps(explained: Explained, masks: Tensor | None, config: EvaluationCo
     return columns
 
 
-def _check_labels(labels: Tensor, classes: int) -> None:
+def check_labels(labels: Tensor, classes: int) -> None:
+    """Refuse a label that is no class of the model.
+
+    Raises:
+        ValueError: the first label that is outside.
+    """
     first, last = int(labels.min()), int(labels.max())
     if first < 0 or last >= classes:
         raise ValueError(
@@ -204,7 +209,7 @@ def _check_labels(labels: Tensor, classes: int) -> None:
 
 
 @contextmanager
-def _full_precision(images: Tensor) -> Iterator[None]:
+def full_precision(images: Tensor) -> Iterator[None]:
     """No autocast, and no TF32 in convolutions, whatever the caller has set."""
     cudnn = torch.backends.cudnn
     kept = {"enabled": cudnn.enabled, "benchmark": cudnn.benchmark, "deterministic": cudnn.deterministic}

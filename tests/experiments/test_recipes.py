@@ -15,7 +15,7 @@ from egat_hub.methods import METHODS
 from .tiny import parsed
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-SCRIPTS = sorted(path for path in RECIPES.glob("*.py") if path.name != "runtime.py")
+SCRIPTS = sorted(path for path in RECIPES.glob("*.py") if path.stem not in ("runtime", "sca"))
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

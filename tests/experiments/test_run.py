@@ -136,7 +136,7 @@ def test_an_experiment_that_was_stopped_goes_on(tmp_path, monkeypatch):
     step = cells.train.__globals__["_step"]
     steps = []
 
-    def stopping(*args):
+    def stopping(*args, **options):
         steps.append(args[4])
         if len(steps) == 6:
             raise KeyboardInterrupt
@@ -164,11 +164,11 @@ def test_an_evaluation_that_was_stopped_goes_on(copy, untrainable, monkeypatch):
     further = ("--further", '[{"attack": "mi_fgsm", "images": 4}]', "--evaluation.batch_size", "4")
     measure, batches = evaluation.measure, []
 
-    def stopping(*args):
+    def stopping(*args, **options):
         batches.append(len(args[1]))
         if len(batches) == 5:
             raise KeyboardInterrupt
-        return measure(*args)
+        return measure(*args, **options)
 
     monkeypatch.setattr(evaluation, "measure", stopping)
     arguments = ("--methods", "erm", "--seeds", "1", *further)

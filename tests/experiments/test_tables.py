@@ -151,6 +151,26 @@ def test_accuracy_under_corruptions_is_a_column_where_it_was_measured():
     assert "(corruptions fog, snow, severities 3)" in text
 
 
+def test_a_budget_on_latents_is_never_among_those_on_pixels():
+    latent = {"attack": "sca", "budget_space": "latent", "steps": 10}
+    rows = [row("cAcc", 80.0, method=method) for method in ("erm", "egat")]
+    rows += [
+        row("aAcc", value, method=method, latent_epsilon=epsilon, **latent)
+        for method in ("erm", "egat")
+        for epsilon, value in ((0.0, 75.0), (0.1, 3.0))
+    ]
+    names = ["method", "cAcc", "aAcc latent_epsilon 0", "aAcc latent_epsilon 0.1"]
+    text = comparison(rows, PAPER)
+    assert list(cells(text, "erm")) == names
+    assert "[" not in cells(text, "erm")["aAcc latent_epsilon 0"]
+    assert "compares with no epsilon" in text
+    pixels = [row("aAcc", 40.0, method=method, **ATTACK) for method in ("erm", "egat")]
+    both = comparison([*rows, *pixels])
+    assert list(cells(both, "erm")) == [*names[:2], "aAcc 0.01", *names[2:]]
+    assert cells(both, "erm")["aAcc 0.01"] == "40.0"
+    assert "aAcc latent_epsilon 0.1 from" in cells(both.split("## egat against")[1], "egat - erm")
+
+
 def test_the_best_is_bold_only_where_it_leads_by_more_than_the_spread():
     def line(*values):
         return (Entry(Summary.of(values)),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from egat_hub.card_tables import protocol_text
 from egat_hub.experiments.tables.columns import Column, tabulated
@@ -13,8 +14,16 @@ from egat_hub.results import Row
 
 AVERAGE = "average"
 
-Attempt = tuple[str, float]
-"""Settings and budget of an attack."""
+BUDGETS = ("epsilon", "latent_epsilon")
+"""What a budget may bound: pixels, or the latent of a diffusion model."""
+
+
+class Attempt(NamedTuple):
+    """Settings of an attack, what its budget bounds, and the budget."""
+
+    settings: str
+    space: str
+    budget: float
 
 
 def in_domain(rows: Sequence[Row], published: Published, epsilon: float | None = None) -> list[Table]:
@@ -45,30 +54,36 @@ def _title(rows: Sequence[Row], domain: str) -> str:
     return f"{rows[0].model}, {rows[0].dataset}, trained on {domain}{images}"
 
 
-def attacked(epsilon: float, attack: str = "") -> str:
-    """Title of the column of robust accuracy at a budget; only a second attack is named."""
-    return f"aAcc {epsilon:.4g} {attack}".rstrip()
+def attacked(epsilon: float, attack: str = "", space: str = "epsilon") -> str:
+    """Title of the column of robust accuracy at a budget; only an attack after the first is named."""
+    budget = f"aAcc {epsilon:.4g}" if space == "epsilon" else f"aAcc {space} {epsilon:.4g}"
+    return f"{budget} {attack}".rstrip()
 
 
 def attacked_titles(rows: Iterable[Row]) -> dict[Attempt, str]:
     """Titles of the columns of robust accuracy: the first attack by budget, then others."""
     attempts = {attempt_of(row): row.protocol.get("attack", "") for row in rows if row.metric == "aAcc"}
-    order = list(dict.fromkeys(settings for settings, _ in attempts))
+    order = list(dict.fromkeys(attempt.settings for attempt in sorted(attempts, key=lambda a: a.space)))
     return {
-        attempt: attacked(attempt[1], attempts[attempt] if attempt[0] != order[0] else "")
-        for attempt in sorted(attempts, key=lambda attempt: (order.index(attempt[0]), attempt[1]))
+        attempt: attacked(
+            attempt.budget,
+            attempts[attempt] if attempt.space == "epsilon" and attempt.settings != order[0] else "",
+            attempt.space,
+        )
+        for attempt in sorted(attempts, key=lambda attempt: (order.index(attempt.settings), attempt.budget))
     }
 
 
 def attempt_of(row: Row) -> Attempt:
     """The settings of the attack behind a robust accuracy, and its budget."""
-    settings = {key: value for key, value in row.protocol.items() if key != "epsilon"}
-    return protocol_text(settings), row.protocol["epsilon"]
+    space = next(space for space in BUDGETS if space in row.protocol)
+    settings = {key: value for key, value in row.protocol.items() if key != space}
+    return Attempt(protocol_text(settings), space, row.protocol[space])
 
 
 def _columns(rows: Sequence[Row], epsilon: float | None) -> list[Column]:
     titles = attacked_titles(rows)
-    smallest = next((budget for _, budget in titles), 0.0)
+    smallest = next((attempt.budget for attempt in titles if attempt.space == "epsilon"), 0.0)
     main = attacked(smallest if epsilon is None else epsilon)
     columns = [Column("cAcc", _accuracy(own=True), "cAcc", better="higher")]
     columns += [

@@ -33,6 +33,9 @@ MEANINGS = {
     "TrainSeconds": "wall time of the training steps",
 }
 
+ACROSS = {"epsilon", "latent_epsilon"} | COMPARED
+"""What a column's title tells of a protocol."""
+
 
 def legend(rows: Sequence[Row], *, published: bool, suspect: bool, intervals: bool) -> list[str]:
     """Sentences on seeds, selection, metrics with their protocols, published figures and intervals."""
@@ -48,13 +51,16 @@ def legend(rows: Sequence[Row], *, published: bool, suspect: bool, intervals: bo
     for metric, meaning in MEANINGS.items():
         found = [row for row in headline(rows) if row.metric == metric]
         protocols = {
-            protocol_text({k: v for k, v in row.protocol.items() if k not in COMPARED | {"epsilon"}})
-            for row in found
+            protocol_text({k: v for k, v in row.protocol.items() if k not in ACROSS}) for row in found
         }
         if found:
             protocol = f" ({'; '.join(sorted(protocols - {''}))})" if protocols - {""} else ""
             sentences.append(f"{metric}: {meaning}{protocol}.")
     sentences += [*_flags(rows), *_cautions(rows)]
+    if any(row.protocol.get("budget_space") == "latent" for row in rows):
+        sentences.append(
+            "latent_epsilon bounds the latent of a diffusion model and no pixel: it compares with no epsilon."
+        )
     if published:
         sentences.append(
             "In brackets: the figure of the paper under its own protocol, whose epsilon is not legible."

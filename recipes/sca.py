@@ -1,0 +1,87 @@
+"""Accuracy of a saved model under SCA, an attack that goes through a diffusion model (docs/sca.md).
+
+    python recipes/sca.py --model runs/vlcs/<run>/model --data.name vlcs --data.data_dir VLCS \
+        --diffusion stable-diffusion-v1-5/stable-diffusion-v1-5
+
+It needs a GPU; `accelerate launch` shares the images among several. Finished batches are kept in the output
+folder, so a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jsonargparse import auto_cli
+
+from egat_hub.card_tables import result_sections
+from egat_hub.data import DataConfig, EvaluationView, open_dataset
+from egat_hub.diffusion import SCA, Prompts, load_diffusion
+from egat_hub.engine import judge_sca
+from egat_hub.engine.processes import join_processes
+from egat_hub.hub import from_pretrained
+from egat_hub.results import write_outcomes
+
+
+def sca(
+    model: Path,
+    diffusion: str,
+    data: DataConfig,
+    domain: str | None = None,
+    split: str = "test",
+    latent_epsilons: tuple[float, ...] = (0.1,),
+    batch_size: int = 8,
+    precision: Literal["float32", "bfloat16", "float16"] = "float16",
+    workers: int = 2,
+    output: Path = Path("runs/sca"),
+) -> None:
+    """Attack every image of a split.
+
+    Args:
+        model: folder of a saved model.
+        diffusion: Hub id or folder of a Stable Diffusion pipeline of class 1.x or 2.x.
+        data: data set with the model's classes; images take the model's size.
+        domain: domain of the images; by default the one that the model was trained on.
+        split: part of the domain.
+        latent_epsilons: budgets on the latent.
+        batch_size: images in a batch.
+        precision: of U-Net and text encoder.
+        workers: processes that load images.
+        output: folder of the results.
+    """
+    state = join_processes()
+    classifier = from_pretrained(model)
+    told = classifier.metadata
+    chosen = domain or told.get("train_domain")
+    if not chosen:
+        sys.exit(f"error: {model} does not say what it was trained on; name the --domain of the images")
+    dataset = open_dataset(data, [chosen])
+    if dataset.classes != classifier.label_names:
+        sys.exit(
+            f"error: {model} knows the classes {', '.join(classifier.label_names)}; the data set has "
+            f"{', '.join(dataset.classes)}"
+        )
+    attack = SCA(
+        diffusion=load_diffusion(diffusion, dtype=getattr(torch, precision), device=state.device),
+        prompts=Prompts(label_names=classifier.label_names),
+    )
+    outcomes = judge_sca(
+        classifier.to(state.device),
+        EvaluationView(dataset[chosen], split, image_size=classifier.backbone.image_size),
+        attack,
+        latent_epsilons=latent_epsilons,
+        batch_size=batch_size,
+        journal=output / "batches",
+        workers=workers,
+        **{key: told[key] for key in ("method", "train_domain", "seed", "selection") if key in told},
+    )
+    if state.is_main_process:
+        write_outcomes(output / "outcomes.jsonl", outcomes)
+        for section in result_sections(row for row, _ in outcomes):
+            print(f"{section.title}\n{section.note}\n\n{section.table}\n")
+
+
+if __name__ == "__main__":
+    auto_cli(sca, as_positional=False)

@@ -1,0 +1,61 @@
+"""The recipe, from a saved model and a saved pipeline to a table."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+from egat_hub.backbone import Backbone
+from egat_hub.data import DataConfig, open_dataset
+from egat_hub.hub import save_pretrained
+from egat_hub.results import read_outcomes
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "sca.py"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    classes = open_dataset(DataConfig(synthetic_size=20), verify=False).classes
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = timm.create_model("test_resnet", num_classes=len(classes))
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    told = {"method": "erm", "train_domain": "meadow", "seed": 3}
+    save_pretrained(Backbone(net, image_size=32), folder, label_names=classes, metadata=told)
+    return folder
+
+
+def run(monkeypatch, *arguments: object) -> None:
+    monkeypatch.setattr(sys, "argv", [str(RECIPE), *map(str, arguments)])
+    runpy.run_path(str(RECIPE), run_name="__main__")
+
+
+def test_a_saved_model_is_judged(model, folder, tmp_path, monkeypatch, capsys):
+    run(
+        monkeypatch,
+        *("--model", model, "--diffusion", folder, "--precision", "float32", "--workers", 0),
+        *(
+            "--data.synthetic_size",
+            20,
+            "--data.image_size",
+            32,
+            "--latent_epsilons",
+            "[0.3, 0.4]",
+            "--output",
+            tmp_path / "out",
+        ),
+    )
+    shown = capsys.readouterr().out
+    rows = [row for row, _ in read_outcomes(tmp_path / "out" / "outcomes.jsonl")]
+    assert {(row.method, row.seed, row.dataset, row.test_domain) for row in rows} == {
+        ("erm", 3, "synthetic", "meadow")
+    }
+    budgets = [row.protocol["latent_epsilon"] for row in rows if row.metric == "aAcc"]
+    assert sorted(budgets) == [0.0, 0.3, 0.4]
+    assert "latent_epsilon 0.3" in shown
+    assert list((tmp_path / "out" / "batches").iterdir())
