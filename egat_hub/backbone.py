@@ -9,11 +9,14 @@ from typing import Any, Literal, NamedTuple, cast
 import timm
 import torch
 from timm.data import resolve_model_data_config
+from timm.layers import DropPath
 from torch import Tensor, nn
 
+from egat_hub.last_block import features_after, obstacle, tokens_before
 from egat_hub.modes import evaluating, is_batchnorm, without_dropout, without_recording
 
 HeadForm = Literal["pooled_linear", "differentiable", "independent"]
+FeatureLayer = Literal["last", "before_last_block"]
 
 
 class View(NamedTuple):
@@ -25,7 +28,7 @@ class View(NamedTuple):
 
 
 class Backbone(nn.Module):
-    """A timm network that takes un-normalised images and gives away its last feature map.
+    """A timm network that takes un-normalised images and gives away the last feature map that decides.
 
     Mean and standard deviation of the network's ``pretrained_cfg`` are applied inside, once, so that
     attacks, guides and metrics all speak pixels in [0, 1].
@@ -35,7 +38,12 @@ class Backbone(nn.Module):
     - ``"pooled_linear"``: the logits are a linear layer on the spatial mean of the features, so the
       channel weights of Grad-CAM are rows of that layer;
     - ``"differentiable"``: the head has to be differentiated;
-    - ``"independent"``: the logits do not depend on the spatial features (class-token transformers).
+    - ``"independent"``: the logits do not depend on the spatial features.
+
+    Class-token transformers would all be independent. So where the last features decide nothing, features
+    are taken from before the last block, which then belongs to the head, if a second probe shows that the
+    network can be cut there. ``feature_layer`` is then ``"before_last_block"``, not ``"last"``; where that
+    fails, ``obstacle`` says why. Either way ``head(features(x))`` are the network's logits.
 
     Args:
         net: a classifier created by timm with at least 2 classes.
@@ -74,7 +82,11 @@ class Backbone(nn.Module):
         self.has_dropout = getattr(net, "drop_rate", 0) > 0 or any(
             isinstance(m, nn.Dropout) and m.p > 0 for m in net.modules()
         )
+        self.feature_layer: FeatureLayer = "last"
+        self.obstacle: str | None = None
         self.head_form: HeadForm = _probe_head(self)
+        if self.head_form == "independent":
+            self._cut()
         self.train(net.training)
 
     @property
@@ -84,7 +96,7 @@ class Backbone(nn.Module):
 
     @property
     def channels(self) -> int:
-        """Number of channels K of the last feature map."""
+        """Number of channels K of the feature map."""
         return self.net.num_features
 
     @property
@@ -94,8 +106,9 @@ class Backbone(nn.Module):
 
     @property
     def classifier(self) -> Any:
-        """The last layer of the head."""
-        return self.net.get_classifier()
+        """The last layer of the head, or a list where there are several."""
+        layer = self.net.get_classifier()
+        return nn.ModuleList(layer) if isinstance(layer, (tuple, list)) else layer
 
     def train(self, mode: bool = True) -> Backbone:
         """Train or eval mode; frozen BatchNorm layers stay in eval mode."""
@@ -108,7 +121,10 @@ class Backbone(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Images [B,3,H,W] in [0,1] to the network's own features (NCHW, NHWC or tokens)."""
-        return self.net.forward_features((images - self.mean) / self.std)
+        images = (images - self.mean) / self.std
+        if self.feature_layer == "last":
+            return self.net.forward_features(images)
+        return tokens_before(self.net, images)
 
     def head(self, features: Tensor, *, dropout: bool = True) -> Tensor:
         """Features to logits [B,C].
@@ -117,9 +133,9 @@ class Backbone(nn.Module):
         running statistics as they are.
         """
         if dropout or not self.training:
-            return self.net.forward_head(features)
+            return self._logits(features)
         with without_dropout(self.net), without_recording(self.net):
-            return self.net.forward_head(features)
+            return self._logits(features)
 
     def without_dropout(self, view: View) -> Tensor:
         """Logits [B,C] of a view as they are without dropout in the head, at the price of the head alone."""
@@ -154,6 +170,26 @@ class Backbone(nn.Module):
             f"Features of {type(self.net).__name__} have shape {tuple(features.shape)}: no spatial map to "
             "explain. Choose a network whose forward_features keeps the positions."
         )
+
+    def _logits(self, features: Tensor) -> Tensor:
+        if self.feature_layer == "before_last_block":
+            features = features_after(self.net, features, self._token_grid)
+        return self.net.forward_head(features)
+
+    def _cut(self) -> None:
+        """Take features from before the last block, if that can be and if they decide something there."""
+        images = _probe_images(self, torch.Generator().manual_seed(0))
+        with evaluating(self.net):
+            self.obstacle = obstacle(self.net, (images - self.mean) / self.std, self._token_grid)
+        if self.obstacle:
+            return
+        self.feature_layer = "before_last_block"
+        self.head_form = _probe_head(self)
+        if self.head_form == "independent":
+            self.feature_layer, self.obstacle = "last", "its last block does not look at other tokens"
+            return
+        paths = (m for m in self.net.blocks[-1].modules() if isinstance(m, DropPath))
+        self.has_dropout |= any(path.drop_prob > 0 for path in paths)
 
     def _token_grid(self, count: int) -> tuple[int, int]:
         grid = getattr(getattr(self.net, "patch_embed", None), "grid_size", None)
@@ -203,15 +239,18 @@ def _fixed_size(net: nn.Module) -> int | None:
     return size[0] if isinstance(size, (tuple, list)) else None
 
 
+def _probe_images(backbone: Backbone, generator: torch.Generator) -> Tensor:
+    images = torch.rand(2, 3, backbone.image_size, backbone.image_size, generator=generator)
+    return images.to(next(backbone.net.parameters()))
+
+
 def _probe_head(backbone: Backbone, tolerance: float = 1e-4) -> HeadForm:
     """Compare the pooled-linear closed form of d logit / d features with autograd on random weights."""
     weight = getattr(backbone.classifier, "weight", None)
-    parameter = next(backbone.net.parameters())
     generator = torch.Generator().manual_seed(0)
-    images = torch.rand(2, 3, backbone.image_size, backbone.image_size, generator=generator)
     with evaluating(backbone.net):
         with torch.no_grad():
-            features = backbone.features(images.to(parameter))
+            features = backbone.features(_probe_images(backbone, generator))
         if not isinstance(features, Tensor):
             raise ValueError(
                 f"Features of {type(backbone.net).__name__} are a {type(features).__name__}, not one spatial "
@@ -225,7 +264,7 @@ def _probe_head(backbone: Backbone, tolerance: float = 1e-4) -> HeadForm:
             with torch.enable_grad():
                 features = features.detach().requires_grad_()
                 (slope,) = torch.autograd.grad(
-                    backbone.net.forward_head(features)[:, 0].sum(), features, allow_unused=True
+                    backbone.head(features)[:, 0].sum(), features, allow_unused=True
                 )
             if slope is None or not backbone.grid(slope).any():
                 return "independent"

@@ -1,12 +1,13 @@
-"""Train and eval modes, switched for a moment and put back exactly, module by module."""
+"""Train and eval modes, and other ways to run a network, switched for a moment and put back exactly."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TypeGuard
 
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -53,6 +54,13 @@ def without_recording(module: nn.Module) -> Iterator[None]:
     finally:
         for m in recording:
             m.track_running_stats = True
+
+
+@contextmanager
+def twice_differentiable(wanted: bool = True) -> Iterator[None]:
+    """Attention as matrix products inside, where ``wanted``: fused kernels have no second derivative."""
+    with sdpa_kernel(SDPBackend.MATH) if wanted else nullcontext():
+        yield
 
 
 @contextmanager

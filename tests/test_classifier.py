@@ -162,8 +162,7 @@ def test_modes_statistics_and_gradients_stay(classifier):
 
 @pytest.mark.parametrize("name", ["test_vit", "test_convnext", "test_efficientnet"])
 def test_other_families(name):
-    arguments = {"global_pool": "avg"} if name == "test_vit" else {}
-    backbone = Backbone(timm.create_model(name, num_classes=3, **arguments))
+    backbone = Backbone(timm.create_model(name, num_classes=3))
     why = Classifier(backbone, LABELS).explain(picture())
     assert why.saliency.shape == (backbone.image_size, backbone.image_size)
 

@@ -15,7 +15,17 @@ PACKAGE = Path(egat_hub.__file__).parent
 ORDER = (
     # level 0: named things, configuration, result rows
     {"whole_file"},
-    {"collective", "config", "images", "modes", "randomness", "registry", "results", "whole_folder"},
+    {
+        "collective",
+        "config",
+        "images",
+        "last_block",
+        "modes",
+        "randomness",
+        "registry",
+        "results",
+        "whole_folder",
+    },
     # level 1: networks in pixel space, guide maps
     {"backbone", "guides"},
     # level 2: where a model looks, how it is fooled, and what befalls images

@@ -6,8 +6,9 @@ import pytest
 import timm
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from egat_hub.modes import evaluating, is_batchnorm, without_dropout
+from egat_hub.modes import evaluating, is_batchnorm, twice_differentiable, without_dropout
 
 
 @pytest.fixture
@@ -101,3 +102,17 @@ def test_without_dropout_still_normalises_by_the_batch(net):
 )
 def test_is_batchnorm(module, expected):
     assert is_batchnorm(module) == expected
+
+
+def test_attention_has_a_second_derivative_where_it_is_wanted():
+    query = torch.rand(1, 2, 5, 4, dtype=torch.float64, requires_grad=True)
+
+    def attention(x):
+        with twice_differentiable():
+            return F.scaled_dot_product_attention(x, x, x)
+
+    assert torch.autograd.gradgradcheck(attention, query)
+    fused = F.scaled_dot_product_attention(query, query, query)
+    with twice_differentiable(False):
+        assert torch.equal(F.scaled_dot_product_attention(query, query, query), fused)
+    torch.testing.assert_close(attention(query), fused)

@@ -13,7 +13,9 @@ class DataConfig:
         name: a benchmark (``"vlcs"``, ``"terra_incognita"``, ``"pacs"``), ``"folder"`` for any
             ``<domain>/<class>/*`` tree, ``"synthetic"``, or the id of a Hub data set (``"org/name"``).
         data_dir: root folder of a benchmark or ``"folder"``.
-        masks_dir: folder of object masks ``<domain>/<class>/<stem>.png`` that belong to ``data_dir``.
+        masks_dir: object masks of the images in ``data_dir``: a folder of ``<domain>/<class>/<stem>.png``
+            (white on black, of any resolution), or of ``<stem>.xml`` with boxes (Pascal VOC), or a COCO JSON
+            file with boxes.
         image_size: height and width of the network input in pixels.
         split_seed: seed of the 60/20/20 split.
         synthetic_size: images to generate per domain.

@@ -15,7 +15,8 @@ from egat_hub.registry import UnknownNameError
 from .benchmarks import Benchmark
 from .config import DataConfig
 from .domains import Domain, MultiDomain
-from .images import image_suffixes, read_image, read_mask
+from .images import image_suffixes, read_image
+from .masks import Mask, Masks, open_masks
 from .names import resolve
 
 _LAYOUT = "Expected <data_dir>/<domain>/<class>/<images>."
@@ -30,12 +31,13 @@ def open_folder(
     whose sub-folders hold images directly is one domain named after the root.
 
     Args:
-        config: ``data_dir`` is the root; ``masks_dir`` has the masks, if any.
+        config: ``data_dir`` is the root; ``masks_dir`` has the masks, if any: see :func:`open_masks`.
         domains: domains to open; all that are there by default.
         benchmark: the data set that the folder must hold, or a part of its domains.
 
     Raises:
         FileNotFoundError: root, domain, class folder or mask is missing.
+        UnreadableImageError: annotations that are damaged, or without a box.
         UnknownNameError: a folder or a requested domain that the data set does not have.
         ValueError: an empty folder, fewer than two classes, fewer than three images of a class, or two
             folders of one name.
@@ -58,24 +60,22 @@ def open_folder(
     classes = benchmark.classes if benchmark else tuple(sorted(set().union(*class_folders.values())))
     if len(classes) < 2:
         raise ValueError(f"{root} has fewer than two classes ({', '.join(classes)}). {_LAYOUT}")
-    opened = [_open_domain(name, found[name], classes, class_folders[name], config) for name in wanted]
+    masks = open_masks(config.masks_dir) if config.masks_dir else None
+    opened = [_open_domain(name, found[name], classes, class_folders[name], config, masks) for name in wanted]
     return MultiDomain(config.name, opened, aliases=aliases)
 
 
 class _Files:
     """Reads image and mask of a position from their files."""
 
-    def __init__(self, images: Sequence[Path], masks: Sequence[Path] | None) -> None:
+    def __init__(self, images: Sequence[Path], masks: Sequence[Mask] | None) -> None:
         self.images = images
         self.masks = masks
 
     def __call__(self, index: int) -> tuple[Image.Image, Image.Image | None]:
         path = self.images[index]
         image = read_image(path, name=str(path))
-        if self.masks is None:
-            return image, None
-        mask = self.masks[index]
-        return image, read_mask(mask, name=str(mask), size=image.size)
+        return image, self.masks[index].draw(image.size) if self.masks else None
 
 
 def _root(config: DataConfig, benchmark: Benchmark | None) -> Path:
@@ -127,7 +127,12 @@ def _by_name(
 
 
 def _open_domain(
-    name: str, folder: Path, classes: Sequence[str], folders: dict[str, Path], config: DataConfig
+    name: str,
+    folder: Path,
+    classes: Sequence[str],
+    folders: dict[str, Path],
+    config: DataConfig,
+    masks: Masks | None,
 ) -> Domain:
     keys: list[str] = []
     labels: list[int] = []
@@ -150,24 +155,10 @@ def _open_domain(
         classes=classes,
         labels=np.array(labels),
         keys=keys,
-        read=_Files(images, _masks(name, images, config)),
-        has_masks=config.masks_dir is not None,
+        read=_Files(images, masks and masks(name, images, [classes[label] for label in labels])),
+        has_masks=masks is not None,
         split_seed=config.split_seed,
     )
-
-
-def _masks(domain: str, images: Sequence[Path], config: DataConfig) -> list[Path] | None:
-    if config.masks_dir is None:
-        return None
-    root = Path(config.masks_dir).expanduser()
-    masks = [root / image.parent.parent.name / image.parent.name / f"{image.stem}.png" for image in images]
-    missing = [mask for mask in masks if not mask.is_file()]
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} of {len(masks)} images of domain {domain!r} have no mask, "
-            f"the first at {missing[0]}. Add the masks, or leave out masks_dir."
-        )
-    return masks
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -8,6 +8,8 @@ from typing import IO
 import numpy as np
 from PIL import Image, ImageOps
 
+from .aspect import Size, same_aspect
+
 
 class UnreadableImageError(ValueError):
     """An image or mask that cannot be used; the message names it and says why."""
@@ -68,8 +70,10 @@ def to_rgb(image: Image.Image, *, name: str = "image") -> Image.Image:
     return image.convert("RGB")
 
 
-def read_mask(file: Path | IO[bytes], *, name: str, size: tuple[int, int]) -> Image.Image:
-    """Decode an object mask: 255 is object, 0 is background, values between are soft.
+def read_mask(file: Path | IO[bytes], *, name: str, size: Size) -> Image.Image:
+    """Decode an object mask: white is object, black is background, values between are soft.
+
+    A mask of another resolution is resized; its shape must be that of the image, but for a rounded side.
 
     Args:
         file: path or open binary file.
@@ -77,17 +81,19 @@ def read_mask(file: Path | IO[bytes], *, name: str, size: tuple[int, int]) -> Im
         size: (width, height) of the upright image.
 
     Raises:
-        UnreadableImageError: unreadable, of another size than its image, or written as 0 and 1.
+        UnreadableImageError: unreadable, of another aspect ratio than its image, or written as 0 and 1.
     """
-    mask = _decode(file, name).convert("L")
-    if mask.size != size:
+    mask = _decode(file, name)
+    if not same_aspect(mask.size, size):
         raise UnreadableImageError(
-            f"{name}: the mask is {mask.width} x {mask.height} pixels, "
-            f"its image (upright) {size[0]} x {size[1]}"
+            f"{name}: the mask is {mask.width} x {mask.height} pixels, its image (upright) {size[0]} x "
+            f"{size[1]}; save the mask of the whole image, at any scale"
         )
-    if mask.getextrema()[1] == 1:
+    deep = mask.mode[0] in "IF"
+    if np.asarray(mask if deep else mask.convert("L")).max() == 1:
         raise UnreadableImageError(f"{name}: the mask holds 0 and 1 where 0 and 255 are expected")
-    return mask
+    gray = (to_rgb(mask, name=name) if deep else mask).convert("L")
+    return gray if gray.size == size else gray.resize(size, Image.Resampling.BILINEAR)
 
 
 def _decode(file: Path | IO[bytes], name: str) -> Image.Image:

@@ -10,8 +10,7 @@ from tqdm.auto import tqdm
 
 from .domains import Domain
 from .images import UnreadableImageError
-
-_SHOWN = 5
+from .problems import first_of
 
 
 def verify(domains: Iterable[Domain]) -> None:
@@ -31,10 +30,8 @@ def verify(domains: Iterable[Domain]) -> None:
         )
         problems = [problem for problem in progress if problem]
     if problems:
-        shown = "\n".join(f"  {problem}" for problem in problems[:_SHOWN])
-        more = f"\n  ... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise UnreadableImageError(
-            f"{len(problems)} of {len(positions)} images cannot be used:\n{shown}{more}\n"
+            f"{len(problems)} of {len(positions)} images cannot be used:\n{first_of(problems)}\n"
             "Replace these files or remove them together with their masks."
         )
 

@@ -39,7 +39,7 @@ class EvaluationConfig:
         attack_options: its fields, such as ``{"steps": 20}``.
         restarts: independent attacks a budget, the worst of which counts.
         explanation: name of an explanation, or None for accuracy only. It is left out where the network's
-            head does not look at its last map.
+            logits depend on no map (``Backbone.head_form`` is ``"independent"``).
         faithfulness: how Comp and Suff are measured, or None to leave them out.
         insertion_deletion: how the areas under insertion and deletion curves are measured, or None to leave
             them out; with their defaults they cost 58 forwards for each of three maps.

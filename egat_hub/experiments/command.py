@@ -95,7 +95,12 @@ def build_parser(
         help="benchmark, 'folder', 'synthetic', or the id of a Hub data set",
     )
     parser.add_argument("--data-dir", type=str | None, default=None, help="folder <domain>/<class>/*")
-    parser.add_argument("--masks-dir", type=str | None, default=None, help="folder of object masks")
+    parser.add_argument(
+        "--masks-dir",
+        type=str | None,
+        default=None,
+        help="folder of object masks <domain>/<class>/*.png or boxes *.xml (VOC), or a COCO JSON file",
+    )
     parser.add_argument(
         "--image-size", type=int, default=data.image_size, help="side of the images in pixels"
     )

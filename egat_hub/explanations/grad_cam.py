@@ -9,6 +9,7 @@ from torch import Tensor
 
 from egat_hub.backbone import Backbone, View
 from egat_hub.explanations.base import EXPLANATIONS, Explanation
+from egat_hub.modes import twice_differentiable
 
 
 @EXPLANATIONS.register("grad_cam")
@@ -18,7 +19,8 @@ class GradCAM(Explanation):
 
     For a pooled-linear head ``alpha_k`` is the head's weight divided by the number of positions, so the
     map costs one weighted sum of features that exist already. Any other head is differentiated on its
-    own, never the rest of the network. Dropout in the head is left out.
+    own, never the rest of the network; that of a class-token transformer is its last block and what follows,
+    and A are the patches that enter it. Dropout in the head is left out.
 
     Raises (when called):
         ValueError: the logits do not depend on the spatial features.
@@ -34,7 +36,8 @@ class GradCAM(Explanation):
         if backbone.head_form == "independent":
             raise ValueError(
                 f"The logits of {backbone.architecture} do not depend on its last spatial features, so "
-                "Grad-CAM is not defined there. Create the network with global_pool='avg'."
+                f"Grad-CAM is not defined there, nor before its last block: {backbone.obstacle}. Create the "
+                "network with global_pool='avg'."
             )
 
     def _channel_weights(self, backbone: Backbone, features: Tensor, target: Tensor) -> Tensor:
@@ -44,7 +47,7 @@ class GradCAM(Explanation):
             return target @ (weight if self.head_grad else weight.detach()).to(target.dtype) / positions
         self.check(backbone)
         keep_graph = self.head_grad and torch.is_grad_enabled()
-        with torch.enable_grad():
+        with torch.enable_grad(), twice_differentiable(keep_graph):
             if not features.requires_grad:
                 features = features.detach().requires_grad_()
             logits = backbone.head(features, dropout=False)

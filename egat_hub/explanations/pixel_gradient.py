@@ -12,7 +12,7 @@ from torch import Tensor
 from egat_hub.backbone import Backbone, View
 from egat_hub.explanations.base import Explanation
 from egat_hub.guides import on_grid
-from egat_hub.modes import frozen, without_dropout, without_recording
+from egat_hub.modes import frozen, twice_differentiable, without_dropout, without_recording
 
 E = TypeVar("E", bound="PixelGradient")
 
@@ -37,7 +37,8 @@ class PixelGradient(Explanation):
         """Gradient [B,3,H,W] of ``sum_c target[b,c] * logits[b,c]``, with a graph where one is recorded."""
         trained = torch.is_grad_enabled()
         constant = nullcontext() if self.head_grad else frozen(backbone.classifier)
-        with torch.enable_grad(), without_dropout(backbone), without_recording(backbone), constant:
+        twice = twice_differentiable(trained)
+        with torch.enable_grad(), without_dropout(backbone), without_recording(backbone), constant, twice:
             images = images.detach().requires_grad_()
             score = (backbone(images) * target).sum()
             return torch.autograd.grad(score, images, create_graph=trained)[0]

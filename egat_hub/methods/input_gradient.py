@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from egat_hub.backbone import Backbone
+from egat_hub.modes import twice_differentiable
 
 
 def input_gradient(
@@ -24,7 +25,7 @@ def input_gradient(
             (unless BatchNorm in train mode makes them).
         create_graph: whether the gradient can be differentiated again.
     """
-    with torch.autocast(images.device.type, enabled=False):
+    with torch.autocast(images.device.type, enabled=False), twice_differentiable(create_graph):
         images = images.detach().float().requires_grad_()
         logits = backbone(images)
         (slope,) = torch.autograd.grad(objective(logits).sum(), images, create_graph=create_graph)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from egat_hub.backbone import Backbone
+from egat_hub.modes import twice_differentiable
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ class LossPath:
 
     def _slope_at(self, point: Tensor, *, create_graph: bool) -> tuple[Tensor, Tensor]:
         """A point as a leaf, and the gradient there; in float32, which second derivatives need."""
-        with torch.enable_grad(), torch.autocast(point.device.type, enabled=False):
+        plain = torch.autocast(point.device.type, enabled=False)
+        with torch.enable_grad(), plain, twice_differentiable(create_graph):
             point = point.detach().float().requires_grad_()
             loss = F.cross_entropy(self.backbone(point), self.labels, reduction="sum")
             return point, torch.autograd.grad(loss, point, create_graph=create_graph)[0]

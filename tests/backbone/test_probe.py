@@ -21,8 +21,12 @@ FORMS = {
     "test_mambaout": ("differentiable", {}),
     "mobilenetv4_conv_small": ("differentiable", {}),
     "edgenext_xx_small": ("differentiable", {}),
-    "test_vit": ("independent", {"img_size": 64}),
+    "test_vit": ("differentiable", {"img_size": 64}),
     "deit_tiny_distilled_patch16_224": ("independent", {"img_size": 64, "depth": 1, "embed_dim": 24}),
+    "deit3_small_patch16_224": (
+        "differentiable",
+        {"img_size": 64, "depth": 2, "embed_dim": 24, "num_heads": 2},
+    ),
     "resnet10t": ("pooled_linear", {"drop_rate": 0.5}),
 }
 

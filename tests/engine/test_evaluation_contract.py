@@ -144,3 +144,12 @@ def test_an_empty_data_set_is_refused():
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ValueError, match="Expected"):
         EvaluationConfig(**settings)
+
+
+@pytest.mark.parametrize(("depth", "explained"), [(2, True), (1, False)])
+def test_class_token_networks_get_every_figure_where_a_map_decides(depth, explained):
+    net = network("test_vit", img_size=SIZE, depth=depth)
+    metrics = {row.metric for row in evaluate(net, view("test"), CONFIG)}
+    maps = {"Comp", "Suff", "DeadMaps", "DeadPairs"}
+    assert {"cAcc", "aAcc"} <= metrics
+    assert metrics & maps == (maps if explained else set())

@@ -117,7 +117,7 @@ def test_accuracy_alone_needs_no_explanation(tmp_path):
     network = ("--model.name", "test_vit", "--model.options", '{"img_size": 32}')
     call(tmp_path, *network, "--evaluation.explanation", "null")
     metrics = {row.metric for row in read_rows(tmp_path / "results.json")}
-    assert metrics == {"cAcc", "aAcc", "Units", "TrainSeconds"}
+    assert metrics == {"cAcc", "aAcc", "aAcc8", "Flag", "Units", "TrainSeconds"}
     assert not list(tmp_path.rglob("*.png"))
 
 

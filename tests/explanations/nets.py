@@ -32,7 +32,8 @@ def lively(name: str, *, size: int = 64, num_classes: int = 5, **arguments: Any)
         for norm in norms:
             nn.init.uniform_(norm.weight, 0.3, 0.9)
             norm.momentum = 1.0
-        nn.init.normal_(backbone.classifier.weight, 0, 0.1)
+        for layer in filter(lambda m: hasattr(m, "weight"), backbone.classifier.modules()):
+            nn.init.normal_(layer.weight, 0, 0.1)
         if norms:
             backbone.train()(pictures(8, size))
             for norm in norms:

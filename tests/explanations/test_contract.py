@@ -15,13 +15,13 @@ from egat_hub.explanations import EXPLANATIONS, NORMALIZATIONS
 from .nets import lively, pictures
 
 SIZE = 96
-NETS = ("test_resnet", "test_convnext")
-"""A head that is pooled and linear, and one that is not."""
+NETS = {"test_resnet": {}, "test_convnext": {}, "test_vit": {"img_size": SIZE, "depth": 2}}
+"""A head that is pooled and linear, one that is not, and one that looks at a class token."""
 
 
 @pytest.fixture(scope="module", params=NETS)
 def backbone(request) -> Backbone:
-    return lively(request.param, size=SIZE)
+    return lively(request.param, size=SIZE, **NETS[request.param])
 
 
 FEW = {"samples": 2, "points": 2}
@@ -89,7 +89,7 @@ def test_constant_images_give_finite_maps_and_gradients(backbone, kind, images, 
 
 def test_an_image_gets_its_map_in_any_batch(kind):
     for name in NETS:
-        backbone, images = lively(name, size=SIZE).double(), IMAGES.double()
+        backbone, images = lively(name, size=SIZE, **NETS[name]).double(), IMAGES.double()
         classes = torch.tensor([2, 0, 1])
         whole = kind()(backbone, images, classes)
         rows = [kind()(backbone, images[i : i + 1], classes[i : i + 1]) for i in (2, 0, 1)]
@@ -104,7 +104,8 @@ def test_maps_are_the_same_without_gradients(backbone, kind, head_grad):
         without = explain(backbone, IMAGES)
     assert with_gradients.requires_grad
     assert not without.requires_grad
-    assert torch.equal(without, with_gradients)
+    rounding = 1e-5 if "vit" in backbone.architecture else 0  # attention that can be differentiated twice
+    assert (without - with_gradients).abs().max() <= rounding
 
 
 @pytest.mark.parametrize("head_grad", [True, False])

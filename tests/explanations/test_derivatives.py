@@ -12,8 +12,8 @@ from egat_hub.explanations import GradCAM
 
 from .nets import lively, pictures
 
-SMOOTH = ("test_efficientnet", "test_convnext")
-"""Smooth activations; the first has a pooled linear head, the second one to differentiate."""
+SMOOTH = {"test_efficientnet": {}, "test_convnext": {}, "test_vit": {"img_size": 64, "depth": 2}}
+"""Smooth activations; a head that is pooled and linear, one to differentiate, and one with attention."""
 
 
 class Maps(nn.Module):
@@ -30,7 +30,7 @@ class Maps(nn.Module):
 
 @pytest.fixture(scope="module", params=SMOOTH)
 def backbone(request) -> Backbone:
-    return lively(request.param, num_classes=3).double()
+    return lively(request.param, num_classes=3, **SMOOTH[request.param]).double()
 
 
 @pytest.mark.parametrize("normalize", ["none", "minmax", "max", "sum"])
@@ -52,7 +52,7 @@ def test_derivatives_by_images(backbone):
 
 @pytest.mark.parametrize("name", SMOOTH)
 def test_a_loss_on_maps_can_be_trained(name):
-    backbone = lively(name, num_classes=3)
+    backbone = lively(name, num_classes=3, **SMOOTH[name])
     maps = Maps(backbone, head_grad=True, normalize="minmax")
     optimizer = torch.optim.SGD(backbone.parameters(), lr=1e-3)
     target = maps(pictures()).detach().flip(1)

@@ -8,18 +8,20 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from egat_hub.backbone import Backbone
-from egat_hub.explanations import GradCAM
+from egat_hub.explanations import GradCAM, InputGradient
 
 from .nets import assert_close, assert_same_gradients, gradients, lively, pictures, saliency_loss
 
 SWIN = {"img_size": 64, "depths": (1, 1, 1, 1), "embed_dim": 16, "num_heads": (1, 1, 2, 2), "window_size": 2}
 AVERAGE = {"img_size": 64, "global_pool": "avg"}
+TINY = {"img_size": 64, "depth": 3, "embed_dim": 24, "num_heads": 2}
 
 
 class Family(NamedTuple):
-    """A network, its last layer with positions, how its output becomes [B,K,h,w], the form of its head."""
+    """A network, its last layer whose positions decide, how that becomes [B,K,h,w], the form of the head."""
 
     name: str
     layer: str
@@ -50,6 +52,9 @@ FAMILIES = {
         Family("vgg11", "features", as_is, "differentiable", {"mlp_ratio": 0.02}),
         Family("swin_tiny_patch4_window7_224", "norm", channels_last, "pooled_linear", SWIN),
         Family("test_vit", "norm", tokens, "differentiable", AVERAGE),
+        Family("vit_tiny_patch16_224", "blocks.1", tokens, "differentiable", TINY | {"reg_tokens": 2}),
+        Family("deit_tiny_distilled_patch16_224", "blocks.1", tokens, "differentiable", TINY),
+        Family("vit_small_patch16_rope_mixed_224", "blocks.1", tokens, "differentiable", TINY),
         Family("test_vit2", "norm", tokens, "pooled_linear", AVERAGE | {"fc_norm": False}),
     )
 }
@@ -70,7 +75,10 @@ TARGET = torch.rand(2, 5, generator=torch.Generator().manual_seed(3), dtype=torc
 def by_hooks(family: Family, backbone: Backbone, *, constant_weights: bool = False) -> Tensor:
     kept: list[Tensor] = []
     layer = backbone.net.get_submodule(family.layer)
-    with layer.register_forward_hook(lambda module, inputs, output: kept.append(output)):
+    with (
+        layer.register_forward_hook(lambda module, inputs, output: kept.append(output)),
+        sdpa_kernel(SDPBackend.MATH),
+    ):
         logits = backbone.net((IMAGES - backbone.mean) / backbone.std)
     (slope,) = torch.autograd.grad((TARGET * logits).sum(), kept[0], create_graph=True)
     weights = family.to_map(slope).mean((2, 3), keepdim=True)
@@ -101,12 +109,20 @@ def test_gradients_equal_hooks(family, head_grad):
     )
 
 
-@pytest.mark.parametrize("arguments", [{}, {"reg_tokens": 2}])
-def test_a_class_token_has_no_map(arguments):
-    backbone = lively("test_vit", img_size=64, **arguments)
+def test_a_class_token_that_sees_no_block_of_patches_has_no_map():
+    backbone = lively("test_vit", img_size=64, depth=1)
     assert backbone.head_form == "independent"
-    with pytest.raises(ValueError, match=r"logits of test_vit do not depend.*global_pool='avg'"):
+    with pytest.raises(ValueError, match=r"logits of test_vit do not depend.*two or more.*global_pool='avg'"):
         GradCAM()(backbone, pictures())
+
+
+def test_both_heads_of_a_distilled_network_are_constants_to_pixel_gradients():
+    backbone = lively("deit_tiny_distilled_patch16_224", **TINY)
+    for head_grad in (True, False):
+        maps = InputGradient(head_grad=head_grad)(backbone, pictures())
+        heads = [backbone.net.head.weight, backbone.net.head_dist.weight]
+        found = torch.autograd.grad(maps.square().sum(), heads, allow_unused=True)
+        assert all((gradient is not None) == head_grad for gradient in found)
 
 
 def test_half_precision_weights_are_explained():

@@ -17,9 +17,12 @@ IMAGES, CLASSES = pictures(3, SIZE), torch.tensor([0, 2, 1])
 RAW = {"relu": False, "normalize": "none"}
 
 
-@pytest.fixture(scope="module", params=["test_resnet", "test_convnext"])
+NETS = {"test_resnet": {}, "test_convnext": {}, "test_vit": {"img_size": SIZE, "depth": 2}}
+
+
+@pytest.fixture(scope="module", params=NETS)
 def net(request):
-    return lively(request.param, size=SIZE)
+    return lively(request.param, size=SIZE, **NETS[request.param])
 
 
 def test_the_input_gradient_is_captums_saliency(net):

@@ -11,7 +11,7 @@ from egat_hub.backbone import Backbone
 from egat_hub.methods import METHODS
 from egat_hub.methods.cost import count_passes
 
-from .tiny import backbone, batch, forwards
+from .tiny import SIZE, backbone, batch, forwards
 
 BATCH, STEPS = 6, 10
 FORWARDS = {"erm": 1, "pgd_at": STEPS + 1, "trades": 1 + STEPS + 2, "egat": STEPS + 3}
@@ -45,9 +45,9 @@ def test_forwards_and_backwards_in_units_of_a_batch(name, views):
     assert sum(back) / BATCH == BACKWARDS[name]
 
 
-@pytest.mark.parametrize("architecture", ["test_resnet", "test_convnext", "test_efficientnet"])
+@pytest.mark.parametrize("architecture", ["test_resnet", "test_convnext", "test_efficientnet", "test_vit"])
 def test_explanations_add_no_forward_whatever_the_head(architecture):
-    net = backbone(architecture)
+    net = backbone(architecture, **({"img_size": SIZE} if architecture == "test_vit" else {}))
     with forwards(net) as seen:
         make("egat", net)(*batch(BATCH))
     assert sum(map(len, seen)) / BATCH == FORWARDS["egat"]

@@ -47,12 +47,14 @@ def batch(count: int = 6, *, size: int = SIZE, seed: int = 0) -> tuple[Tensor, T
 def forwards(backbone: Backbone) -> Iterator[list[Tensor]]:
     """The (normalised) batches that go through the network's trunk inside the block, in order."""
     seen: list[Tensor] = []
-    run = backbone.net.forward_features
+    last = backbone.feature_layer == "last"
+    trunk = "forward_features" if last else "forward_intermediates"
+    run = getattr(backbone.net, trunk)
 
-    def counted(images: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def counted(images: Tensor, *args: Any, **kwargs: Any) -> Any:
         seen.append(images.detach().clone())
         return run(images, *args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backbone.net, "forward_features", counted, raising=False)
+        patch.setattr(backbone.net, trunk, counted, raising=False)
         yield seen

@@ -1,0 +1,149 @@
+"""The object masks of a folder of images: painted, or filled boxes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from .aspect import Size
+from .boxes import Boxes
+from .coco import Parts, parts_of, read_coco
+from .images import UnreadableImageError, read_mask
+from .names import fold
+from .problems import first_of
+from .voc import read_voc
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """A mask that is an image."""
+
+    path: Path
+
+    def draw(self, size: Size) -> Image.Image:
+        """The mask (``"L"``) of an upright image of a size; errors are those of ``read_mask``."""
+        return read_mask(self.path, name=str(self.path), size=size)
+
+
+Mask = MaskFile | Boxes
+
+Masks = Callable[[str, Sequence[Path], Sequence[str]], list[Mask]]
+"""(name of a domain, its images, the class of each) to the mask of each image."""
+
+
+def open_masks(masks_dir: str) -> Masks:
+    """Find out in which form masks come.
+
+    - a folder of ``<domain>/<class>/<stem>.png`` masks or ``<stem>.xml`` boxes (Pascal VOC), named like the
+      images; a mask wins over boxes;
+    - a COCO JSON file of boxes, whose ``file_name`` is ``<domain>/<class>/<name>`` or as much of its end as
+      tells images apart.
+
+    Where a category is called like the class of an image, only its boxes count there; else all do.
+
+    Raises:
+        FileNotFoundError: there is nothing; when called, images have no mask.
+        UnreadableImageError: a damaged annotation; when called, images have no box.
+    """
+    path = Path(masks_dir).expanduser()
+    if path.is_file():
+        return _CocoMasks(path)
+    if path.is_dir():
+        return _FolderMasks(path)
+    raise FileNotFoundError(
+        f"masks_dir {path} does not exist. Expected a folder of <domain>/<class>/<stem>.png masks or .xml "
+        "boxes (Pascal VOC), or a COCO JSON file."
+    )
+
+
+class _FolderMasks:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __call__(self, domain: str, images: Sequence[Path], classes: Sequence[str]) -> list[Mask]:
+        stems = [self.root / image.parent.parent.name / image.parent.name / image.stem for image in images]
+        files = [next((f for f in _candidates(stem) if os.path.isfile(f)), None) for stem in stems]
+        missing = [stem for stem, file in zip(stems, files, strict=True) if file is None]
+        if missing:
+            raise FileNotFoundError(
+                f"{len(missing)} of {len(stems)} images of domain {domain!r} have no mask, the first at "
+                f"{missing[0]}.png (or .xml). Add the masks, or leave out masks_dir."
+            )
+        problems: list[str] = []
+        masks: list[Mask] = []
+        for file in filter(None, files):
+            try:
+                masks.append(MaskFile(file) if file.suffix == ".png" else read_voc(file))
+            except UnreadableImageError as error:
+                problems.append(str(error))
+        if problems:
+            raise UnreadableImageError(
+                f"{len(problems)} of {len(files)} annotations of domain {domain!r} cannot be used:\n"
+                f"{first_of(problems)}\nReplace these files."
+            )
+        names = {box.category for mask in masks if isinstance(mask, Boxes) for box in mask.boxes}
+        return _of_classes(domain, masks, classes, names)
+
+
+class _CocoMasks:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.boxes, self.categories = read_coco(path)
+        self.taken: dict[Parts, Path] = {}
+
+    def __call__(self, domain: str, images: Sequence[Path], classes: Sequence[str]) -> list[Mask]:
+        entries = [self._entry(image) for image in images]
+        missing = [image for image, entry in zip(images, entries, strict=True) if entry is None]
+        if missing:
+            raise FileNotFoundError(
+                f"{len(missing)} of {len(images)} images of domain {domain!r} are not in {self.path}, the "
+                f"first is {missing[0]}. Its file_name must be '<domain>/<class>/<name>' or the end of it. "
+                "Add the images, or leave out masks_dir."
+            )
+        for entry, image in zip(entries, images, strict=True):
+            other = self.taken.setdefault(entry, image)  # type: ignore[arg-type]
+            if other != image:
+                raise ValueError(
+                    f"{self.path}: file_name {'/'.join(entry or ())!r} stands for {other} and for {image}. "
+                    "Write it with domain and class, '<domain>/<class>/<name>'."
+                )
+        return _of_classes(domain, [self.boxes[e] for e in filter(None, entries)], classes, self.categories)
+
+    def _entry(self, image: Path) -> Parts | None:
+        """The longest end of a path that the file has an image of."""
+        parts = parts_of(image.as_posix())
+        ends = (parts[start:] for start in range(len(parts)))
+        return next((end for end in ends if end in self.boxes), None)
+
+
+def _candidates(stem: Path) -> Iterable[Path]:
+    return (stem.with_name(stem.name + suffix) for suffix in (".png", ".xml"))
+
+
+def _of_classes(
+    domain: str, masks: Sequence[Mask], classes: Sequence[str], categories: Iterable[str]
+) -> list[Mask]:
+    """The masks, with boxes of the image's class alone where there is a category of that name."""
+    known = {fold(name) for name in categories}
+    chosen = [
+        mask.of(name) if isinstance(mask, Boxes) and fold(name) in known else mask
+        for mask, name in zip(masks, classes, strict=True)
+    ]
+    problems = [
+        f"{mask.name}: no box of {name!r}, only of {', '.join(dict.fromkeys(b.category for b in mask.boxes))}"
+        if mask.boxes
+        else f"{mask.name}: no box"
+        for mask, kept, name in zip(masks, chosen, classes, strict=True)
+        if isinstance(mask, Boxes) and isinstance(kept, Boxes) and not kept.boxes
+    ]
+    if problems:
+        raise UnreadableImageError(
+            f"{len(problems)} of {len(masks)} images of domain {domain!r} have no box to look at:\n"
+            f"{first_of(problems)}\n"
+            "Draw one (around the whole image where there is no object), or remove the images."
+        )
+    return chosen
