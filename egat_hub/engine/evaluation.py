@@ -86,7 +86,7 @@ def judge(
     settings = to_dict(replace(config, batch_size=1))
     shared: dict[str, Any] = {
         "settings": settings,
-        "seed": config.seed,
+        "random_seed": config.seed,
         "batch_size": config.batch_size,
         "workers": workers,
         **noted,

@@ -41,7 +41,7 @@ def judge_by(
     dataset: Dataset | Sequence[tuple[Tensor, int]],
     *,
     settings: Mapping[str, Any],
-    seed: int,
+    random_seed: int,
     batch_size: int,
     images: int | None = None,
     workers: int = 0,
@@ -56,7 +56,7 @@ def judge_by(
         model: as for :func:`egat_hub.evaluate`.
         dataset: as for :func:`egat_hub.evaluate`.
         settings: what decides the figures, of JSON types; a journal of others is refused.
-        seed: of the keyed random numbers that ``measure`` gets.
+        random_seed: of the keyed random numbers that ``measure`` gets.
         batch_size: images in a batch.
         images: how many of the images, at equal distances; all by default.
         workers: processes that load images.
@@ -73,7 +73,7 @@ def judge_by(
     kept = None if journal is None else Journal.of(Path(journal), model, dataset, settings)
     done = _known(kept)
     left = _batches(positions, batch_size, done)
-    found = _measured(measure, model, samples, left, seed, workers, kept, announce)
+    found = _measured(measure, model, samples, left, random_seed, workers, kept, announce)
     columns = _join([*done, *found], len(positions))
     context: dict[str, Any] = {
         "model": name,
@@ -143,7 +143,7 @@ def _measured(
     model: nn.Module,
     samples: _Samples,
     batches: Sequence[list[int]],
-    seed: int,
+    random_seed: int,
     workers: int,
     journal: Journal | None,
     announce: Callable[[nn.Module, Tensor, int], str] | None,
@@ -166,7 +166,7 @@ def _measured(
         ):
             bar.set_postfix_str(cost)
             log.info(cost)
-        random = SampleRandom(seed, tuple(index.tolist()))
+        random = SampleRandom(random_seed, tuple(index.tolist()))
         objects = masks.to(device) if masks.numel() else None
         columns = measure(model, images, labels.to(device), random, masks=objects)
         batch = Measured(positions, random.index, {name: v.tolist() for name, v in columns.items()})

@@ -74,7 +74,7 @@ def judge_sca(
         model,
         dataset,
         settings=settings,
-        seed=noise_seed,
+        random_seed=noise_seed,
         batch_size=batch_size,
         workers=workers,
         journal=journal,
