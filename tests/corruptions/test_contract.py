@@ -44,7 +44,8 @@ def distance(a, b):
 
 
 def test_the_families_are_those_of_the_benchmark():
-    assert set(IMAGENET_C) == set(CORRUPTIONS)
+    assert set(IMAGENET_C) <= set(CORRUPTIONS)
+    assert len(set(IMAGENET_C)) == 15
     assert families(["all"]) == IMAGENET_C
     assert families(["fog", "snow", "fog"]) == ("fog", "snow")
     with pytest.raises(KeyError, match=r"No 'fgo' among corruptions\. Did you mean 'fog'"):
