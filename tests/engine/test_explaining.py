@@ -42,8 +42,13 @@ def items(backbone):
 
 
 @pytest.fixture(scope="module")
-def rows(backbone, items):
-    return evaluate(backbone, items, CONFIG)
+def outcomes(backbone, items):
+    return judge(backbone, items, CONFIG)
+
+
+@pytest.fixture(scope="module")
+def rows(outcomes):
+    return [row for row, _ in outcomes]
 
 
 def value(rows, metric, **protocol):
@@ -102,8 +107,7 @@ def test_areas_and_places(backbone, items, rows, name):
 
 
 @pytest.mark.parametrize("measure", sorted(STABILITY))
-def test_stability_is_split_by_what_the_attack_did_to_the_prediction(backbone, items, measure):
-    outcomes = judge(backbone, items, CONFIG)
+def test_stability_is_split_by_what_the_attack_did_to_the_prediction(outcomes, measure):
     (correct,) = [values for row, values in outcomes if row.metric == "aAcc"]
     stable = {
         row.protocol.get("prediction"): values
