@@ -58,13 +58,18 @@ def test_the_scheduler_of_diffusers_follows_the_same_path(model):
     torch.testing.assert_close(path.denoise(0.05), x, rtol=1e-4, atol=1e-4)
 
 
-def test_the_noisy_copies_are_those_of_the_levels():
-    latents, path = inverted(diffusion())
-    noise = (path.top - path.levels.alpha[0] * latents) / path.levels.sigma[0]
-    assert noise.mean().abs() < 0.1
-    assert 0.9 < noise.std() < 1.1
+def test_the_path_passes_through_copies_with_noise_of_their_own():
+    model, seen = diffusion(), []
+    latents, path = inverted(model, count=4)
+    model.unet.register_forward_pre_hook(lambda module, args: seen.append(args[0].chunk(2)[0]))
+    path.denoise()
+    levels = zip(seen, path.levels.alpha, path.levels.sigma, strict=False)
+    noise = torch.stack([((x - alpha * latents) / sigma).flatten() for x, alpha, sigma in levels])
+    assert len(noise) == 4
+    torch.testing.assert_close(noise.std(1), torch.ones(4), rtol=0, atol=0.1)
+    assert (noise.corrcoef() - torch.eye(4)).abs().max() < 0.15
     other = SampleRandom(1, tuple(range(4)))
-    again = invert(path.diffusion, latents, path.text, path.empty, path.levels, GUIDANCE, other)
+    again = invert(model, latents, path.text, path.empty, path.levels, GUIDANCE, other)
     assert not torch.equal(again.top, path.top)
 
 

@@ -123,13 +123,15 @@ def test_what_the_reconstruction_breaks_is_told_apart(model):
     assert not result.latent_distance[4:].any()
 
 
-def test_a_sample_is_attacked_alike_in_any_batch():
-    sca = attack(model=diffusion(dtype=torch.float64), decode_batch=3)
+@pytest.mark.parametrize("epsilon", [BUDGET, EPSILON])
+def test_a_sample_is_attacked_alike_in_any_batch(epsilon):
+    sca = attack(model=diffusion(dtype=torch.float64), decode_batch=3, step_size=0.2)
     model, images = classifier().double(), IMAGES.double()
-    whole = sca.perturb(model, images, LABELS, EPSILON, random=SampleRandom(3, tuple(range(10, 18)), step=7))
+    whole = sca.perturb(model, images, LABELS, epsilon, random=SampleRandom(3, tuple(range(10, 18)), step=7))
     for rows in ([5], [7, 0, 4]):
         draws = SampleRandom(3, tuple(10 + row for row in rows), step=7)
-        part = sca.perturb(model, images[rows], LABELS[rows], EPSILON, random=draws)
+        part = sca.perturb(model, images[rows], LABELS[rows], epsilon, random=draws)
+        torch.testing.assert_close(part.perturbation, whole.perturbation[rows], rtol=0, atol=1e-12)
         torch.testing.assert_close(part.images, whole.images[rows], rtol=0, atol=1e-9)
         assert torch.equal(part.success, whole.success[rows])
 

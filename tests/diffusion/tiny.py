@@ -1,4 +1,4 @@
-"""A diffusion model of a few thousand weights, images it can decode, and a classifier of them."""
+"""A diffusion model of 35 000 weights, images it can decode, and a classifier of them."""
 
 from __future__ import annotations
 
