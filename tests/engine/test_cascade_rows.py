@@ -23,7 +23,7 @@ COUNT = 9
 
 def config(**settings):
     attack = {"attack": "auto_attack", "attack_options": {"iterations": 2, "queries": 3}}
-    return EvaluationConfig(epsilons=EPSILONS, faithfulness=None, **attack, **settings)
+    return EvaluationConfig(epsilons=EPSILONS, faithfulness=None, checks=0, **attack, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,7 @@ def test_flags_are_shares_of_the_images_that_were_attacked(rows):
     assert {row.n for row in first.values()} == {COUNT - 2}
     assert first["zero_gradient"].protocol == {
         "flag": "zero_gradient",
+        "limit": 5.0,
         "attack": "auto_attack",
         "epsilon": 0.002,
     }
