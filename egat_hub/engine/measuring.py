@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from egat_hub.attacks import ATTACKS, Attack, attack_curve
 from egat_hub.attacks.base import check_epsilon
 from egat_hub.backbone import Backbone, View
+from egat_hub.engine.attacked_maps import attacked_maps
+from egat_hub.explanation_attacks import EXPLANATION_ATTACKS, ExplanationAttack
 from egat_hub.explanations import EXPLANATIONS, Explanation, dead
 from egat_hub.metrics import CONTROLS, STABILITY, Faithfulness
 from egat_hub.modes import evaluating
@@ -34,6 +36,9 @@ class EvaluationConfig:
         explanation: name of an explanation, or None for accuracy only. It is left out where the network's
             head does not look at its last map.
         faithfulness: how Comp and Suff are measured, or None to leave them out.
+        explanation_attacks: names of attacks on the explanation itself, at the smallest budget; each costs
+            as much as an attack on the prediction of three times its steps, or several times that.
+        explanation_attack_options: fields that all of them have, such as ``{"restarts": 5}``.
         seed: seed of attack starts and random control maps.
         batch_size: images in a forward.
 
@@ -47,6 +52,8 @@ class EvaluationConfig:
     restarts: int = 1
     explanation: str | None = "grad_cam"
     faithfulness: Faithfulness | None = field(default_factory=Faithfulness)
+    explanation_attacks: tuple[str, ...] = ()
+    explanation_attack_options: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     batch_size: int = 64
 
@@ -58,10 +65,16 @@ class EvaluationConfig:
         if self.restarts < 1:
             raise ValueError(f"Expected at least 1 restart, got {self.restarts}.")
         self.build_attack()
+        self.build_explanation_attacks()
 
     def build_attack(self) -> Attack:
         """The attack that is configured."""
         return ATTACKS[self.attack](**self.attack_options)
+
+    def build_explanation_attacks(self) -> dict[str, ExplanationAttack]:
+        """The attacks on explanations that are configured, by name."""
+        options = self.explanation_attack_options
+        return {name: EXPLANATION_ATTACKS[name](**options) for name in self.explanation_attacks}
 
 
 class Column(NamedTuple):
@@ -118,6 +131,16 @@ def measure(
                 columns[_column("aAcc", protocol)] = _percent(point.correct)
             if explained:
                 columns |= _stability(explained, correct, points[0].images, protocols[0])
+                for metric, protocol, values in attacked_maps(
+                    explained.backbone,
+                    images,
+                    correct,
+                    random,
+                    attacks=config.build_explanation_attacks(),
+                    explanation=explained.name,
+                    epsilon=points[0].epsilon,
+                ):
+                    columns[_column(metric, protocol)] = values
     return columns
 
 

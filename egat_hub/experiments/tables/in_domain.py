@@ -58,7 +58,7 @@ def _columns(rows: Iterable[Row], epsilon: float | None) -> list[Column]:
         Column("Suff random", _judged("Suff", "random")),
         Column(
             f"stability {min(epsilons, default=0):.4g}",
-            lambda row: row.protocol.get("measure") == "topk_overlap",
+            lambda row: row.metric == "Stability" and row.protocol["measure"] == "topk_overlap",
             digits=2,
             better="higher",
         ),
