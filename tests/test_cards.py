@@ -41,6 +41,8 @@ ROWS = [
     ),
     row("Stability", 0.77, measure="cosine", epsilon=0.01, **ATTACK),
     row("Stability", 0.66, measure="topk_overlap", epsilon=0.01, **ATTACK),
+    row("MapStability", 0.55, measure="cosine", epsilon=0.01, **{**ATTACK, "attack": "top_k"}),
+    row("Fooled", 44.33, epsilon=0.01, **{**ATTACK, "attack": "top_k"}),
     row("DeadMaps", 1.88, explanation="grad_cam"),
     row("ECE", 3.21, bins=15),
 ]

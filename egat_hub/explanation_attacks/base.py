@@ -34,9 +34,9 @@ class ExplanationAttack(ABC):
     the best that counts is kept; where none does, the clean image is given back. Images do not influence
     each other.
 
-    Cost of a step: one forward and two backwards for maps on the last features; for maps that are gradients
-    by pixels in addition one explanation and a backward through it, and with ``softplus`` one more forward
-    and explanation.
+    Cost of a step: a forward and two backwards to the input for maps on the last features. For maps made of n
+    gradients by pixels, n forwards, backwards and backwards through a backward come on top, and with
+    ``softplus`` once more n + 1 forwards and n backwards.
 
     Attributes:
         optimizer: name of a gradient-based attack whose steps are taken.
@@ -59,7 +59,7 @@ class ExplanationAttack(ABC):
     optimizer: str = "pgd"
     optimizer_options: dict[str, Any] = field(default_factory=lambda: {"steps": 50})
     restarts: int = 1
-    softplus: float | None = 20.0
+    softplus: float | None = 10.0
     overlap: float = 0.5
 
     def __post_init__(self) -> None:
@@ -75,7 +75,9 @@ class ExplanationAttack(ABC):
         """The attack whose steps are taken."""
         optimizer = ATTACKS[self.optimizer](**self.optimizer_options)
         if not hasattr(optimizer, "ascend"):
-            raise ValueError(f"Expected an optimizer that follows gradients, such as 'pgd', got {self.optimizer!r}.")
+            raise ValueError(
+                f"Expected an optimizer that follows gradients, such as 'pgd', got {self.optimizer!r}."
+            )
         return optimizer
 
     @final

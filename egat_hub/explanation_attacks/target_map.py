@@ -21,8 +21,9 @@ from egat_hub.explanations import Explanation
 class TargetMap(ExplanationAttack):
     """The signed map as parallel as possible to a given one, by cosine (after Dombrowski et al. 2019).
 
-    Without a target it is a square in the corner that the map's centre of mass is farthest from, with a third
-    of the image's sides: it depends on nothing but the image.
+    With the sign there is a way also to where nothing speaks for the class yet. Without a target it is a
+    square in the corner that the map's centre of mass is farthest from, with a third of the image's sides: it
+    depends on nothing but the image.
 
     Attributes:
         target: map [h,w] for all images, or [B,h,w] for each its own, such as that of another image.

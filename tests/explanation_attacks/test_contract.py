@@ -110,4 +110,4 @@ def test_the_protocol_says_what_was_done(name):
     expected = {"optimizer": "pgd", "steps": 7, "step_size": 2.5 / 7, "start": "uniform", **settings}
     assert expected.items() <= run.protocol(explanation("grad_cam")).items()
     assert "softplus" not in run.protocol(explanation("grad_cam"))
-    assert run.protocol(explanation("input_gradient"))["softplus"] == 20.0
+    assert run.protocol(explanation("input_gradient"))["softplus"] == 10.0

@@ -94,7 +94,9 @@ def test_steps_follow_the_map_where_the_prediction_is_right_and_else_the_predict
 def test_what_lies_outside_the_ball_does_not_count():
     search = search_for("top_k", explanation("grad_cam", **RAW), copy.deepcopy(trained()).double())
     outside = (IMAGES + 0.2).clamp(0, 1)
-    search.offer(outside, Look.at(search.backbone, search.explanation, outside)._replace(maps=-search.clean.maps))
+    search.offer(
+        outside, Look.at(search.backbone, search.explanation, outside)._replace(maps=-search.clean.maps)
+    )
     assert torch.equal(search.best, IMAGES)
 
 
@@ -131,7 +133,7 @@ def test_second_derivatives_are_there_with_softplus_alone():
     leaf = IMAGES.float().requires_grad_()
     with frozen(net):
         (slope,) = torch.autograd.grad(explain(net, leaf).sum(), leaf, allow_unused=True)
-        with SmoothReLU(20.0):
+        with SmoothReLU(10.0):
             (smooth,) = torch.autograd.grad(explain(net, leaf).sum(), leaf)
     assert slope is None or not slope.any()
     assert smooth.flatten(1).any(1).all()

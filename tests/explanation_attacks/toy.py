@@ -53,7 +53,7 @@ class Toy(nn.Module):
 
 
 def make_images(count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Gray noise [count,3,24,24] in [0,1] with a small disc in a place of its own; its colour is the class."""
+    """Gray noise [count,3,24,24] in [0,1] with a small disc anywhere; its colour is the class."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % CLASSES
     colours = torch.tensor([[0.2, -0.1, -0.1], [-0.1, 0.2, -0.1], [-0.1, -0.1, 0.2], [0.12, 0.12, -0.2]])

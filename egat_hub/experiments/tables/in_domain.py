@@ -62,6 +62,7 @@ def _columns(rows: Iterable[Row], epsilon: float | None) -> list[Column]:
             digits=2,
             better="higher",
         ),
+        *(Column(f"fooled {a}", _fooled_by(a), better="lower") for a in _explanation_attacks(rows)),
         Column("OOD", _accuracy(own=False), "cAcc", better="higher"),
         Column("units/step", lambda row: row.metric == "Units", digits=0),
         Column("train s", lambda row: row.metric == "TrainSeconds", digits=0),
@@ -75,6 +76,14 @@ def _accuracy(*, own: bool) -> Callable[[Row], bool]:
 
 def _attacked_at(epsilon: float) -> Callable[[Row], bool]:
     return lambda row: row.metric == "aAcc" and row.protocol["epsilon"] == epsilon
+
+
+def _explanation_attacks(rows: Iterable[Row]) -> list[str]:
+    return list(dict.fromkeys(row.protocol["attack"] for row in rows if row.metric == "Fooled"))
+
+
+def _fooled_by(attack: str) -> Callable[[Row], bool]:
+    return lambda row: row.metric == "Fooled" and row.protocol["attack"] == attack
 
 
 def _judged(metric: str, judged: str) -> Callable[[Row], bool]:

@@ -13,6 +13,8 @@ MEANINGS = {
     "Comp": "fall of the probability without the most salient pixels, higher is better; random: a random map",
     "Suff": "fall of the probability with the most salient pixels alone, lower is better",
     "Stability": "share of the top 20 % pixels that stays under the attack, from 0 to 1",
+    "Fooled": "share of maps that an attack on explanations moves off half of their top 20 % pixels with "
+    "the prediction unchanged; with keep_map, of predictions that it flips with the map less changed",
     "Units": "passes of a batch through the network in a training step; a forward or a backward to the input "
     "counts 1, a backward to the weights 2, one through a backward 4",
     "TrainSeconds": "wall time of the training steps",
