@@ -36,8 +36,8 @@ class EvaluationConfig:
         explanation: name of an explanation, or None for accuracy only. It is left out where the network's
             head does not look at its last map.
         faithfulness: how Comp and Suff are measured, or None to leave them out.
-        explanation_attacks: names of attacks on the explanation itself, at the smallest budget. Each costs 150
-            passes with Grad-CAM, where PGD of 10 steps costs 20, and more with gradients by pixels.
+        explanation_attacks: names of attacks on the explanation itself, at the smallest budget. Each costs
+            150 passes with Grad-CAM, where PGD of 10 steps costs 20, and more with gradients by pixels.
         explanation_attack_options: fields that all of them have, such as ``{"restarts": 5}``.
         seed: seed of attack starts and random control maps.
         batch_size: images in a forward.

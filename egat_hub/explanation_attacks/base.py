@@ -9,11 +9,11 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor
 
-from egat_hub.attacks import ATTACKS, Attack
+from egat_hub.attacks import ATTACKS
 from egat_hub.attacks.base import check_epsilon, without_float16
 from egat_hub.backbone import Backbone
 from egat_hub.explanation_attacks.look import Look
-from egat_hub.explanation_attacks.outcome import Attacked
+from egat_hub.explanation_attacks.outcome import AttackedMaps
 from egat_hub.explanation_attacks.search import Goal, Search
 from egat_hub.explanations import Explanation
 from egat_hub.metrics import STABILITY
@@ -71,9 +71,9 @@ class ExplanationAttack(ABC):
             raise ValueError(f"Expected overlap in (0, 1), a share of pixels, got {self.overlap}.")
         self.build_optimizer()
 
-    def build_optimizer(self) -> Attack:
-        """The attack whose steps are taken."""
-        optimizer = ATTACKS[self.optimizer](**self.optimizer_options)
+    def build_optimizer(self) -> Any:
+        """The gradient-based attack whose steps are taken."""
+        optimizer: Any = ATTACKS[self.optimizer](**self.optimizer_options)
         if not hasattr(optimizer, "ascend"):
             raise ValueError(
                 f"Expected an optimizer that follows gradients, such as 'pgd', got {self.optimizer!r}."
@@ -89,7 +89,7 @@ class ExplanationAttack(ABC):
         epsilon: float,
         *,
         random: SampleRandom | None = None,
-    ) -> Attacked:
+    ) -> AttackedMaps:
         """Attack the maps of the predicted classes.
 
         Args:
@@ -147,7 +147,7 @@ class ExplanationAttack(ABC):
 
     def _judge(
         self, backbone: Backbone, explanation: Explanation, images: Tensor, clean: Look, best: Tensor
-    ) -> Attacked:
+    ) -> AttackedMaps:
         """A fresh look at what was found; what does not hold there is given up for the clean image."""
         shown = Look.at(backbone, explanation, best)
         holds = ((shown.predicted != clean.predicted) == self.flips) & shown.alive
@@ -159,4 +159,4 @@ class ExplanationAttack(ABC):
         }
         same = agreement["topk_overlap"] >= self.overlap
         success = alive & (kept != self.flips) & (same == self.flips)
-        return Attacked(best, clean, shown, kept, alive, agreement, success)
+        return AttackedMaps(best, clean, shown, kept, alive, agreement, success)

@@ -10,7 +10,7 @@ from torch import Tensor
 from egat_hub.explanation_attacks.look import Look
 
 
-class Attacked(NamedTuple):
+class AttackedMaps(NamedTuple):
     """Perturbed images, and what a fresh forward on them shows.
 
     Attributes:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 
 import pytest
-import timm
 import torch
 
-from egat_hub.backbone import Backbone
+from egat_hub.attacks import ATTACKS
 from egat_hub.explanation_attacks import EXPLANATION_ATTACKS
-from egat_hub.explanations import EXPLANATIONS
+from egat_hub.explanations import EXPLANATIONS, GradCAM
 
 from .toy import SIZE, attack, explanation, make_images, trained
 
@@ -79,10 +79,19 @@ def test_weights_that_are_not_finite_are_an_error(name, explained):
         attack(name)(net, explanation(explained), IMAGES, 0.02)
 
 
-def test_a_network_without_a_map_is_refused():
-    net = Backbone(timm.create_model("test_vit", num_classes=4, img_size=32), image_size=32)
-    with pytest.raises(ValueError, match="Grad-CAM is not defined there"):
-        attack("top_k")(net, explanation("grad_cam"), torch.rand(1, 3, 32, 32), 0.02)
+def test_what_an_explanation_refuses_is_refused():
+    class Choosy(GradCAM):
+        def check(self, backbone):
+            raise ValueError("not this network")
+
+    with pytest.raises(ValueError, match="not this network"):
+        attack("top_k")(trained(), Choosy(), IMAGES, 0.02)
+
+
+def test_an_optimizer_without_steps_is_refused(monkeypatch):
+    monkeypatch.setitem(ATTACKS._items, "oracle", SimpleNamespace)
+    with pytest.raises(ValueError, match="follows gradients, such as 'pgd', got 'oracle'"):
+        EXPLANATION_ATTACKS["top_k"](optimizer="oracle")
 
 
 def test_a_budget_in_8_bit_steps_is_refused():

@@ -60,7 +60,7 @@ def test_derivatives_by_images(backbone):
 def test_derivatives_of_pixel_gradients_by_images(backbone, explain):
     """Also where the images are themselves made of what is differentiated."""
     raw = replace(explain, relu=False, normalize="none")
-    images, classes = pictures(size=32, dtype=torch.float64), torch.tensor([1, 0])
+    images, classes = pictures(dtype=torch.float64), torch.tensor([1, 0])
     generator = torch.Generator().manual_seed(3)
     direction = torch.randn(images.shape, generator=generator, dtype=torch.float64)
     along = torch.zeros((), dtype=torch.float64, requires_grad=True)
