@@ -48,6 +48,8 @@ ROWS = [
     row("Flag", 100.0, flag="comp_not_above_random", **FAITHFUL),
     *(row("corrAcc", 40.0 + s, corruption="fog", severity=s, lengths="x shorter side / 224") for s in (1, 2)),
     row("mCA", 45.45, corruptions="fog", severities="1, 2", lengths="x shorter side / 224"),
+    row("MapStability", 0.54, measure="cosine", epsilon=0.01, **{**ATTACK, "attack": "top_k"}),
+    row("Fooled", 44.33, epsilon=0.01, **{**ATTACK, "attack": "top_k"}),
     row("DeadMaps", 1.88, explanation="grad_cam"),
     row("ECE", 3.21, bins=15),
 ]

@@ -33,6 +33,7 @@ ORDER = (
     {"manifest", "overlay"},
     # level 3: training methods, data sets, figures
     {"data", "methods", "metrics"},
+    {"explanation_attacks"},
     # level 4: training loop, checkpoints, evaluation
     {"engine", "explained", "timm_folder"},
     # level 5: publish, load, list, draw

@@ -163,9 +163,7 @@ class Bench:
             PartialState().wait_for_everyone()
 
     def _validation(self, cell: Cell, epsilon: float) -> tuple[Path, EvaluationConfig]:
-        config = replace(
-            self.evaluation, epsilons=(epsilon,), explanation=None, faithfulness=None, corruptions=()
-        )
+        config = self.evaluation.accuracy_only(epsilons=(epsilon,))
         measured = digest([PROTOCOL, to_dict(replace(config, batch_size=1))])
         return self.output / cell.name / f"validation_{measured}.jsonl", config
 
@@ -204,8 +202,8 @@ class Bench:
         own = digest([PROTOCOL, to_dict(replace(self.evaluation, batch_size=1)), self._others(cell)])
         files: dict[Path, Measure] = {folder / f"outcomes_{own}.jsonl": self._measure}
         for attack in self.further:
-            files[folder / f"attack_{digest([PROTOCOL, to_dict(attack)])}.jsonl"] = partial(
-                self._attack, attack
+            files[folder / f"attack_{digest([PROTOCOL, to_dict(attack), self.evaluation.seed])}.jsonl"] = (
+                partial(self._attack, attack)
             )
         return files
 
@@ -253,7 +251,7 @@ class Bench:
     def _measure(
         self, cell: Cell, backbone: Backbone, metadata: Mapping[str, Any], journal: Path
     ) -> list[Outcome]:
-        accuracy = EvaluationConfig(epsilons=(), explanation=None, batch_size=self.evaluation.batch_size)
+        accuracy = self.evaluation.accuracy_only(epsilons=())
         outcomes = self._judge(cell, backbone, self.evaluation, journal)
         for domain in self._others(cell):
             outcomes += self._judge(cell, backbone, accuracy, journal, domain=domain)

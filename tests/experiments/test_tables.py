@@ -103,6 +103,20 @@ def test_the_average_is_over_domains_within_a_seed_and_leaves_out_incomplete_see
     assert "trained on average" in text
 
 
+def test_attacks_on_explanations_have_columns_of_their_own_and_change_no_other():
+    told = {"explanation": "grad_cam", "measure": "topk_overlap"}
+    plain = [row("aAcc", 10.0, **ATTACK), row("Stability", 0.7, **told, **ATTACK)]
+    theirs = [
+        row(metric, value, **told, **{**ATTACK, "attack": attack})
+        for attack, value in (("top_k", 0.2), ("keep_map", 0.4))
+        for metric in ("MapStability", "FlippedStability", "Fooled", "Flipped", "DeadPairs")
+    ]
+    expected = cells(comparison(plain), "erm")
+    found = cells(comparison([*theirs, *plain]), "erm")
+    assert found == {**expected, "fooled top_k": "0.2", "fooled keep_map": "0.4"}
+    assert expected["stability 0.01"] == "0.70"
+
+
 def test_budgets_have_columns_of_their_own():
     rows = [
         row("cAcc", 80.0),

@@ -97,10 +97,11 @@ def _columns(rows: Sequence[Row], epsilon: float | None) -> list[Column]:
         Column("Suff random", _judged("Suff", "random")),
         Column(
             f"stability {smallest:.4g}",
-            lambda row: row.protocol.get("measure") == "topk_overlap" and "prediction" not in row.protocol,
+            _stability,
             digits=2,
             better="higher",
         ),
+        *(Column(f"fooled {a}", _fooled_by(a), better="lower") for a in _explanation_attacks(rows)),
         Column("mCA", lambda row: row.metric == "mCA", better="higher"),
         Column("OOD", _accuracy(own=False), "cAcc", better="higher"),
         Column("units/step", lambda row: row.metric == "Units", digits=0),
@@ -115,6 +116,21 @@ def _accuracy(*, own: bool) -> Callable[[Row], bool]:
 
 def _attacked_by(attempt: Attempt) -> Callable[[Row], bool]:
     return lambda row: row.metric == "aAcc" and attempt_of(row) == attempt
+
+
+def _stability(row: Row) -> bool:
+    protocol = row.protocol
+    return (
+        row.metric == "Stability" and protocol["measure"] == "topk_overlap" and "prediction" not in protocol
+    )
+
+
+def _explanation_attacks(rows: Iterable[Row]) -> list[str]:
+    return list(dict.fromkeys(row.protocol["attack"] for row in rows if row.metric == "Fooled"))
+
+
+def _fooled_by(attack: str) -> Callable[[Row], bool]:
+    return lambda row: row.metric == "Fooled" and row.protocol["attack"] == attack
 
 
 def _judged(metric: str, judged: str) -> Callable[[Row], bool]:
