@@ -30,6 +30,10 @@ class ChangedMeanwhileError(OSError):
     """Somebody else changed the branch between looking at it and writing to it."""
 
 
+class CommitInDoubtError(ConnectionError):
+    """The answer to a commit got lost, so that it may have arrived or not."""
+
+
 @contextmanager
 def hub_errors(
     model: ModelId, doing: Literal["read", "publish"], *, consequence: str = "", in_doubt: str = ""
@@ -40,7 +44,7 @@ def hub_errors(
         model: which model.
         doing: what is being done.
         consequence: what the failure means for what is stored, a sentence.
-        in_doubt: what is said instead if the Hub's answer is unknown.
+        in_doubt: what is said instead if the Hub's answer got lost, which then is a CommitInDoubtError.
 
     Raises:
         FileNotFoundError: no such model, revision or file, or one that the token may not see.
@@ -54,9 +58,9 @@ def hub_errors(
     except (FileNotFoundError, PermissionError, ConnectionError) as error:
         if not isinstance(error, (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled)):
             raise
-        raise _translated(error, model, doing, consequence, in_doubt or consequence) from error
+        raise _translated(error, model, doing, consequence, in_doubt) from error
     except (*HTTP_ERRORS, RuntimeError, KeyError, ValueError, AssertionError) as error:
-        raise _translated(error, model, doing, consequence, in_doubt or consequence) from error
+        raise _translated(error, model, doing, consequence, in_doubt) from error
 
 
 def is_passing(error: BaseException) -> bool:
@@ -66,9 +70,11 @@ def is_passing(error: BaseException) -> bool:
 
 def _translated(error: Exception, model: ModelId, doing: str, consequence: str, in_doubt: str) -> OSError:
     kind, message = _explained(_origin(error), model)
-    end = in_doubt if kind is ConnectionError else consequence
-    text = f"Cannot {doing} {model}: {message} {end}".rstrip()
-    return kind(error.errno, text) if kind is OSError and isinstance(error, OSError) else kind(text)
+    if in_doubt and kind is ConnectionError:
+        kind, consequence = CommitInDoubtError, in_doubt
+    text = f"Cannot {doing} {model}: {message} {consequence}".rstrip()
+    number = getattr(_origin(error), "errno", None)
+    return kind(number, text) if kind is OSError and number is not None else kind(text)
 
 
 def _origin(error: Exception) -> Exception:

@@ -10,7 +10,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import CommitInfo, ModelInfo
 
-from egat_hub.hub.errors import hub_errors, is_passing
+from egat_hub.hub.errors import CommitInDoubtError, hub_errors, is_passing
 from egat_hub.hub.layout import CARD, MANIFEST
 from egat_hub.hub.model_id import ModelId
 from egat_hub.hub.plan import Contents, FileChange, plan
@@ -22,6 +22,7 @@ ATTEMPTS = 3
 HARMLESS = {".gitattributes", ".gitignore", "LICENSE", CARD}
 """What a repository without a model of this package may hold, and yet be pushed to."""
 
+NOTHING = "Nothing was published."
 IN_DOUBT = "Whether the commit arrived is not known; push again, nothing is sent twice."
 
 
@@ -45,23 +46,29 @@ def publish(target: ModelId, contents: Contents, options: PushOptions) -> Push:
     api = HfApi(token=options.token, library_name="egat_hub")
     if options.dry_run:
         return Push(target.repo_id, str(target.revision), _plan(target, contents, _seen(api, target), options))
+    consequence = NOTHING
     for attempt in range(1, ATTEMPTS):
         try:
-            return _attempt(api, target, contents, options)
+            return _attempt(api, target, contents, options, consequence)
         except OSError as error:
             if options.create_pr or not is_passing(error):
                 raise
+            if isinstance(error, CommitInDoubtError):
+                consequence = IN_DOUBT
         time.sleep(2**attempt)
-    return _attempt(api, target, contents, options)
+    return _attempt(api, target, contents, options, consequence)
 
 
-def _attempt(api: HfApi, target: ModelId, contents: Contents, options: PushOptions) -> Push:
-    info = _opened(api, target, options)
+def _attempt(
+    api: HfApi, target: ModelId, contents: Contents, options: PushOptions, consequence: str
+) -> Push:
+    """Look, compare, commit; ``consequence`` says what earlier attempts may have left on the Hub."""
+    info = _opened(api, target, options, consequence)
     files = _plan(target, contents, info, options)
     push = Push(target.repo_id, str(target.revision), files, info.sha)
     if not push.changes:
         return push
-    commit = _commit(api, target, contents, push, options)
+    commit = _commit(api, target, contents, push, options, consequence)
     return Push(push.repo_id, push.revision, files, commit.oid, commit.pr_url)
 
 
@@ -93,9 +100,9 @@ def _seen(api: HfApi, target: ModelId) -> ModelInfo | None:
     return None
 
 
-def _opened(api: HfApi, target: ModelId, options: PushOptions) -> ModelInfo:
+def _opened(api: HfApi, target: ModelId, options: PushOptions, consequence: str) -> ModelInfo:
     """What the Hub has on the branch; repository and branch are created where they are missing."""
-    with hub_errors(target, "publish", consequence="Nothing was published."):
+    with hub_errors(target, "publish", consequence=consequence):
         try:
             return api.model_info(target.repo_id, revision=target.revision, files_metadata=True)
         except RevisionNotFoundError:
@@ -108,7 +115,7 @@ def _opened(api: HfApi, target: ModelId, options: PushOptions) -> ModelInfo:
 
 
 def _commit(
-    api: HfApi, target: ModelId, contents: Contents, push: Push, options: PushOptions
+    api: HfApi, target: ModelId, contents: Contents, push: Push, options: PushOptions, consequence: str
 ) -> CommitInfo:
     operations = [
         CommitOperationDelete(file.path)
@@ -118,7 +125,7 @@ def _commit(
     ]
     known = any(file.path == MANIFEST and file.state != "new" for file in push.files)
     message = f"{'Update' if known else 'Add'} {target.repo_id.partition('/')[2]}"
-    with hub_errors(target, "publish", consequence="Nothing was published.", in_doubt=IN_DOUBT):
+    with hub_errors(target, "publish", consequence=consequence, in_doubt=IN_DOUBT):
         return api.create_commit(
             target.repo_id,
             operations,

@@ -73,6 +73,7 @@ def push_to_hub(
         FileNotFoundError: no such folder.
         PermissionError: no token, an invalid one, or one without the right to write.
         ChangedMeanwhileError: others kept committing to the branch.
+        CommitInDoubtError: the answer to the commit got lost; a second push finds out.
         ConnectionError: the Hub cannot be reached or failed.
         OSError: the Hub refused, or the disk is full.
     """

@@ -35,7 +35,6 @@ def before(fault: Fault | None, handler: BaseHTTPRequestHandler, stopped: thread
     if fault.kind == "stall":
         stopped.wait(2)
     handler.close_connection = True
-    handler.connection.close()
     return True
 
 

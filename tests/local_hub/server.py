@@ -300,6 +300,8 @@ def _upload_mode(asked: dict[str, Any], present: dict[str, File]) -> dict[str, A
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = 1 << 16  # an answer in one packet
+    disable_nagle_algorithm = True
     hub: LocalHub
 
     def log_message(self, *_: object) -> None:
@@ -359,7 +361,6 @@ class _Handler(BaseHTTPRequestHandler):
         sent, declared = faults.spoil(fault, content)
         if declared < 0:
             self.close_connection = True
-            self.connection.close()
             return
         self.send_response(answer.status)
         for name, value in answer.headers.items():

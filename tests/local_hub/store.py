@@ -41,6 +41,7 @@ class File:
 class Repository:
     repo_id: str
     private: bool = False
+    gated: bool = False
     commits: dict[str, dict[str, File]] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
@@ -82,6 +83,8 @@ class Store:
         repository = self.repositories.get((kind, repo_id))
         if repository is None or (repository.private and not self.may_write(repo_id, token)):
             raise Refusal(404 if token in USERS else 401, "Repository not found", "RepoNotFound")
+        if repository.gated and not self.may_write(repo_id, token):
+            raise Refusal(403, "Access to this model is restricted", "GatedRepo")
         return repository
 
     def may_write(self, repo_id: str, token: str) -> bool:
