@@ -40,11 +40,11 @@ def check_model_args(values: Any) -> dict[str, Any]:
         raise ValueError(f"model_args may not hold {', '.join(foreign)}")
     if any(not name.isidentifier() for name in values):
         raise ValueError("the names in model_args must be those of arguments")
+    if "img_size" in values:
+        _check_sizes(values["img_size"], "img_size")
     _check_value(values, "model_args")
     if values.get("in_chans", 3) != 3:
         raise ValueError(f"in_chans must be 3, got {values['in_chans']}")
-    if "img_size" in values:
-        _check_sizes(values["img_size"], "img_size")
     return values
 
 
@@ -87,7 +87,7 @@ def _check_value(value: Any, name: str, depth: int = 4) -> None:
 def _check_sizes(value: Any, name: str) -> None:
     sizes = value if isinstance(value, list) else [value]
     if not all(type(size) is int and 1 <= size <= MAX_IMAGE_SIZE for size in sizes):
-        raise ValueError(f"{name} must be from 1 to {MAX_IMAGE_SIZE} pixels, got {value}")
+        raise ValueError(f"{name} must be from 1 to {MAX_IMAGE_SIZE} pixels, got {str(value)[:MAX_TEXT]}")
 
 
 def _is_input_size(value: Any) -> bool:

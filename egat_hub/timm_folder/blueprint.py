@@ -15,9 +15,7 @@ from torch.nn.modules.module import (
 )
 
 from egat_hub.timm_folder.config import NetworkConfig
-
-MAX_TENSORS = 20_000
-"""Most parameters and buffers of a network; timm's largest ones have some 3000."""
+from egat_hub.timm_folder.weights import MAX_TENSORS
 
 SPARE = 2**25
 """How many numbers a network may hold beyond twice those of its weights: tables that are not saved."""

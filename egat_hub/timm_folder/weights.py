@@ -15,6 +15,9 @@ WEIGHTS = "model.safetensors"
 MAX_HEADER = 10_000_000
 """Largest header of a weights file that is read, in bytes; those of timm's largest networks stay below 1 MB."""
 
+MAX_TENSORS = 8000
+"""Most parameters and buffers of a network; timm's largest ones have some 3000."""
+
 FLOATS = {"F64", "F32", "F16", "BF16"}
 INTEGERS = {"I64", "I32", "I16", "I8", "U8", "BOOL"}
 
@@ -41,6 +44,8 @@ def read_header(path: Path) -> dict[str, Form]:
         if length > MAX_HEADER:
             raise ValueError(f"its header claims {length:,} bytes")
         with safe_open(path, framework="pt") as file:
+            if len(file.keys()) > MAX_TENSORS:
+                raise ValueError(f"its header names {len(file.keys()):,} tensors")
             slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
             return {key: Form(tuple(s.get_shape()), _kind(s.get_dtype())) for key, s in slices.items()}
     except (SafetensorError, OSError, ValueError, OverflowError) as error:
