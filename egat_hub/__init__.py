@@ -10,6 +10,7 @@ from egat_hub.guides import GUIDES
 from egat_hub.hub import from_pretrained, push_to_hub, save_pretrained
 from egat_hub.methods import EGAT, ERM, METHODS, PGDAT, TRADES
 from egat_hub.results import Row
+from egat_hub.zoo import leaderboard, list_models
 
 __all__ = [
     "ATTACKS",
@@ -36,6 +37,8 @@ __all__ = [
     "create_backbone",
     "evaluate",
     "from_pretrained",
+    "leaderboard",
+    "list_models",
     "open_dataset",
     "push_to_hub",
     "save_pretrained",

@@ -40,7 +40,9 @@ def eval_result_files(rows: Iterable[Row], metadata: Mapping[str, Any]) -> dict[
 
 def _entry(row: Row, dataset: str) -> dict[str, Any]:
     protocol = [f"{key}_{value}" for key, value in row.protocol.items()]
-    task = _slug(row.train_domain, "to", row.test_domain, row.split, row.metric, *protocol, f"seed_{row.seed}")
+    task = _slug(
+        row.train_domain, "to", row.test_domain, row.split, row.metric, *protocol, f"seed_{row.seed}"
+    )
     notes = [f"{row.metric}, trained on {row.train_domain}, tested on {row.test_domain} ({row.split})"]
     notes += [protocol_text(row.protocol)] if row.protocol else []
     notes += [f"n {row.n}", f"seed {row.seed}"]

@@ -15,7 +15,17 @@ PACKAGE = Path(egat_hub.__file__).parent
 ORDER = (
     # level 0: named things, configuration, result rows
     {"whole_file"},
-    {"collective", "config", "images", "modes", "randomness", "registry", "results", "whole_folder"},
+    {
+        "collective",
+        "config",
+        "images",
+        "json_file",
+        "modes",
+        "randomness",
+        "registry",
+        "results",
+        "whole_folder",
+    },
     # level 1: networks in pixel space, guide maps
     {"backbone", "guides"},
     # level 2: where a model looks, and how it is fooled
@@ -27,8 +37,10 @@ ORDER = (
     {"engine", "explained", "timm_folder"},
     # level 5: publish, load, list, draw
     {"card_tables", "classifier"},
-    {"cards", "plots"},
-    {"hub", "zoo"},
+    {"card_header", "eval_results", "plots"},
+    {"cards"},
+    {"hub"},
+    {"zoo"},
     # level 6: experiments and the command line
     {"experiments"},
     {"cli"},

@@ -6,4 +6,11 @@ from egat_hub.hub.push import Push
 from egat_hub.hub.pushing import push_to_hub
 from egat_hub.hub.saving import save_pretrained
 
-__all__ = ["ChangedMeanwhileError", "CommitInDoubtError", "Push", "from_pretrained", "push_to_hub", "save_pretrained"]
+__all__ = [
+    "ChangedMeanwhileError",
+    "CommitInDoubtError",
+    "Push",
+    "from_pretrained",
+    "push_to_hub",
+    "save_pretrained",
+]

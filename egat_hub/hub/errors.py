@@ -20,8 +20,13 @@ from huggingface_hub.errors import (
 
 from egat_hub.hub.model_id import ModelId
 
-HTTP_ERRORS = (OSError, *HfHubHTTPError.__bases__)
-"""Every error of a request, also one without an answer, whichever HTTP library huggingface_hub is built on."""
+CLIENT_ERRORS: tuple[type[Exception], ...] = (
+    *(OSError, RuntimeError),
+    *(ValueError, LookupError, TypeError, AttributeError, AssertionError),
+    *HfHubHTTPError.__bases__,
+)
+"""Errors of huggingface_hub: of requests; of answers that are not as it expects them; and of requests without
+an answer, whose class is that of the HTTP library it builds on, a base of its own."""
 
 LOGIN = "log in with `hf auth login`, set HF_TOKEN, or pass token=..."
 
@@ -55,11 +60,7 @@ def hub_errors(
     """
     try:
         yield
-    except (FileNotFoundError, PermissionError, ConnectionError) as error:
-        if not isinstance(error, (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled)):
-            raise
-        raise _translated(error, model, doing, consequence, in_doubt) from error
-    except (*HTTP_ERRORS, RuntimeError, KeyError, ValueError, AssertionError) as error:
+    except CLIENT_ERRORS as error:
         raise _translated(error, model, doing, consequence, in_doubt) from error
 
 
@@ -69,7 +70,7 @@ def is_passing(error: BaseException) -> bool:
 
 
 def _translated(error: Exception, model: ModelId, doing: str, consequence: str, in_doubt: str) -> OSError:
-    kind, message = _explained(_origin(error), model)
+    kind, message = _explained(_origin(error), model, doing)
     if in_doubt and kind is ConnectionError:
         kind, consequence = CommitInDoubtError, in_doubt
     text = f"Cannot {doing} {model}: {message} {consequence}".rstrip()
@@ -84,13 +85,15 @@ def _origin(error: Exception) -> Exception:
     return _origin(cause) if wraps and isinstance(cause, Exception) else error
 
 
-def _explained(error: Exception, model: ModelId) -> tuple[type[OSError], str]:
+def _explained(error: Exception, model: ModelId, doing: str) -> tuple[type[OSError], str]:
     place = f"https://huggingface.co/{model.repo_id}"
     match error:
+        case OfflineModeIsEnabled() if doing == "publish":
+            return FileNotFoundError, "the Hub may not be asked while HF_HUB_OFFLINE is set. Go online."
         case OfflineModeIsEnabled() | LocalEntryNotFoundError():
             return FileNotFoundError, (
-                "the Hub may not be asked (HF_HUB_OFFLINE or local_files_only), and it is not in the cache. Go "
-                "online, or name the cache_dir that holds it."
+                "the Hub may not be asked (HF_HUB_OFFLINE or local_files_only), and it is not in the cache. "
+                "Go online, or name the cache_dir that holds it."
             )
         case LocalTokenNotFoundError():
             return PermissionError, f"token=True needs a token on this machine; {LOGIN}."
@@ -101,7 +104,10 @@ def _explained(error: Exception, model: ModelId) -> tuple[type[OSError], str]:
                 f"the Hub has no such model, or it is private. Check the name; for a private one, {LOGIN}."
             )
         case RevisionNotFoundError():
-            return FileNotFoundError, f"it has no revision {model.revision!r}; see {place}/branches for those it has."
+            return (
+                FileNotFoundError,
+                f"it has no revision {model.revision!r}; see {place}/branches for those it has.",
+            )
         case EntryNotFoundError():
             return FileNotFoundError, f"a file is missing there ({_first_line(error)})."
         case HfHubHTTPError():
@@ -126,9 +132,15 @@ def _by_status(error: HfHubHTTPError) -> tuple[type[OSError], str]:
             f"this token has no right to ({said}). Use a token with write access to that organisation."
         )
     if status in (409, 412):
-        return ChangedMeanwhileError, "somebody else changed it meanwhile. Look at their change, then try again."
+        return (
+            ChangedMeanwhileError,
+            "somebody else changed it meanwhile. Look at their change, then try again.",
+        )
     if status == 429:
-        return ConnectionError, "the Hub asks for patience, too many requests (429). Try again in some minutes."
+        return (
+            ConnectionError,
+            "the Hub asks for patience, too many requests (429). Try again in some minutes.",
+        )
     if status >= 500:
         return ConnectionError, f"the Hub failed (status {status}). Try again later."
     return OSError, f"the Hub refused with status {status}: {said}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,13 +40,18 @@ class Access:
     local_files_only: bool = False
 
 
-def fetch(model: ModelId, access: Access) -> Path:
-    """A folder of the cache with the files that loading a model needs, all of one commit.
+def fetch(model: ModelId, access: Access, *, names: Sequence[str] = NEEDED) -> Path:
+    """A folder of the cache with files of a model, all of one commit.
 
     Nothing else of a repository is ever fetched, whatever it holds. Sizes are checked before a file is
     fetched, and hashes after; a file that does not have its hash leaves the cache again.
 
     Without a connection, the latest files in the cache are used, with a warning.
+
+    Args:
+        model: which model.
+        access: how the Hub is asked.
+        names: what is fetched; by default what loading needs.
 
     Raises:
         FileNotFoundError: no such model or revision, or none that the token may see, or no model in the
@@ -57,19 +62,20 @@ def fetch(model: ModelId, access: Access) -> Path:
         OSError: the disk is full or cannot be written.
     """
     if access.local_files_only:
-        return _cached(model, access)
+        return _cached(model, access, names)
     try:
         info = _info(model, access)
     except (FileNotFoundError, ConnectionError) as error:
-        return _cached_instead(model, access, error)
+        return _cached_instead(model, access, names, error)
     files = {file.rfilename: file for file in info.siblings or ()}
-    check_listing(model, files)
+    check_listing(model, files, names)
     commit = ModelId(model.repo_id, info.sha)
     folder = _download(commit, files[CONFIG], access).parent
-    _check_weights_size(model, folder / CONFIG, files[WEIGHTS])
-    for name in NEEDED:
+    if WEIGHTS in names:
+        _check_weights_size(model, folder / CONFIG, files[WEIGHTS])
+    for name in names:
         _download(commit, files[name], access)
-    if model.revision != info.sha:
+    if WEIGHTS in names and model.revision != info.sha:
         note_revision(folder, model.revision or "main")
     return folder
 
@@ -86,19 +92,19 @@ def note_revision(folder: Path, revision: str) -> None:
     write_whole(note, folder.name)
 
 
-def check_listing(model: ModelId, files: Mapping[str, RepoSibling]) -> None:
+def check_listing(model: ModelId, files: Mapping[str, RepoSibling], names: Sequence[str]) -> None:
     """Whether a repository holds a model of this package, by its list of files.
 
     Raises:
         FileNotFoundError: a file is missing; the message has the remedy.
         ValueError: a file of absurd size.
     """
-    missing = [name for name in NEEDED if name not in files]
+    missing = [name for name in names if name not in files]
     if missing:
         raise FileNotFoundError(
             f"{model} has no {', '.join(missing)}. {missing_remedy(missing, files, f'hf-hub:{model}')}"
         )
-    for name in NEEDED:
+    for name in names:
         size = files[name].size
         if name != WEIGHTS and size is not None and size > MAX_BYTES:
             raise ValueError(
@@ -115,10 +121,12 @@ def missing_remedy(missing: list[str], present: Mapping[str, object], timm_name:
         present: files by name.
         timm_name: what ``timm.create_model`` would be given.
     """
-    if WEIGHTS in missing and any(name.endswith((".bin", ".pt", ".pth", ".pkl", ".ckpt")) for name in present):
+    if WEIGHTS in missing and any(
+        name.endswith((".bin", ".pt", ".pth", ".pkl", ".ckpt")) for name in present
+    ):
         return (
-            "Its weights are pickled, which can run foreign code, so they are not read: where you trust them, "
-            "load them with timm and save the model with egat_hub.save_pretrained."
+            "Its weights are pickled, which can run foreign code, so they are not read: where you trust "
+            "them, load them with timm and save the model with egat_hub.save_pretrained."
         )
     if set(missing) <= {"egat.json"}:
         return (
@@ -135,7 +143,7 @@ def _info(model: ModelId, access: Access) -> ModelInfo:
         )
 
 
-def _cached(model: ModelId, access: Access) -> Path:
+def _cached(model: ModelId, access: Access, names: Sequence[str]) -> Path:
     with hub_errors(model, "read"):
         paths = [
             hf_hub_download(
@@ -145,18 +153,18 @@ def _cached(model: ModelId, access: Access) -> Path:
                 cache_dir=access.cache_dir,
                 local_files_only=True,
             )
-            for name in NEEDED
+            for name in names
         ]
     return Path(paths[0]).parent
 
 
-def _cached_instead(model: ModelId, access: Access, error: OSError) -> Path:
+def _cached_instead(model: ModelId, access: Access, names: Sequence[str], error: OSError) -> Path:
     """The cache's copy where the Hub could not be asked; the Hub's own answer stands."""
     offline = isinstance(error.__cause__, ConnectionError)
     if not offline and not isinstance(error, ConnectionError):
         raise error
     try:
-        folder = _cached(model, access)
+        folder = _cached(model, access, names)
     except FileNotFoundError:
         raise error from error.__cause__
     if not offline:

@@ -99,8 +99,8 @@ def _check_files(folder: Path) -> None:
     if not folder.is_dir():
         found = "which is a file" if folder.exists() else "which does not exist"
         raise FileNotFoundError(
-            f"Expected a folder with {wanted}, or organisation/name of a model on the Hub, got {str(folder)!r}, "
-            f"{found}."
+            f"Expected a folder with {wanted}, or organisation/name of a model on the Hub, got "
+            f"{str(folder)!r}, {found}."
         )
     missing = [name for name in NEEDED if not (folder / name).is_file()]
     if missing:
@@ -120,8 +120,8 @@ def _check_labels(manifest: Manifest, folder: Path) -> None:
     if config.label_names is not None and config.label_names != names:
         raise ValueError(
             f"{folder / MANIFEST} and {folder / CONFIG} name the classes differently, "
-            f"{', '.join(names[:5])[:200]} and {', '.join(config.label_names[:5])[:200]}. Use files of one and "
-            "the same save."
+            f"{', '.join(names[:5])[:200]} and {', '.join(config.label_names[:5])[:200]}. Use files of one "
+            "and the same save."
         )
 
 

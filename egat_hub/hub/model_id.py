@@ -27,7 +27,8 @@ class ModelId(NamedTuple):
         repo_id, at, revision = text.partition("@")
         if repo_id.count("/") != 1 or not _is_repo_id(repo_id) or (at and not _is_revision(revision)):
             raise ValueError(
-                f"Expected a model of the Hub as organisation/name or organisation/name@revision, got {text!r}."
+                "Expected a model of the Hub as organisation/name or organisation/name@revision, got "
+                f"{text!r}."
             )
         return cls(repo_id, revision or None)
 

@@ -45,7 +45,9 @@ def publish(target: ModelId, contents: Contents, options: PushOptions) -> Push:
     """
     api = HfApi(token=options.token, library_name="egat_hub")
     if options.dry_run:
-        return Push(target.repo_id, str(target.revision), _plan(target, contents, _seen(api, target), options))
+        return Push(
+            target.repo_id, str(target.revision), _plan(target, contents, _seen(api, target), options)
+        )
     consequence = NOTHING
     for attempt in range(1, ATTEMPTS):
         try:
@@ -59,9 +61,7 @@ def publish(target: ModelId, contents: Contents, options: PushOptions) -> Push:
     return _attempt(api, target, contents, options, consequence)
 
 
-def _attempt(
-    api: HfApi, target: ModelId, contents: Contents, options: PushOptions, consequence: str
-) -> Push:
+def _attempt(api: HfApi, target: ModelId, contents: Contents, options: PushOptions, consequence: str) -> Push:
     """Look, compare, commit; ``consequence`` says what earlier attempts may have left on the Hub."""
     info = _opened(api, target, options, consequence)
     files = _plan(target, contents, info, options)
@@ -79,8 +79,8 @@ def _plan(
     foreign = sorted(set(present) - HARMLESS)
     if foreign and MANIFEST not in present and not options.create_pr:
         raise FileExistsError(
-            f"{target.repo_id} holds something else than a model of egat_hub ({', '.join(foreign[:3])}), which a "
-            "push would mix with. Choose another name, or propose the model with create_pr=True."
+            f"{target.repo_id} holds something else than a model of egat_hub ({', '.join(foreign[:3])}), "
+            "which a push would mix with. Choose another name, or propose the model with create_pr=True."
         )
     return plan(contents, present)
 

@@ -32,5 +32,7 @@ class Push:
 
     def __str__(self) -> str:
         state = "nothing was sent" if self.commit is None else f"now at {self.commit[:10]}"
-        head = f"{self.repo_id}@{self.revision}: {len(self.changes)} of {len(self.files)} files change, {state}"
+        head = (
+            f"{self.repo_id}@{self.revision}: {len(self.changes)} of {len(self.files)} files change, {state}"
+        )
         return "\n".join([head, *(f"{file.state:9}  {file.size:>13,}  {file.path}" for file in self.files)])

@@ -41,7 +41,7 @@ def push_to_hub(
     token: str | bool | None = None,
     dry_run: bool = False,
 ) -> Push:
-    """Publish a model: timm's files, ``egat.json``, ``results.json``, its card and its figures, in one commit.
+    """Publish a model: timm's files, ``egat.json``, ``results.json``, card and figures, in one commit.
 
     The card and the evaluation results are made anew from the model's own files, so that they follow its
     results. Files that the Hub has already are not sent; without any change there is no commit. A push that
@@ -49,8 +49,8 @@ def push_to_hub(
     safetensors only.
 
     Args:
-        model: a backbone, a classifier or a method; or the folder of a saved model, or of a run that holds one
-            in ``model/``. The model in a folder is loaded and checked first.
+        model: a backbone, a classifier or a method; or the folder of a saved model, or of a run that holds
+            one in ``model/``. The model in a folder is loaded and checked first.
         repo_id: ``"organisation/name"``; a new repository is created.
         label_names: one name a class; by default those of a classifier.
         metadata: as for :func:`egat_hub.save_pretrained`; added to a classifier's own.
@@ -88,7 +88,8 @@ def push_to_hub(
             return publish(target, _contents(folder, repo_id), options)
     if label_names or metadata or rows or figures:
         raise ValueError(
-            "A folder brings its own label names, metadata, rows and figures; save the model anew to change them."
+            "A folder brings its own label names, metadata, rows and figures; save the model anew to change "
+            "them."
         )
     folder = _model_folder(Path(model).expanduser())
     load_folder(folder)
@@ -106,8 +107,8 @@ def _save(
     backbone = model if isinstance(model, Backbone) else getattr(model, "backbone", None)
     if not isinstance(backbone, Backbone):
         raise ValueError(
-            f"Expected a Backbone, a Classifier or a method, got {type(model).__name__}; wrap a network of timm "
-            "in egat_hub.Backbone."
+            f"Expected a Backbone, a Classifier or a method, got {type(model).__name__}; wrap a network of "
+            "timm in egat_hub.Backbone."
         )
     if isinstance(model, Classifier):
         label_names, metadata = label_names or model.label_names, {**model.metadata, **(metadata or {})}

@@ -18,15 +18,24 @@ def read_results(path: Path) -> list[Row]:
     Raises:
         ValueError: not JSON, not rows, or values of another type; the message names the file.
     """
-    content = read_json(path)
     try:
-        if not isinstance(content, list):
-            raise ValueError(f"expected a list, got a {type(content).__name__}")
-        return [_row(item) for item in content]
+        return rows_of(read_json(path))
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{path} does not hold result rows as egat_hub writes them: {str(error)[:500]}"
         ) from error
+
+
+def rows_of(content: Any) -> list[Row]:
+    """Rows from the content of a JSON file.
+
+    Raises:
+        TypeError: a row lacks a value.
+        ValueError: no list of rows, or values of another type.
+    """
+    if not isinstance(content, list):
+        raise ValueError(f"expected a list, got a {type(content).__name__}")
+    return [_row(item) for item in content]
 
 
 def _row(item: Any) -> Row:

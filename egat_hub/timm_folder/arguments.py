@@ -1,4 +1,4 @@
-"""What a config file may tell ``timm.create_model``, so that it can neither reach other files nor fill memory."""
+"""What a config file may tell ``timm.create_model``: nothing that reaches other files or fills memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def check_model_args(values: Any) -> dict[str, Any]:
     foreign = sorted(
         name
         for name in values
-        if name in LOADING_ARGUMENTS | BUILDING_ARGUMENTS or name.startswith(("pretrained", "feature", "out_"))
+        if name in LOADING_ARGUMENTS | BUILDING_ARGUMENTS
+        or name.startswith(("pretrained", "feature", "out_"))
     )
     if foreign:
         raise ValueError(f"model_args may not hold {', '.join(foreign)}")

@@ -13,7 +13,7 @@ from torch import nn
 WEIGHTS = "model.safetensors"
 
 MAX_HEADER = 10_000_000
-"""Largest header of a weights file that is read, in bytes; those of timm's largest networks stay below 1 MB."""
+"""Largest header of a weights file that is read, in bytes; those of timm's networks stay below 1 MB."""
 
 MAX_TENSORS = 8000
 """Most parameters and buffers of a network; timm's largest ones have some 3000."""

@@ -25,7 +25,9 @@ ATTACK = {"attack": "pgd", "epsilon": 0.01, "steps": 10, "restarts": 1}
 
 
 def row(metric: str, value: float, *, test_domain: str = "meadow", **protocol) -> Row:
-    return Row("test_resnet", "egat", "synthetic", "meadow", test_domain, "test", metric, value, 120, 3, protocol)
+    return Row(
+        "test_resnet", "egat", "synthetic", "meadow", test_domain, "test", metric, value, 120, 3, protocol
+    )
 
 
 ROWS = (row("cAcc", 91.5), row("aAcc", 47.25, **ATTACK), row("cAcc", 63.0, test_domain="desert"))

@@ -247,7 +247,9 @@ def test_a_network_that_config_cannot_restore_is_not_saved(tmp_path):
 
 def test_places_without_a_model(saved, tmp_path):
     expected = r"Expected a folder with config\.json, model\.safetensors, egat\.json"
-    with pytest.raises(FileNotFoundError, match=r"organisation/name of a model .*got 'no/such/folder', which does not exist"):
+    with pytest.raises(
+        FileNotFoundError, match=r"organisation/name of a model .*got 'no/such/folder', which does not exist"
+    ):
         from_pretrained("no/such/folder")
     with pytest.raises(FileNotFoundError, match="which is a file"):
         from_pretrained(saved / "config.json")

@@ -40,16 +40,24 @@ def files(folder: Path) -> dict[str, bytes]:
 def snapshots(cache: Path) -> dict[str, set[str]]:
     """Names of the files of each commit in a cache."""
     return {
-        commit.name: {path.name for path in commit.iterdir()} for commit in cache.glob("models--*/snapshots/*")
+        commit.name: {path.name for path in commit.iterdir()}
+        for commit in cache.glob("models--*/snapshots/*")
     }
 
 
 def test_only_what_is_needed_is_fetched_whatever_there_is(hub, published, small_model, tmp_path):
-    more = {"modeling.py": b"import os", "pytorch_model.bin": b"\x80", "../evil": b"x", "a/config.json": b"{}"}
+    more = {
+        "modeling.py": b"import os",
+        "pytorch_model.bin": b"\x80",
+        "../evil": b"x",
+        "a/config.json": b"{}",
+    }
     hub.upload("model", published, {**files(small_model), **more})
     from_pretrained(published, cache_dir=tmp_path)
     assert list(snapshots(tmp_path).values()) == [WANTED]
-    assert not any(name in request for request in hub.requests for name in ("modeling", "bin", "evil", "README"))
+    assert not any(
+        name in request for request in hub.requests for name in ("modeling", "bin", "evil", "README")
+    )
 
 
 def test_a_second_load_fetches_nothing(hub, published, tmp_path):
@@ -83,7 +91,9 @@ def test_without_network_the_cache_serves_with_a_warning(hub, published, monkeyp
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.warns(UserWarning, match=r"connection broke off.*Using the copy in the cache"):
         assert torch.equal(from_pretrained(published)(images()), expected)
-    with pytest.raises(ConnectionError, match=r"Cannot read org/cat: the connection broke off.*Check the network"):
+    with pytest.raises(
+        ConnectionError, match=r"Cannot read org/cat: the connection broke off.*Check the network"
+    ):
         from_pretrained("org/cat")
 
 
@@ -125,7 +135,9 @@ def test_a_fetch_that_broke_off_leaves_offline_use_as_it_was(hub, published, sma
     content["egat.json"] = content["egat.json"].replace(b'"seed": 3', b'"seed": 4')
     content["model.safetensors"] = content["model.safetensors"][:-4] + b"    "
     hub.upload("model", published, content)
-    hub.store.repositories["model", published].files()["config.json"] = hub.model(published).files()["config.json"]
+    hub.store.repositories["model", published].files()["config.json"] = hub.model(published).files()[
+        "config.json"
+    ]
     hub.on_request = lambda request: hub.store.repositories["model", published].files().pop("egat.json", None)
     with pytest.raises(FileNotFoundError):
         from_pretrained(published)

@@ -14,7 +14,7 @@ from local_hub import GUEST
 from matplotlib.figure import Figure
 from timm.data import resolve_model_data_config
 
-from egat_hub.hub import ChangedMeanwhileError, from_pretrained, push_to_hub, publishing
+from egat_hub.hub import ChangedMeanwhileError, from_pretrained, publishing, push_to_hub
 from egat_hub.methods import ERM
 from egat_hub.results import write_rows
 
@@ -142,7 +142,9 @@ def test_without_token_or_right(hub, small_model, monkeypatch):
 
 def test_a_name_that_something_else_has(hub, small_model):
     hub.upload("model", "org/gpt", {"pytorch_model.bin": b"x", "README.md": b"# Mine"})
-    with pytest.raises(FileExistsError, match=r"something else than a model of egat_hub \(pytorch_model\.bin\)"):
+    with pytest.raises(
+        FileExistsError, match=r"something else than a model of egat_hub \(pytorch_model\.bin\)"
+    ):
         push_to_hub(small_model, "org/gpt")
     assert hub.model("org/gpt").messages == ["upload"]
     assert push_to_hub(small_model, "org/gpt", create_pr=True).pull_request
@@ -163,7 +165,9 @@ def test_what_is_not_sound_is_not_published(hub, small_model, tmp_path):
     with pytest.raises(ValueError, match="does not compute what was saved"):
         push_to_hub(folder, "org/dog")
     shutil.copy(small_model / "model.safetensors", folder)
-    (folder / "results.json").write_text(json.dumps([{**json.loads((folder / "results.json").read_text())[0], "model": "vgg11"}]))
+    (folder / "results.json").write_text(
+        json.dumps([{**json.loads((folder / "results.json").read_text())[0], "model": "vgg11"}])
+    )
     with pytest.raises(ValueError, match="what was measured of its own model only"):
         push_to_hub(folder, "org/dog")
     with pytest.raises(ValueError, match="Expected label_names"):
@@ -209,7 +213,7 @@ def test_two_pushes_at_once(hub, small_model, tmp_path):
         nonlocal times
         if "/preupload/" in request and times:
             times -= 1
-            files = {path: file for path, file in hub.model("org/dog").files().items()}
+            files = dict(hub.model("org/dog").files())
             hub.model("org/dog").commit("main", files, f"Other {times}")
 
     hub.on_request, times = interfere, publishing.ATTEMPTS - 1
@@ -218,6 +222,8 @@ def test_two_pushes_at_once(hub, small_model, tmp_path):
     assert hub.model("org/dog").messages[2:] == ["Other 1", "Other 0", "Update dog"]
     write_rows(folder / "results.json", ROWS[:2])
     times = publishing.ATTEMPTS
-    with pytest.raises(ChangedMeanwhileError, match=r"somebody else changed it meanwhile.*Nothing was published"):
+    with pytest.raises(
+        ChangedMeanwhileError, match=r"somebody else changed it meanwhile.*Nothing was published"
+    ):
         push_to_hub(folder, "org/dog")
     assert "Update dog" not in hub.model("org/dog").messages[5:]

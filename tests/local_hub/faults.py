@@ -15,9 +15,9 @@ KINDS = (*STATUSES, *BROKEN)
 class Fault:
     """A failure of requests from number ``at`` on, counted from 0.
 
-    ``drop`` closes the connection instead of answering, ``stall`` keeps silent, ``cut`` closes it in the middle
-    of the answer, ``truncate`` answers with half and calls it whole, ``damage`` changes bytes, ``lost`` does
-    what was asked and closes the connection; a number is the status that is answered.
+    ``drop`` closes the connection instead of answering, ``stall`` keeps silent, ``cut`` closes it in the
+    middle of the answer, ``truncate`` answers with half and calls it whole, ``damage`` changes bytes,
+    ``lost`` does what was asked and closes the connection; a number is the status that is answered.
     """
 
     kind: str

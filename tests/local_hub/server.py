@@ -158,9 +158,7 @@ class LocalHub:
         return Answer({"id": repo_id, "sha": sha, "private": repository.private, "siblings": siblings})
 
     @route("GET", API + r"/tree/(?P<revision>[^/]+)(/(?P<folder>.+))?")
-    def tree(
-        self, request: Request, kind: str, repo_id: str, revision: str, folder: str | None
-    ) -> Answer:
+    def tree(self, request: Request, kind: str, repo_id: str, revision: str, folder: str | None) -> Answer:
         files = self.store.visible(kind, repo_id, request.token).files(revision)
         start = f"{folder}/" if folder else ""
         inside = {path: file for path, file in files.items() if path.startswith(start)}
@@ -242,7 +240,9 @@ class LocalHub:
         url = f"{self.url}/{place}{repo_id}/commit/{sha}"
         return Answer({"success": True, "commitOid": sha, "commitUrl": url, **answer})
 
-    @route("GET HEAD", r"/(?P<data>datasets/)?(?P<repo_id>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
+    @route(
+        "GET HEAD", r"/(?P<data>datasets/)?(?P<repo_id>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)"
+    )
     def resolve(self, request: Request, data: str | None, repo_id: str, revision: str, path: str) -> Answer:
         repository = self.store.visible("dataset" if data else "model", repo_id, request.token)
         sha = repository.resolve(revision)
@@ -273,9 +273,8 @@ class LocalHub:
             if value["oid"] not in self.store.objects:
                 raise Refusal(400, f"{value['path']} was not uploaded")
             files[value["path"]] = File(self.store.objects[value["oid"]], lfs=True)
-        elif key == "deletedFile":
-            if files.pop(value["path"], None) is None:
-                raise Refusal(404, "A file with this name doesn't exist", "EntryNotFound")
+        elif files.pop(value["path"], None) is None:
+            raise Refusal(404, "A file with this name doesn't exist", "EntryNotFound")
 
 
 def _blob(file: File) -> dict[str, Any]:
@@ -336,7 +335,7 @@ class _Handler(BaseHTTPRequestHandler):
             answer = Answer({"error": refusal.message}, refusal.status, {**code, **message})
         self._send(answer, fault)
 
-    do_GET = do_HEAD = do_POST = do_PUT = _serve  # noqa: N815
+    do_GET = do_HEAD = do_POST = do_PUT = _serve
 
     def _route(self, path: str, request: Request) -> Answer:
         for method, pattern, function in ROUTES:
