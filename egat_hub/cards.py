@@ -69,6 +69,7 @@ def render_card(
         dataset_id=metadata.get("dataset_id"),
         base_model=metadata.get("base_model"),
         attacked=any("epsilon" in row.protocol for row in rows),
+        linf=all(row.protocol.get("norm", "linf") == "linf" for row in rows),
         sections=result_sections(rows),
         figures=figures,
         recipe=_table(recipe),

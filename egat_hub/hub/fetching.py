@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
+from egat_hub.hub.access import Access
+from egat_hub.hub.completeness import check_listing
 from egat_hub.hub.digest import content_digest
 from egat_hub.hub.errors import hub_errors
 from egat_hub.hub.layout import NEEDED
 from egat_hub.hub.model_id import ModelId
-from egat_hub.json_file import MAX_BYTES
 from egat_hub.timm_folder import CONFIG, WEIGHTS, NetworkConfig
 from egat_hub.timm_folder.blueprint import blueprint
 from egat_hub.timm_folder.weights import MAX_HEADER
@@ -22,22 +22,6 @@ from egat_hub.whole_file import write_whole
 
 TIMEOUT = 10.0
 """Seconds that the Hub has to say what a repository holds."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Access:
-    """How the Hub is asked.
-
-    Attributes:
-        token: a token, True for the one of this machine, False for none; by default that of this machine if
-            there is one.
-        cache_dir: folder of the cache; by default that of huggingface_hub.
-        local_files_only: ask nobody, use what is in the cache.
-    """
-
-    token: str | bool | None = None
-    cache_dir: str | Path | None = None
-    local_files_only: bool = False
 
 
 def fetch(model: ModelId, access: Access, *, names: Sequence[str] = NEEDED) -> Path:
@@ -90,50 +74,6 @@ def note_revision(folder: Path, revision: str) -> None:
     note = folder.parents[1] / "refs" / revision
     note.parent.mkdir(parents=True, exist_ok=True)
     write_whole(note, folder.name)
-
-
-def check_listing(model: ModelId, files: Mapping[str, RepoSibling], names: Sequence[str]) -> None:
-    """Whether a repository holds a model of this package, by its list of files.
-
-    Raises:
-        FileNotFoundError: a file is missing; the message has the remedy.
-        ValueError: a file of absurd size.
-    """
-    missing = [name for name in names if name not in files]
-    if missing:
-        raise FileNotFoundError(
-            f"{model} has no {', '.join(missing)}. {missing_remedy(missing, files, f'hf-hub:{model}')}"
-        )
-    for name in names:
-        size = files[name].size
-        if name != WEIGHTS and size is not None and size > MAX_BYTES:
-            raise ValueError(
-                f"{name} of {model} has {size:,} bytes, more than the {MAX_BYTES:,} that are read of a JSON "
-                "file. It is not as egat_hub writes it, so nothing was fetched."
-            )
-
-
-def missing_remedy(missing: list[str], present: Mapping[str, object], timm_name: str) -> str:
-    """What to do about a place that lacks files of a model.
-
-    Args:
-        missing: names of :data:`egat_hub.hub.layout.NEEDED`.
-        present: files by name.
-        timm_name: what ``timm.create_model`` would be given.
-    """
-    if WEIGHTS in missing and any(
-        name.endswith((".bin", ".pt", ".pth", ".pkl", ".ckpt")) for name in present
-    ):
-        return (
-            "Its weights are pickled, which can run foreign code, so they are not read: where you trust "
-            "them, load them with timm and save the model with egat_hub.save_pretrained."
-        )
-    if set(missing) <= {"egat.json"}:
-        return (
-            "For a model saved by timm alone, use "
-            f"egat_hub.Backbone(timm.create_model({timm_name!r}, pretrained=True))."
-        )
-    return "Save the model with egat_hub.save_pretrained."
 
 
 def _info(model: ModelId, access: Access) -> ModelInfo:

@@ -9,7 +9,9 @@ from typing import Any
 from egat_hub.backbone import Backbone
 from egat_hub.classifier import Classifier, check_label_names
 from egat_hub.fingerprint import TOLERANCE, Fingerprint
-from egat_hub.hub.fetching import Access, fetch, missing_remedy
+from egat_hub.hub.access import Access
+from egat_hub.hub.completeness import missing_remedy
+from egat_hub.hub.fetching import fetch
 from egat_hub.hub.layout import MANIFEST, NEEDED
 from egat_hub.hub.model_id import ModelId
 from egat_hub.manifest import Manifest

@@ -40,8 +40,8 @@ class PushOptions:
 def publish(target: ModelId, contents: Contents, options: PushOptions) -> Push:
     """Commit the files that differ from those on the branch; the errors are those of a push.
 
-    Every attempt looks anew at what is there. So a commit of somebody else in between is not overwritten
-    unseen, and one whose answer got lost is found instead of made again.
+    Every attempt looks anew at what is there: it commits on top of what somebody else committed meanwhile,
+    and finds a commit whose answer got lost instead of making it again.
     """
     api = HfApi(token=options.token, library_name="egat_hub")
     if options.dry_run:

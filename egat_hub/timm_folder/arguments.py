@@ -11,7 +11,8 @@ from timm.models import PretrainedCfg
 MAX_IMAGE_SIZE = 2048
 """Largest side of the images that a model from a file may be made for, in pixels."""
 
-MAX_INTEGER = 100_000
+MAX_CLASSES = 100_000
+MAX_INTEGER = 20_000
 MAX_FLOAT = 1e6
 MAX_TEXT = 200
 MAX_VALUES = 200
@@ -23,7 +24,7 @@ SOURCES = {"custom_load", "file", "hf_hub_filename", "hf_hub_id", "source", "sta
 
 
 def check_model_args(values: Any) -> dict[str, Any]:
-    """Arguments of a network, as ``config.json`` holds them.
+    """Arguments of a network, as ``config.json`` holds them, without ``num_classes``, which it states itself.
 
     Raises:
         ValueError: an argument that loads other files or chooses what is built, numbers or texts out of
@@ -43,6 +44,7 @@ def check_model_args(values: Any) -> dict[str, Any]:
         raise ValueError("the names in model_args must be those of arguments")
     if "img_size" in values:
         _check_sizes(values["img_size"], "img_size")
+    values = {name: value for name, value in values.items() if name != "num_classes"}
     _check_value(values, "model_args")
     if values.get("in_chans", 3) != 3:
         raise ValueError(f"in_chans must be 3, got {values['in_chans']}")
@@ -135,7 +137,7 @@ CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "interpolation": _is_among("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"),
     "crop_mode": _is_among("center", "squash", "border"),
     "fixed_input_size": lambda value: isinstance(value, bool),
-    "num_classes": lambda value: type(value) is int and 0 <= value <= MAX_INTEGER,
+    "num_classes": lambda value: type(value) is int and 0 <= value <= MAX_CLASSES,
     "tag": _is_optional_text,
     "license": _is_optional_text,
 }

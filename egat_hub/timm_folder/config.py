@@ -11,7 +11,7 @@ import timm
 from torch import nn
 
 from egat_hub.json_file import read_json_object
-from egat_hub.timm_folder.arguments import MAX_INTEGER, check_model_args, check_pretrained_cfg
+from egat_hub.timm_folder.arguments import MAX_CLASSES, check_model_args, check_pretrained_cfg
 
 CONFIG = "config.json"
 
@@ -98,8 +98,8 @@ def _hint(architecture: Any) -> str:
 
 
 def _num_classes(value: Any) -> int:
-    if type(value) is not int or not 2 <= value <= MAX_INTEGER:
-        raise ValueError(f"num_classes must be from 2 to {MAX_INTEGER}, got {str(value)[:50]}")
+    if type(value) is not int or not 2 <= value <= MAX_CLASSES:
+        raise ValueError(f"num_classes must be from 2 to {MAX_CLASSES}, got {str(value)[:50]}")
     return value
 
 

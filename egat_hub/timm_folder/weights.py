@@ -15,7 +15,7 @@ WEIGHTS = "model.safetensors"
 MAX_HEADER = 10_000_000
 """Largest header of a weights file that is read, in bytes; those of timm's networks stay below 1 MB."""
 
-MAX_TENSORS = 8000
+MAX_TENSORS = 6000
 """Most parameters and buffers of a network; timm's largest ones have some 3000."""
 
 FLOATS = {"F64", "F32", "F16", "BF16"}

@@ -10,8 +10,9 @@ from pathlib import Path
 from huggingface_hub import HfApi
 
 from egat_hub.card_header import TAG
+from egat_hub.hub.access import Access
 from egat_hub.hub.errors import hub_errors
-from egat_hub.hub.fetching import Access, fetch
+from egat_hub.hub.fetching import fetch
 from egat_hub.hub.layout import MANIFEST, RESULTS
 from egat_hub.hub.model_id import ModelId
 from egat_hub.timm_folder import CONFIG

@@ -84,13 +84,13 @@ def impatient(monkeypatch) -> Iterator[None]:
 
     def factory():
         client = default()
-        client.timeout = 0.3
+        client.timeout = 0.5
         return client
 
     set_client_factory(factory)
-    monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.3)
-    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
-    monkeypatch.setattr(file_download, "_ETAG_RETRY_TIMEOUT", 0.3)
-    monkeypatch.setattr(fetching, "TIMEOUT", 0.3)
+    monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.5)
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
+    monkeypatch.setattr(file_download, "_ETAG_RETRY_TIMEOUT", 0.5)
+    monkeypatch.setattr(fetching, "TIMEOUT", 0.5)
     yield
     set_client_factory(default)

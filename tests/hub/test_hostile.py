@@ -229,7 +229,6 @@ def damaged_weights(draw, content: bytes) -> bytes:
     return with_header(content, change)
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("name", "examples"), [("config.json", 120), ("egat.json", 90), ("model.safetensors", 90)]
 )
@@ -264,13 +263,13 @@ def test_damaged_folders(place, sound, logits, name, examples):
 @pytest.mark.parametrize(
     ("architecture", "arguments", "message"),
     [
-        ("test_vit", {"depth": 100_000}, "more than 8,000 tensors|numbers that its weights allow"),
-        ("test_vit", {"embed_dim": 99_840}, "numbers that its weights allow"),
+        ("test_vit", {"depth": 20_000}, "more than 6,000 tensors|numbers that its weights allow"),
+        ("test_vit", {"embed_dim": 19_968}, "numbers that its weights allow"),
         ("test_vit", {"img_size": 10**9}, "img_size must be from 1 to 2048"),
         ("test_vit", {"img_size": 2048, "patch_size": 1}, "numbers that its weights allow"),
-        ("test_vit", {"depth": 10**9}, "more than 100000"),
+        ("test_vit", {"depth": 10**9}, "more than 20000"),
         ("test_vit", {"mlp_ratio": 1e300}, "more than 1000000"),
-        ("test_resnet", {"layers": [100_000] * 4}, "more than 8,000 tensors|numbers that its weights allow"),
+        ("test_resnet", {"layers": [20_000] * 4}, "more than 6,000 tensors|numbers that its weights allow"),
         ("test_resnet", {"layers": [1] * 300}, "too large"),
         ("test_resnet", {"in_chans": 10_000}, "in_chans must be 3"),
         ("test_resnet", {"checkpoint_path": "x"}, "may not hold checkpoint_path"),
@@ -330,10 +329,10 @@ def test_pickles_are_not_read_under_any_name(place, sound, logits):
 
 def test_a_header_that_is_all_there_is(place, sound, logits):
     header = json.dumps(
-        {f"t{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(50_000)}
+        {f"t{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(9000)}
     )
     weights = struct.pack("<Q", len(header)) + header.encode()
-    assert "its header names 50,000" in outcome(
+    assert "its header names 9,000" in outcome(
         place / "model", {**sound, "model.safetensors": weights}, logits
     )
     weights = struct.pack("<Q", 20_000_000) + b" " * 20_000_000

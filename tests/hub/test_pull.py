@@ -13,7 +13,7 @@ import pytest
 import timm
 import torch
 from huggingface_hub import HfApi, constants
-from local_hub import GUEST
+from local_hub import GUEST, Fault
 from PIL import Image
 
 from egat_hub.data import DataConfig, open_dataset
@@ -194,7 +194,9 @@ def test_gated_models(hub, published, tmp_path):
     from_pretrained(published)
 
 
-def test_data_sets_of_the_hub_feed_a_recipe(hub, tmp_path, monkeypatch):
+@pytest.fixture
+def data_client(hub, tmp_path, monkeypatch):
+    """The ``datasets`` library talks to the local Hub."""
     for name, value in {
         "HF_ENDPOINT": hub.url,
         "HF_DATASETS_CACHE": tmp_path / "datasets",
@@ -202,6 +204,9 @@ def test_data_sets_of_the_hub_feed_a_recipe(hub, tmp_path, monkeypatch):
         "HUB_DATASETS_URL": hub.url + "/datasets/{repo_id}/resolve/{revision}/{path}",
     }.items():
         monkeypatch.setattr(datasets.config, name, value)
+
+
+def test_data_sets_of_the_hub_feed_a_recipe(hub, data_client, tmp_path):
     folder, rng = tmp_path / "animals", np.random.default_rng(0)
     for label in ("cat", "dog"):
         (folder / "train" / label).mkdir(parents=True)
@@ -218,5 +223,12 @@ def test_data_sets_of_the_hub_feed_a_recipe(hub, tmp_path, monkeypatch):
     assert np.bincount(domain.labels).tolist() == [5, 5]
     originals = {Image.open(path).tobytes() for path in folder.rglob("*.png")}
     assert {domain.load(index)[0].tobytes() for index in range(10)} == originals
-    with pytest.raises(FileNotFoundError, match=r"Cannot open 'org/none' from the Hub"):
-        open_dataset(DataConfig(name="org/none"))
+
+
+@pytest.mark.parametrize("kind", ["none", "503", "403", "drop"])
+def test_data_sets_that_cannot_be_opened(hub, data_client, kind):
+    if kind != "none":
+        hub.upload("dataset", "org/animals", {"train/cat/0.png": b"x"})
+        hub.arm(Fault(kind, 1, 1000))
+    with pytest.raises(FileNotFoundError, match=r"Cannot open 'org/animals' from the Hub: .*log in if"):
+        open_dataset(DataConfig(name="org/animals"))

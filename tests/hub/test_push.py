@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import timm
@@ -227,3 +229,26 @@ def test_two_pushes_at_once(hub, small_model, tmp_path):
     ):
         push_to_hub(folder, "org/dog")
     assert "Update dog" not in hub.model("org/dog").messages[5:]
+
+
+def test_two_first_pushes_at_once(hub, small_model, tmp_path):
+    """Both make the repository, both commit; what is there in the end is one of the two models, whole."""
+    other = shutil.copytree(small_model, tmp_path / "model")
+    write_rows(other / "results.json", ROWS[:1])
+    meeting = threading.Barrier(2, timeout=20)
+
+    def meet(request: str) -> None:
+        if request.startswith("POST /api/repos/create"):
+            meeting.wait()
+
+    hub.on_request = meet
+    with ThreadPoolExecutor(2) as pool:
+        pushes = [pool.submit(push_to_hub, folder, "org/dog") for folder in (small_model, other)]
+        commits = {push.result().commit for push in pushes}
+    assert hub.model("org/dog").refs["main"] in commits
+    assert len(hub.model("org/dog").messages) == 3
+    results = [(folder / "results.json").read_bytes() for folder in (small_model, other)]
+    files = hub.model("org/dog").files()
+    assert files["results.json"].content in results
+    shown = len(ModelCard(files["README.md"].content.decode()).data.eval_results)
+    assert shown == len(json.loads(files["results.json"].content))

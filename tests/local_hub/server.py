@@ -7,44 +7,14 @@ import json
 import re
 import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit
+from http.server import ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs
 
 from . import faults
+from .handler import Handler
+from .routes import Answer, Request, route
 from .store import LARGE, USERS, File, Refusal, Repository, Store
-
-
-class Request(NamedTuple):
-    method: str
-    token: str
-    query: dict[str, list[str]]
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-class Answer(NamedTuple):
-    content: Any
-    status: int = 200
-    headers: dict[str, str] = {}  # noqa: RUF012
-
-
-Route = Callable[..., Answer]
-ROUTES: list[tuple[str, re.Pattern[str], Route]] = []
-
-
-def route(methods: str, pattern: str) -> Callable[[Route], Route]:
-    def register(function: Route) -> Route:
-        for method in methods.split():
-            ROUTES.append((method, re.compile(pattern), function))
-        return function
-
-    return register
-
 
 API = r"/api/(?P<kind>model|dataset)s/(?P<repo_id>[^/]+/[^/]+)"
 
@@ -61,13 +31,8 @@ class LocalHub:
         self.fault: faults.Fault | None = None
         self.on_request: Callable[[str], None] | None = None
         self.stopped = threading.Event()
-        hub = self
-
-        class Handler(_Handler):
-            pass
-
-        Handler.hub = hub
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        handler = type("Handler", (Handler,), {"hub": self})
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
@@ -295,78 +260,3 @@ def _upload_mode(asked: dict[str, Any], present: dict[str, File]) -> dict[str, A
     known = {"oid": file.etag} if file else {}
     mode = "lfs" if lfs else "regular"
     return {"path": asked["path"], "uploadMode": mode, "shouldIgnore": False, **known}
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    wbufsize = 1 << 16  # an answer in one packet
-    disable_nagle_algorithm = True
-    hub: LocalHub
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def _serve(self) -> None:
-        body, hub = self._body(), self.hub
-        url = urlsplit(self.path)
-        if url.path == "/api/agent-harnesses":
-            self._send(Answer({}, 404), None)
-            return
-        asked = f"{self.command} {url.path}"
-        with hub.store.lock:
-            number = len(hub.requests)
-            hub.requests.append(asked)
-        if hub.on_request:
-            hub.on_request(asked)
-        fault = hub.fault if hub.fault and hub.fault.hits(number) else None
-        if faults.before(fault, self, hub.stopped):
-            return
-        if fault and fault.kind in faults.STATUSES:
-            self._send(Answer({"error": "injected"}, int(fault.kind)), None)
-            return
-        headers = {key.lower(): value for key, value in self.headers.items()}
-        token = headers.get("authorization", "").removeprefix("Bearer ")
-        request = Request(self.command, token, parse_qs(url.query, keep_blank_values=True), headers, body)
-        try:
-            answer = self._route(url.path, request)
-        except Refusal as refusal:
-            code = {"X-Error-Code": refusal.code} if refusal.code else {}
-            message = {"X-Error-Message": refusal.message}
-            answer = Answer({"error": refusal.message}, refusal.status, {**code, **message})
-        self._send(answer, fault)
-
-    do_GET = do_HEAD = do_POST = do_PUT = _serve
-
-    def _route(self, path: str, request: Request) -> Answer:
-        for method, pattern, function in ROUTES:
-            found = pattern.fullmatch(path)
-            if method == request.method and found:
-                names = {key: value and unquote(value) for key, value in found.groupdict().items()}
-                return function(self.hub, request, **names)
-        raise Refusal(404, f"No such page: {request.method} {path}")
-
-    def _body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding") != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        parts = []
-        while size := int(self.rfile.readline(), 16):
-            parts.append(self.rfile.read(size))
-            self.rfile.readline()
-        self.rfile.readline()
-        return b"".join(parts)
-
-    def _send(self, answer: Answer, fault: faults.Fault | None) -> None:
-        content = answer.content if isinstance(answer.content, bytes) else json.dumps(answer.content).encode()
-        sent, declared = faults.spoil(fault, content)
-        if declared < 0:
-            self.close_connection = True
-            return
-        self.send_response(answer.status)
-        for name, value in answer.headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(declared))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(sent)
-        if len(sent) < declared:
-            self.close_connection = True
