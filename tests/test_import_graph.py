@@ -19,6 +19,7 @@ ORDER = (
         "collective",
         "config",
         "images",
+        "json_file",
         "last_block",
         "modes",
         "randomness",
@@ -38,8 +39,10 @@ ORDER = (
     {"engine", "explained", "timm_folder"},
     # level 5: publish, load, list, draw
     {"card_tables", "classifier"},
-    {"cards", "plots"},
-    {"hub", "zoo"},
+    {"card_header", "eval_results", "plots"},
+    {"cards"},
+    {"hub"},
+    {"zoo"},
     # level 6: experiments and the command line
     {"experiments"},
     {"cli"},
