@@ -49,7 +49,7 @@ def card_header(
 
 def _tags(rows: Sequence[Row], metadata: Mapping[str, Any]) -> list[str]:
     """Only what holds of this model: a model that was never attacked does not count as robust."""
-    attacked = any(row.metric == "aAcc" for row in rows)
+    attacked = any(row.metric == "aAcc" and "epsilon" in row.protocol for row in rows)
     explained = any("explanation" in row.protocol for row in rows)
     told = [str(metadata[key]) for key in ("method", "dataset") if metadata.get(key)]
     tags = [TAG, "timm", *told]

@@ -115,8 +115,9 @@ KINDS = (
     ),
     _Kind(
         "Dead maps",
-        "Share of maps that are constant and so explain nothing, in %.",
-        lambda row: row.metric == "DeadMaps",
+        "Share of maps that are constant and so explain nothing, in %; DeadPairs: constant before or after "
+        "an attack, so that their agreement is not defined.",
+        lambda row: row.metric in ("DeadMaps", "DeadPairs"),
     ),
     _Kind("Other figures", "As named in the table.", lambda row: True),
 )

@@ -68,7 +68,7 @@ def render_card(
         dataset=metadata.get("dataset"),
         dataset_id=metadata.get("dataset_id"),
         base_model=metadata.get("base_model"),
-        attacked=any("epsilon" in row.protocol for row in rows),
+        attacked=any(row.metric == "aAcc" and "epsilon" in row.protocol for row in rows),
         linf=all(row.protocol.get("norm", "linf") == "linf" for row in rows),
         sections=result_sections(rows),
         figures=figures,

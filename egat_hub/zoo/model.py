@@ -112,15 +112,12 @@ class ZooModel:
         epsilon: float | None = None,
     ) -> bool:
         """Whether the model is of the kind that is asked for; see :func:`egat_hub.list_models`."""
-        told = {
-            str(self.metadata.get("dataset", "")): dataset,
-            self.architecture: backbone,
-            str(self.metadata.get("method", "")): method,
-        }
-        if any(
-            pattern is not None and not fnmatch(name.lower(), pattern.lower())
-            for name, pattern in told.items()
-        ):
+        told = (
+            (str(self.metadata.get("dataset", "")), dataset),
+            (self.architecture, backbone),
+            (str(self.metadata.get("method", "")), method),
+        )
+        if any(pattern is not None and not fnmatch(name.lower(), pattern.lower()) for name, pattern in told):
             return False
         if attack is None and epsilon is None:
             return True
@@ -129,8 +126,9 @@ class ZooModel:
 
 def _under(protocol: Mapping[str, Any], attack: str | None, epsilon: float | None) -> bool:
     """Whether a protocol has that attack and, up to rounding as of 8/255 to 0.031, that epsilon."""
+    budget = protocol.get("epsilon")
     return attack in (None, protocol.get("attack")) and (
-        epsilon is None or math.isclose(protocol.get("epsilon", math.inf), epsilon, rel_tol=0.02)
+        epsilon is None or (isinstance(budget, (int, float)) and math.isclose(budget, epsilon, rel_tol=0.02))
     )
 
 

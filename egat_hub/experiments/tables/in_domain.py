@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from egat_hub.card_tables import protocol_text
 from egat_hub.experiments.tables.columns import Column, tabulated
+from egat_hub.experiments.tables.distinct import distinct
 from egat_hub.experiments.tables.headline import headline
 from egat_hub.experiments.tables.published import Published
 from egat_hub.experiments.tables.table import Table
@@ -64,7 +65,7 @@ def attacked_titles(rows: Iterable[Row]) -> dict[Attempt, str]:
     """Titles of the columns of robust accuracy: the first attack by budget, then others."""
     attempts = {attempt_of(row): row.protocol.get("attack", "") for row in rows if row.metric == "aAcc"}
     order = list(dict.fromkeys(attempt.settings for attempt in sorted(attempts, key=lambda a: a.space)))
-    return {
+    titles = {
         attempt: attacked(
             attempt.budget,
             attempts[attempt] if attempt.space == "epsilon" and attempt.settings != order[0] else "",
@@ -72,6 +73,7 @@ def attacked_titles(rows: Iterable[Row]) -> dict[Attempt, str]:
         )
         for attempt in sorted(attempts, key=lambda attempt: (order.index(attempt.settings), attempt.budget))
     }
+    return distinct(titles, {attempt: attempt.settings for attempt in titles})
 
 
 def attempt_of(row: Row) -> Attempt:
