@@ -97,8 +97,14 @@ def _only_answers_on_stdout() -> Iterator[None]:
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
         print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
 
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("egat_hub").setLevel(logging.INFO)
-    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
-        warnings.showwarning = show
-        yield
+    logger, progress = logging.getLogger("egat_hub"), logging.StreamHandler(sys.stderr)
+    level = logger.level
+    logger.addHandler(progress)
+    logger.setLevel(logging.INFO)
+    try:
+        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+            warnings.showwarning = show
+            yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from email.message import Message
@@ -45,6 +46,13 @@ def test_the_program_names_its_commands(call):
     called = call("--help")
     assert called.code == 0
     assert all(name in called.out for name in COMMANDS)
+
+
+def test_a_command_leaves_logging_as_it_was(call, tmp_path):
+    logger = logging.getLogger("egat_hub")
+    before = (logger.level, list(logger.handlers))
+    call("card", str(tmp_path))
+    assert (logger.level, logger.handlers) == before
 
 
 class Installed:
