@@ -97,7 +97,7 @@ class ExplanationAttack(ABC):
             explanation: how; its maps are attacked before ReLU and normalisation.
             images: clean images [B,3,H,W] in [0,1].
             epsilon: radius of the ball in pixel units, in [0, 1].
-            random: keyed random numbers; restart r draws from step r.
+            random: keyed random numbers; restart r draws from r steps later.
 
         Raises:
             ValueError: epsilon outside [0, 1], or a network that cannot be explained in this way.
@@ -121,7 +121,8 @@ class ExplanationAttack(ABC):
                 self.softplus if explanation.second_order else None,
             )
             for restart in range(self.restarts):
-                draws = replace(random, step=restart)
+                search.restart()
+                draws = replace(random, step=random.step + restart)
                 last = self.build_optimizer().ascend(search.gradient, backbone, images, epsilon, random=draws)
                 search.offer(last, Look.at(backbone, explanation, last))
             return self._judge(backbone, explanation, images, clean, search.best)
