@@ -35,8 +35,7 @@ class ExplanationAttack(ABC):
     each other.
 
     Cost of a step: a forward and two backwards to the input for maps on the last features. For maps made of n
-    gradients by pixels, n forwards, backwards and backwards through a backward come on top, and with
-    ``softplus`` once more n + 1 forwards and n backwards.
+    gradients by pixels it is 2 + 5n such passes, and 3 + 7n with ``softplus``.
 
     Attributes:
         optimizer: name of a gradient-based attack whose steps are taken.

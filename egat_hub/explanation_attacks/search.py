@@ -66,6 +66,7 @@ class Search:
         self._weight = torch.full_like(self.value, FIRST_WEIGHT)
         self._held = torch.full_like(self.clean.predicted, not self.flips, dtype=torch.bool)
 
+    @torch.no_grad()
     def offer(self, perturbed: Tensor, shown: Look) -> Tensor:
         """Take over what counts and is better; whether the predictions are as they have to be, [B]."""
         holds = (shown.predicted != self.clean.predicted) == self.flips
