@@ -58,9 +58,15 @@ class Search:
     def __post_init__(self) -> None:
         self.best = self.images.clone()
         self.value = torch.full_like(self.clean.maps[:, 0, 0], -torch.inf)
-        self._weight = torch.full_like(self.value, FIRST_WEIGHT)
-        self._held = self.offer(self.images, self.clean)
+        self.offer(self.images, self.clean)
+        self.restart()
 
+    def restart(self) -> None:
+        """Forget the way so far, but not the best on it."""
+        self._weight = torch.full_like(self.value, FIRST_WEIGHT)
+        self._held = torch.full_like(self.clean.predicted, not self.flips, dtype=torch.bool)
+
+    @torch.no_grad()
     def offer(self, perturbed: Tensor, shown: Look) -> Tensor:
         """Take over what counts and is better; whether the predictions are as they have to be, [B]."""
         holds = (shown.predicted != self.clean.predicted) == self.flips

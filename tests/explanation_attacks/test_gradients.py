@@ -16,7 +16,7 @@ from egat_hub.explanation_attacks.smooth_relu import SmoothReLU
 from egat_hub.explanations import EXPLANATIONS
 from egat_hub.modes import frozen
 
-from .toy import SIZE, attack, explanation, make_images, trained
+from .toy import CLASSES, SIZE, attack, explanation, make_images, trained
 
 IMAGES = make_images(2, seed=3)[0].double()
 RAW = {"relu": False, "normalize": "none", "head_grad": True}
@@ -91,13 +91,25 @@ def test_steps_follow_the_map_where_the_prediction_is_right_and_else_the_predict
             weight = 2 * FIRST_WEIGHT  # doubled by the loss, not by its lasting
 
 
-def test_what_lies_outside_the_ball_does_not_count():
-    search = search_for("top_k", explanation("grad_cam", **RAW), copy.deepcopy(trained()).double())
-    outside = (IMAGES + 0.2).clamp(0, 1)
-    search.offer(
-        outside, Look.at(search.backbone, search.explanation, outside)._replace(maps=-search.clean.maps)
+@pytest.mark.parametrize("name", ["top_k", "keep_map"])
+def test_what_does_not_count_is_not_kept(name):
+    net, explain = copy.deepcopy(trained()).double(), explanation("grad_cam", **RAW)
+    search = search_for(name, explain, net)
+    logits, predicted, maps = search.clean
+    same, other = predicted, (predicted + 1) % CLASSES
+    right, wrong = (other, same) if search.flips else (same, other)
+    better, worse = (maps, maps.flip(1, 2)) if search.flips else (maps.flip(1, 2), maps)
+    near, far = IMAGES + 0.05 * (0.5 - IMAGES), (IMAGES + 0.2).clamp(0, 1)
+    offers = (
+        (far, right, better, IMAGES),
+        (near, wrong, better, IMAGES),
+        (near, right, -better.abs(), IMAGES),
+        (near, right, better, near),
+        (IMAGES, right, worse, near),
     )
-    assert torch.equal(search.best, IMAGES)
+    for images, classes, shown, best in offers:
+        search.offer(images, Look(logits, classes, shown))
+        assert torch.equal(search.best, best)
 
 
 @pytest.mark.parametrize(
