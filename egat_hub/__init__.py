@@ -7,9 +7,10 @@ from egat_hub.data import DataConfig, EvaluationView, TrainingView, open_dataset
 from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig, evaluate, train
 from egat_hub.explanations import EXPLANATIONS, GradCAM
 from egat_hub.guides import GUIDES
-from egat_hub.hub import from_pretrained, save_pretrained
+from egat_hub.hub import from_pretrained, push_to_hub, save_pretrained
 from egat_hub.methods import EGAT, ERM, METHODS, PGDAT, TRADES
 from egat_hub.results import Row
+from egat_hub.zoo import leaderboard, list_models
 
 __all__ = [
     "ATTACKS",
@@ -36,7 +37,10 @@ __all__ = [
     "create_backbone",
     "evaluate",
     "from_pretrained",
+    "leaderboard",
+    "list_models",
     "open_dataset",
+    "push_to_hub",
     "save_pretrained",
     "train",
 ]

@@ -105,9 +105,19 @@ KINDS = (
         "epsilon",
     ),
     _Kind(
+        "Explanations under attack",
+        "Attacks on the explanation itself. Fooled, in %: maps moved with the prediction unchanged or, with "
+        "keep_map, predictions flipped with the map unchanged; lower is better. Flipped, in %: predictions "
+        "that changed. MapStability: agreement of the maps before and after, higher is better. "
+        "FlippedStability: agreement of the maps of two different predictions; a high one hides the flip.",
+        lambda row: row.metric in ("Fooled", "Flipped", "MapStability", "FlippedStability"),
+        "epsilon",
+    ),
+    _Kind(
         "Dead maps",
-        "Share of maps that are constant and so explain nothing, in %.",
-        lambda row: row.metric == "DeadMaps",
+        "Share of maps that are constant and so explain nothing, in %; DeadPairs: constant before or after "
+        "an attack, so that their agreement is not defined.",
+        lambda row: row.metric in ("DeadMaps", "DeadPairs"),
     ),
     _Kind("Other figures", "As named in the table.", lambda row: True),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -170,7 +171,12 @@ def check_label_names(label_names: Sequence[str], num_classes: int) -> tuple[str
             f"Expected {num_classes} label names, one for each class of the network, got {len(names)}: "
             f"{', '.join(names[:10])}."
         )
-    twice = sorted({name for name in names if names.count(name) > 1})
+    strange = sorted(name for name in names if not name.isprintable())
+    if strange:
+        raise ValueError(
+            f"Expected label names of printable characters, got {', '.join(map(repr, strange[:3]))[:200]}."
+        )
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
-        raise ValueError(f"Expected distinct label names, got more than one {', '.join(twice)}.")
+        raise ValueError(f"Expected distinct label names, got more than one {', '.join(twice[:10])}.")
     return names

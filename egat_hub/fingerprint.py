@@ -40,11 +40,11 @@ class Fingerprint:
     logits: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        integers = type(self.seed) is int and type(self.image_size) is int and self.image_size > 0
+        integers = type(self.seed) is int and type(self.image_size) is int
         if not integers or not isinstance(self.logits, tuple):
-            raise TypeError(
-                "Expected a fingerprint of an integer seed, a positive integer image_size and logits."
-            )
+            raise TypeError("Expected a fingerprint of an integer seed, an integer image_size and logits.")
+        if not 0 <= self.seed < 2**63 or self.image_size < 1:
+            raise TypeError("Expected a fingerprint of a seed from 0 to 2**63 and a positive image_size.")
         if not all(type(value) in (int, float) and math.isfinite(value) for value in self.logits):
             raise TypeError("Expected the fingerprint's logits to be finite numbers.")
 

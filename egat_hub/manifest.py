@@ -10,6 +10,7 @@ from typing import Any
 
 from egat_hub.config import from_dict, to_dict
 from egat_hub.fingerprint import Fingerprint
+from egat_hub.json_file import read_json_object
 
 SCHEMA_VERSION = 1
 
@@ -64,19 +65,6 @@ class Manifest:
         try:
             return from_dict(cls, content)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not as egat_hub writes it: {error} Save the model again.") from error
-
-
-def read_json_object(path: Path) -> dict[str, Any]:
-    """A JSON file that holds an object.
-
-    Raises:
-        ValueError: malformed JSON, or another JSON type; the message names the file.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid JSON ({error}); save or fetch it again.") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"Expected a JSON object in {path}, got a {type(content).__name__}.")
-    return content
+            raise ValueError(
+                f"{path} is not as egat_hub writes it: {str(error)[:500]} Save the model again."
+            ) from error

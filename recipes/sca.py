@@ -57,6 +57,9 @@ def sca(
     chosen = domain or told.get("train_domain")
     if not chosen:
         sys.exit(f"error: {model} does not say what it was trained on; name the --domain of the images")
+    split_seed = told.get("data", {}).get("split_seed", data.split_seed)
+    if split_seed != data.split_seed:
+        sys.exit(f"error: {model} was trained on another split; give --data.split_seed {split_seed}")
     dataset = open_dataset(data, [chosen])
     if dataset.classes != classifier.label_names:
         sys.exit(

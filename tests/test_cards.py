@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 
 import pytest
 from huggingface_hub import ModelCard
 
-from egat_hub.cards import model_name, render_card
+from egat_hub.card_header import model_name
+from egat_hub.cards import render_card
 from egat_hub.results import Row
 
 METADATA = {
@@ -48,6 +50,8 @@ ROWS = [
     row("Flag", 100.0, flag="comp_not_above_random", **FAITHFUL),
     *(row("corrAcc", 40.0 + s, corruption="fog", severity=s, lengths="x shorter side / 224") for s in (1, 2)),
     row("mCA", 45.45, corruptions="fog", severities="1, 2", lengths="x shorter side / 224"),
+    row("MapStability", 0.54, measure="cosine", epsilon=0.01, **{**ATTACK, "attack": "top_k"}),
+    row("Fooled", 44.33, epsilon=0.01, **{**ATTACK, "attack": "top_k"}),
     row("DeadMaps", 1.88, explanation="grad_cam"),
     row("ECE", 3.21, bins=15),
 ]
@@ -86,7 +90,7 @@ def test_header_says_what_the_hub_wants():
     assert data.base_model == "timm/resnet50.a1_in1k"
     assert data.datasets == ["vlcs"]
     assert data.metrics == ["accuracy"]
-    assert data.tags == ["egat", "adversarial-robustness", "explanation-guided", "timm", "vlcs"]
+    assert data.tags == ["egat_hub", "timm", "egat", "vlcs", "adversarial-robustness", "explainability"]
     assert data.model_name == "resnet50.egat_vlcs"
 
 
@@ -146,6 +150,37 @@ def test_figures_that_were_not_measured_do_not_appear():
     assert "nothing is claimed about robustness" in body
 
 
+def test_the_threat_model_is_that_of_the_figures():
+    assert "every pixel by at most epsilon (L-infinity)." in card()
+    other = card(rows=[row("aAcc", 40.0, epsilon=0.5, norm="l2", **ATTACK)])
+    assert "L-infinity" not in other
+    assert "in the norm that is named with each figure" in other
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"model": "vgg11"}, r"figures of 'resnet50', got a row of the model 'vgg11'"),
+        ({"dataset": "pacs"}, r"figures of 'vlcs', got a row of the dataset 'pacs'"),
+        ({"value": float("nan")}, r"cAcc = nan"),
+    ],
+)
+def test_figures_of_something_else_are_refused(changed, message):
+    with pytest.raises(ValueError, match=message):
+        card(rows=[dataclasses.replace(row("cAcc", 91.11), **changed)])
+
+
+def test_accuracies_that_are_no_results_are_left_out():
+    text = card(metadata={**METADATA, "val_accuracy": 98.76, "robust_accuracy": 87.65, "best_step": 12345})
+    assert "98.76" not in text
+    assert "87.65" not in text
+    assert "12345" in text
+
+
+def test_tags_hold_of_the_model():
+    assert ModelCard(card(rows=[row("cAcc", 91.11)])).data.tags == ["egat_hub", "timm", "egat", "vlcs"]
+
+
 def test_without_rows_the_card_says_so():
     text = card(rows=[])
     assert "Nothing was measured." in text
@@ -170,7 +205,7 @@ def test_figures_are_shown_where_there_are_any():
 
 def test_strange_names_break_neither_header_nor_tables():
     metadata = {**METADATA, "note": "a | b\nc", "config": {"x": "{{ 1 / 0 }}"}}
-    text = card(metadata=metadata, label_names=("a: b", "{% if %}"), rows=[row("cAcc", float("nan"))])
+    text = card(metadata=metadata, label_names=("a: b", "{% if %}"), rows=[row("cAcc", 1.5)])
     assert "a \\| b c" in text
     assert "{{ 1 / 0 }}" in text
     assert len(ModelCard(text).data.eval_results) == 1
@@ -185,3 +220,4 @@ def test_rows_of_several_models_are_refused():
 def test_model_name():
     assert model_name("resnet50", METADATA) == "resnet50.egat_vlcs"
     assert model_name("resnet50", {}) == "resnet50"
+    assert model_name("resnet50", {"method": "egat", "dataset": "org/my.pets"}) == "resnet50.egat_my_pets"

@@ -12,7 +12,8 @@ import timm
 import torch
 from torch.nn import functional as F
 
-from egat_hub import config
+from egat_hub import cli, config
+from egat_hub.cli.main import COMMANDS
 from egat_hub.experiments.command import build_experiment, build_parser
 from egat_hub.methods import METHODS, Method
 from egat_hub.registry import Registry
@@ -30,11 +31,14 @@ def blocks(page: Path, language: str) -> list[str]:
     return [text for found, text in BLOCK.findall(page.read_text()) if found == language]
 
 
+def shell_lines(page: Path) -> list[str]:
+    return "\n".join(blocks(page, "sh")).replace("\\\n", " ").splitlines()
+
+
 def commands(page: Path) -> list[list[str]]:
-    text = "\n".join(blocks(page, "sh")).replace("\\\n", " ")
     return [
         shlex.split(line, comments=True)
-        for line in text.splitlines()
+        for line in shell_lines(page)
         if "recipes/" in line and not SKIPPED.search(line)
     ]
 
@@ -116,6 +120,19 @@ def test_commands_parse(page, monkeypatch, package):
         assert command[:2] == ["accelerate", "launch"]
         assert Path(command[2]).is_file()
         build_parser(Path(command[2]).stem, "").parse_args(command[3:])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_of_the_program_parse(page):
+    for line in shell_lines(page):
+        program, *words = shlex.split(line.replace("<run>", "run"), comments=True) or [""]
+        if program == "egat-hub":
+            cli.build_parser(words).parse_args(words)
+
+
+def test_every_command_of_the_program_is_shown():
+    shown = {line.split()[1] for line in shell_lines(ROOT / "docs/command_line.md") if line}
+    assert shown == set(COMMANDS)
 
 
 def test_the_defaults_of_the_paper_page_are_those_of_the_code():

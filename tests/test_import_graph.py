@@ -19,6 +19,7 @@ ORDER = (
         "collective",
         "config",
         "images",
+        "json_file",
         "last_block",
         "modes",
         "randomness",
@@ -33,12 +34,15 @@ ORDER = (
     {"manifest", "overlay"},
     # level 3: training methods, data sets, figures
     {"data", "methods", "metrics"},
+    {"explanation_attacks"},
     # level 4: training loop, checkpoints, evaluation
     {"engine", "explained", "timm_folder"},
     # level 5: publish, load, list, draw
     {"card_tables", "classifier"},
-    {"cards", "plots"},
-    {"hub", "zoo"},
+    {"card_header", "eval_results", "plots"},
+    {"cards"},
+    {"hub"},
+    {"zoo"},
     # level 6: experiments and the command line
     {"experiments"},
     {"cli"},

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 RANDOMNESS = "randomness"
 PROBABILITIES = "probability_outputs"
 INNER_GRADIENT = "gradient_in_forward"
-ZERO_GRADIENT = "zero_gradient"
+ZERO_GRADIENT = "zero_margin_gradient"
 
 CHECKS = (RANDOMNESS, PROBABILITIES, INNER_GRADIENT, ZERO_GRADIENT)
 
@@ -23,8 +23,8 @@ def suspicions(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Te
     - ``randomness``: the logits of two forwards differ;
     - ``probability_outputs``: the logits are positive and sum to 1, so a softmax is part of the model;
     - ``gradient_in_forward``: the model takes gradients in its forward, as defences that optimise do;
-    - ``zero_gradient``: the margin between the best other class and the true one has an input gradient of
-      exact zeros.
+    - ``zero_margin_gradient``: the margin between the best other class and the true one has an input gradient
+      of exact zeros.
 
     Cost: two forwards, one backward.
 

@@ -7,12 +7,16 @@ from collections.abc import Sequence
 
 import datasets
 import numpy as np
+from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
 
 from .config import DataConfig
 from .domains import Domain, MultiDomain
 from .images import UnreadableImageError, read_image, read_mask
 from .names import resolve
+
+UNREACHABLE: tuple[type[Exception], ...] = (OSError, *HfHubHTTPError.__bases__)
+"""Errors of requests to the Hub; one base is the class of requests without an answer, in any HTTP library."""
 
 
 def open_hub(config: DataConfig, domains: Sequence[str] | None = None) -> MultiDomain:
@@ -41,9 +45,9 @@ def open_hub(config: DataConfig, domains: Sequence[str] | None = None) -> MultiD
         else:
             parts = _by_domain(_load(config, subsets[0]), config)
             names = list(parts) if domains is None else [resolve(name, parts, kind=kind) for name in domains]
-    except (FileNotFoundError, ConnectionError) as error:
+    except UNREACHABLE as error:
         raise FileNotFoundError(
-            f"Cannot open {config.name!r} from the Hub: {error} "
+            f"Cannot open {config.name!r} from the Hub: {' '.join(str(error).split())} "
             "Check the id and the connection, and log in if the data set is private."
         ) from error
     return MultiDomain(config.name, [_open_domain(name, parts[name], config) for name in names])

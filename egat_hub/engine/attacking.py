@@ -8,9 +8,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from egat_hub.attacks import CurvePoint, to_eight_bits
+from egat_hub.attacks.checks import INNER_GRADIENT, PROBABILITIES, RANDOMNESS
 from egat_hub.engine.columns import Columns, column, percent
 from egat_hub.engine.honesty import LIMIT
 from egat_hub.results import FLAG
+
+OF_THE_MODEL = (RANDOMNESS, PROBABILITIES, INNER_GRADIENT)
+"""Flags about the model as a whole, which luck does not raise."""
 
 
 def accuracy(point: CurvePoint, protocol: Mapping[str, Any]) -> Columns:
@@ -18,9 +22,9 @@ def accuracy(point: CurvePoint, protocol: Mapping[str, Any]) -> Columns:
     columns = {column("aAcc", protocol): percent(point.correct)}
     for part, stands in point.stands.items():
         columns[column("aAccAfter", {**protocol, "after": part})] = percent(stands)
-    by = {"attack": protocol["attack"], "epsilon": point.epsilon}
     for flag, raised in point.flags.items():
-        columns[column(FLAG, {"flag": flag, "limit": LIMIT, **by})] = 100 * raised
+        limit = 0.0 if flag in OF_THE_MODEL else LIMIT
+        columns[column(FLAG, {"flag": flag, "limit": limit, **protocol})] = 100 * raised
     return columns
 
 

@@ -103,7 +103,8 @@ def judge(
         signs = partial(
             measure_signs, config=config, surrogates=[unwrapped(other)[0] for other in surrogates]
         )
-        outcomes += judge_by(signs, model, dataset, images=config.checks, **shared)
+        kept = None if journal is None else Path(journal) / "signs"
+        outcomes += judge_by(signs, model, dataset, images=config.checks, journal=kept, **shared)
     return [*outcomes, *control_flags(outcomes)]
 
 

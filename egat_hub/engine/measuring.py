@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -15,10 +15,12 @@ from egat_hub.attacks.base import check_epsilon
 from egat_hub.backbone import Backbone, View
 from egat_hub.corruptions import SEVERITIES
 from egat_hub.engine import attacking, explaining
+from egat_hub.engine.attacked_maps import attacked_maps
 from egat_hub.engine.columns import Column, Columns, column, percent
 from egat_hub.engine.corrupting import check_corruptions, corruption_accuracy
 from egat_hub.engine.explaining import Explained
 from egat_hub.engine.honesty import CHECKS, check, stand_in
+from egat_hub.explanation_attacks import EXPLANATION_ATTACKS, ExplanationAttack
 from egat_hub.explanations import EXPLANATIONS
 from egat_hub.metrics import Faithfulness, InsertionDeletion, Localisation
 from egat_hub.modes import evaluating
@@ -45,6 +47,9 @@ class EvaluationConfig:
             them out; with their defaults they cost 58 forwards for each of three maps.
         localisation: how maps are compared with masks of objects where the data have them, or None to leave
             that out; it costs no forward.
+        explanation_attacks: names of attacks on the explanation itself, at the smallest budget. Each costs
+            150 passes with Grad-CAM, where PGD of 10 steps costs 20, and more with gradients by pixels.
+        explanation_attack_options: fields that all of them have, such as ``{"restarts": 5}``.
         corruptions: names of common corruptions under which accuracy is measured, or ``("all",)`` for the 15
             of ImageNet-C.
         severities: at which of the severities 1 to 5; each costs a forward a corruption.
@@ -67,6 +72,8 @@ class EvaluationConfig:
     faithfulness: Faithfulness | None = field(default_factory=Faithfulness)
     insertion_deletion: InsertionDeletion | None = None
     localisation: Localisation | None = field(default_factory=Localisation)
+    explanation_attacks: tuple[str, ...] = ()
+    explanation_attack_options: dict[str, Any] = field(default_factory=dict)
     corruptions: tuple[str, ...] = ()
     severities: tuple[int, ...] = SEVERITIES
     seed: int = 0
@@ -83,11 +90,30 @@ class EvaluationConfig:
         if self.restarts < 1:
             raise ValueError(f"Expected at least 1 restart, got {self.restarts}.")
         self.build_attack()
+        self.build_explanation_attacks()
         check_corruptions(self.corruptions, self.severities)
+
+    def accuracy_only(self, **changes: Any) -> EvaluationConfig:
+        """This configuration with other fields and without all that judges maps, corruptions or attacks."""
+        nothing: dict[str, Any] = {
+            "explanation": None,
+            "faithfulness": None,
+            "insertion_deletion": None,
+            "localisation": None,
+            "explanation_attacks": (),
+            "corruptions": (),
+            "checks": 0,
+        }
+        return replace(self, **{**nothing, **changes})
 
     def build_attack(self) -> Attack:
         """The attack that is configured."""
         return ATTACKS[self.attack](**self.attack_options)
+
+    def build_explanation_attacks(self) -> dict[str, ExplanationAttack]:
+        """The attacks on explanations that are configured, by name."""
+        options = self.explanation_attack_options
+        return {name: EXPLANATION_ATTACKS[name](**options) for name in self.explanation_attacks}
 
 
 @torch.no_grad()
@@ -138,8 +164,18 @@ def measure(
                 columns |= attacking.as_stored(model, images, labels, correct, point, protocol)
             if explained:
                 columns |= explaining.stability(explained, correct, points[0].images, protocols[0])
-        found = corruption_accuracy(model, images, labels, random, config.corruptions, config.severities)
-        columns |= {column(metric, protocol): values for metric, protocol, values in found}
+                found = attacked_maps(
+                    explained.backbone,
+                    images,
+                    correct,
+                    random,
+                    attacks=config.build_explanation_attacks(),
+                    explanation=explained.name,
+                    epsilon=points[0].epsilon,
+                )
+                columns |= {column(metric, protocol): values for metric, protocol, values in found}
+        corrupted = corruption_accuracy(model, images, labels, random, config.corruptions, config.severities)
+        columns |= {column(metric, protocol): values for metric, protocol, values in corrupted}
     return columns
 
 

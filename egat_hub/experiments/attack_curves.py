@@ -8,7 +8,6 @@ from dataclasses import replace
 import torch
 from accelerate import PartialState
 
-from egat_hub.card_tables import protocol_text
 from egat_hub.data import EvaluationView
 from egat_hub.engine.honesty import LIMIT
 from egat_hub.experiments.cell import MODEL, Cell
@@ -16,7 +15,9 @@ from egat_hub.experiments.command import start
 from egat_hub.experiments.curve_plot import Curve, curve_figure
 from egat_hub.experiments.experiment import Experiment, Ready, complete
 from egat_hub.experiments.further_attack import FurtherAttack
+from egat_hub.experiments.tables.distinct import distinct
 from egat_hub.experiments.tables.formats import markdown, to_csv
+from egat_hub.experiments.tables.in_domain import attempt_of
 from egat_hub.experiments.tables.table import Entry, Table
 from egat_hub.experiments.transfer import transfer, transfer_table
 from egat_hub.hub import from_pretrained
@@ -26,6 +27,9 @@ from egat_hub.whole_file import write_whole
 
 EPSILONS = (0.01, 0.02, 0.03, 0.04)
 """The paper's budgets."""
+
+TRANSFERRED = 64
+"""Images that are shown to other models."""
 
 ATTACKS = tuple(FurtherAttack(attack=name, epsilons=EPSILONS) for name in ("fgsm", "mi_fgsm", "pgd"))
 """What is measured unless ``--further`` says otherwise. SCA is apart: its budget is no distance of pixels."""
@@ -52,8 +56,6 @@ def main(benchmark: str, *, description: str, arguments: Sequence[str] | None = 
         for domain in ready.domains:
             mine = [(cell, found) for cell, found in finished if cell.domain == domain]
             panels = curves(mine)
-            if not panels:
-                continue
             (first, *_) = own = [row for _, found in mine for row, _ in found if row.test_domain == domain]
             rows += [row for row in own if row.metric in ("cAcc", "aAcc", "aAcc8", "aAccAfter", "Flag")]
             title = f"{first.model}, {first.dataset}, trained and attacked on {domain}"
@@ -73,8 +75,10 @@ def main(benchmark: str, *, description: str, arguments: Sequence[str] | None = 
 
 
 def attacked(experiment: Experiment) -> Experiment:
-    """The experiment with the attacks of the figure, unless it names its own."""
-    return experiment if experiment.further else replace(experiment, further=ATTACKS)
+    """The experiment with the attacks and budgets of the figure, where it names none."""
+    further = experiment.further or ATTACKS
+    curved = tuple(replace(attack, epsilons=attack.epsilons or EPSILONS) for attack in further)
+    return replace(experiment, further=curved)
 
 
 def curves(finished: Iterable[tuple[Cell, Sequence[Outcome]]]) -> dict[str, dict[str, Curve]]:
@@ -84,25 +88,29 @@ def curves(finished: Iterable[tuple[Cell, Sequence[Outcome]]]) -> dict[str, dict
     """
     clean: dict[str, dict[int, float]] = {}
     found: dict[str, dict[str, dict[float, dict[int, float]]]] = {}
+    names: dict[str, str] = {}
     for cell, outcomes in finished:
         for row, _ in outcomes:
             if row.test_domain != cell.domain:
                 continue
             if row.metric == "cAcc":
                 clean.setdefault(row.method, {})[row.seed] = row.value
-            elif row.metric == "aAcc":
-                budgets = found.setdefault(name_of(row), {}).setdefault(row.method, {})
+            elif row.metric == "aAcc" and "epsilon" in row.protocol:
+                attack = attempt_of(row).settings
+                names[attack] = name_of(row)
+                budgets = found.setdefault(attack, {}).setdefault(row.method, {})
                 budgets.setdefault(row.protocol["epsilon"], {})[row.seed] = row.value
+    drawn = {attack: m for attack, m in found.items() if any(len(budgets) > 1 for budgets in m.values())}
+    titles = distinct({attack: names[attack] for attack in drawn}, {attack: attack for attack in drawn})
     return {
-        attack: {
+        titles[attack]: {
             method: {
                 budget: Summary.of([*seeds.values()])
                 for budget, seeds in {0.0: clean[method], **budgets}.items()
             }
             for method, budgets in methods.items()
         }
-        for attack, methods in found.items()
-        if any(len(budgets) > 1 for budgets in methods.values())
+        for attack, methods in drawn.items()
     }
 
 
@@ -124,22 +132,23 @@ def curve_table(panels: Mapping[str, Mapping[str, Curve]], title: str) -> Table:
         method: tuple(Entry(panels[attack].get(method, {}).get(budget)) for attack, budget in columns)
         for method in methods
     }
-    return Table(title, tuple(f"{attack.split(',')[0]} {budget:g}" for attack, budget in columns), lines)
+    return Table(title, tuple(f"{attack}: {budget:g}" for attack, budget in columns), lines)
 
 
 def protocol_of(rows: Sequence[Row]) -> str:
     """What is shown, in sentences."""
     seeds = sorted({row.seed for row in rows})
     n = sorted({row.n for row in rows if row.metric == "aAcc"})
-    settings = dict.fromkeys(
-        protocol_text({k: v for k, v in row.protocol.items() if k not in ("epsilon", "images")})
-        for row in rows
-        if row.metric == "aAcc"
-    )
+    attempts: dict[str, set[float]] = {}
+    for row in rows:
+        if row.metric == "aAcc" and "epsilon" in row.protocol:
+            attempts.setdefault(attempt_of(row).settings, set()).add(row.protocol["epsilon"])
+    settings = [text for text, budgets in attempts.items() if len(budgets) > 1]
     return (
-        f"Share of test images classified correctly clean and under attack; mean and standard deviation over "
-        f"seeds {', '.join(map(str, seeds))}; n = {', '.join(map(str, n))}. An image broken at one budget "
-        f"counts as broken at larger ones. Attacks: {'; '.join(settings)}."
+        "Share of test images classified correctly clean and under attack; mean and standard deviation over "
+        f"seeds {', '.join(map(str, seeds))}; n = {', '.join(map(str, n))} (at epsilon 0 all test images). "
+        "An image broken at one budget counts as broken at larger ones. "
+        f"Attacks: {'; '.join(settings)}."
     )
 
 
@@ -148,7 +157,7 @@ def transferred(ready: Ready, cells: Sequence[Cell]) -> Table:
     experiment, bench = ready.experiment, ready.bench
     view = EvaluationView(
         bench.dataset[cells[0].domain], "test", image_size=experiment.data.image_size
-    ).drawn(experiment.evaluation.checks or 64, seed=experiment.evaluation.seed)
+    ).drawn(TRANSFERRED, seed=experiment.evaluation.seed)
     items = [view[position] for position in range(len(view))]
     images, labels = (torch.stack([item[key] for item in items]) for key in ("image", "label"))
     random = SampleRandom(experiment.evaluation.seed, tuple(int(item["index"]) for item in items))
@@ -163,11 +172,12 @@ def transferred(ready: Ready, cells: Sequence[Cell]) -> Table:
         by_seed.append(
             transfer(models, images.to(device), labels.to(device), attack, experiment.epsilon, random)
         )
+    whole = [seed for seed in by_seed if seed.keys() == by_seed[0].keys()]
     title = (
         f"{cells[0].domain}: accuracy of the line's model on images made against the column's, "
-        f"{experiment.evaluation.attack} at {experiment.epsilon:g}, n = {len(view)}"
+        f"{experiment.evaluation.attack} at {experiment.epsilon:g}, n = {len(view)}, {len(whole)} seeds"
     )
-    return transfer_table([seed for seed in by_seed if seed.keys() == by_seed[0].keys()], title)
+    return transfer_table(whole, title)
 
 
 def fooled(table: Table) -> Iterable[str]:

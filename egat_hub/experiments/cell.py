@@ -32,6 +32,9 @@ from egat_hub.results import Outcome, Row, read_outcomes, write_outcomes
 
 MODEL = "model"
 COST = ("Units", "TrainSeconds")
+PLACES = ("data_dir", "masks_dir")
+"""Fields of a data set that are of one machine and tell nobody else anything."""
+
 PACKAGES = ("egat-hub", "torch", "timm", "accelerate")
 
 
@@ -129,19 +132,27 @@ class Bench:
         if finished is not None:
             return finished
         backbone, metadata = self._trained(cell)
-        found = {}
-        for path, measure in self._files(cell).items():
-            known = _main_says(path.exists)
-            found[path] = read_outcomes(path) if known else measure(cell, backbone, metadata, _journal(path))
+        found: dict[Path, list[Outcome]] = {}
+        files = self._files(cell)
+        for path, measure in files.items():
+            if _main_says(path.exists):
+                found[path] = read_outcomes(path)
+                continue
+            found[path] = measure(cell, backbone, metadata, _journal(path))
+            if len(found) < len(files):
+                self._keep(path, found[path])
         outcomes = self._named(cell, found)
         if rank() == 0:
             self._save(cell, backbone, metadata, [row for row, _ in outcomes if row.metric not in COST])
             self._discard_checkpoints(cell)
-            for path, measured in found.items():
-                write_outcomes(path, measured)
-                shutil.rmtree(_journal(path), ignore_errors=True)
-        PartialState().wait_for_everyone()
+        self._keep(path, found[path])  # last, as the sign that the saved card has all figures
         return outcomes
+
+    def _keep(self, path: Path, measured: Sequence[Outcome]) -> None:
+        if rank() == 0:
+            write_outcomes(path, measured)
+            shutil.rmtree(_journal(path), ignore_errors=True)
+        PartialState().wait_for_everyone()
 
     def validation(self, cell: Cell, epsilon: float) -> dict[str, float] | None:
         """Clean and robust validation accuracy, ``"cAcc"`` and ``"aAcc"``, or None while they are unknown."""
@@ -155,17 +166,13 @@ class Bench:
         path, config = self._validation(cell, epsilon)
         if not _main_says(path.exists):
             backbone, _ = self._trained(cell)
-            outcomes = judge(backbone, self._view(cell, cell.domain, "val"), config, journal=_journal(path))
+            outcomes = self._judge(cell, backbone, config, _journal(path), split="val")
             if rank() == 0:
                 self._discard_checkpoints(cell)
-                write_outcomes(path, outcomes)
-                shutil.rmtree(_journal(path), ignore_errors=True)
-            PartialState().wait_for_everyone()
+            self._keep(path, outcomes)
 
     def _validation(self, cell: Cell, epsilon: float) -> tuple[Path, EvaluationConfig]:
-        config = replace(
-            self.evaluation, epsilons=(epsilon,), explanation=None, faithfulness=None, corruptions=()
-        )
+        config = self.evaluation.accuracy_only(epsilons=(epsilon,))
         measured = digest([PROTOCOL, to_dict(replace(config, batch_size=1))])
         return self.output / cell.name / f"validation_{measured}.jsonl", config
 
@@ -204,8 +211,8 @@ class Bench:
         own = digest([PROTOCOL, to_dict(replace(self.evaluation, batch_size=1)), self._others(cell)])
         files: dict[Path, Measure] = {folder / f"outcomes_{own}.jsonl": self._measure}
         for attack in self.further:
-            files[folder / f"attack_{digest([PROTOCOL, to_dict(attack)])}.jsonl"] = partial(
-                self._attack, attack
+            files[folder / f"attack_{digest([PROTOCOL, to_dict(attack), self.evaluation.seed])}.jsonl"] = (
+                partial(self._attack, attack)
             )
         return files
 
@@ -240,6 +247,7 @@ class Bench:
             "seed": cell.seed,
             "config": to_dict(cell.variant.config),
             "model": to_dict(cell.model),
+            "data": {key: value for key, value in to_dict(cell.data).items() if key not in PLACES},
             "train": to_dict(cell.train),
             "best_step": trained.best_step,
             "val_accuracy": trained.val_accuracy,
@@ -253,7 +261,7 @@ class Bench:
     def _measure(
         self, cell: Cell, backbone: Backbone, metadata: Mapping[str, Any], journal: Path
     ) -> list[Outcome]:
-        accuracy = EvaluationConfig(epsilons=(), explanation=None, batch_size=self.evaluation.batch_size)
+        accuracy = self.evaluation.accuracy_only(epsilons=())
         outcomes = self._judge(cell, backbone, self.evaluation, journal)
         for domain in self._others(cell):
             outcomes += self._judge(cell, backbone, accuracy, journal, domain=domain)
@@ -286,9 +294,10 @@ class Bench:
         journal: Path,
         *,
         domain: str | None = None,
+        split: str = "test",
         images: int | None = None,
     ) -> list[Outcome]:
-        view = self._view(cell, domain or cell.domain, "test")
+        view = self._view(cell, domain or cell.domain, split)
         return judge(
             backbone,
             view if images is None else view.drawn(images, seed=config.seed),

@@ -108,6 +108,9 @@ def build_parser(
     parser.add_argument(
         "--synthetic-size", type=int, default=data.synthetic_size, help="images to generate per domain"
     )
+    parser.add_argument(
+        "--synthetic-seed", type=int, default=data.synthetic_seed, help="seed of generated images"
+    )
     parser.add_argument("--methods", nargs="+", default=list(methods), help=NAMES)
     parser.add_argument("--domains", nargs="+", default=[], help="domains to train on; all by default")
     parser.add_argument(
@@ -172,6 +175,7 @@ def build_experiment(parser: ArgumentParser, options: Namespace) -> Experiment:
             image_size=built.image_size,
             split_seed=built.split_seed,
             synthetic_size=built.synthetic_size,
+            synthetic_seed=built.synthetic_seed,
         ),
         train=dataclasses.replace(built.train, mixed_precision=_precision(built.train.mixed_precision)),
         evaluation=dataclasses.replace(

@@ -14,7 +14,7 @@ from egat_hub.experiments.front_plot import front_figure
 from egat_hub.experiments.points import Point
 from egat_hub.experiments.tables import Published, Table, report
 from egat_hub.experiments.tables.in_domain import attacked, in_domain
-from egat_hub.experiments.variants import Variant
+from egat_hub.experiments.variants import VARIANTS, Variant
 from egat_hub.results import write_rows
 from egat_hub.whole_file import write_whole
 
@@ -93,9 +93,10 @@ def front(table: Table, variants: Sequence[Variant], epsilon: float) -> Iterator
             if title in entries and (summary := entries[title].summary)
         }
         if {"cAcc", "aAcc"} <= figures.keys():
-            field = SWEEPS[variant.method][0] if variant.method in SWEEPS else ""
+            method = variant.name if variant.name in VARIANTS else variant.method
+            field = SWEEPS[method][0] if method in SWEEPS else ""
             weight = getattr(variant.config, field) if field else None
-            yield Point(variant.method, variant.name, field, weight, variant.name == variant.method, figures)
+            yield Point(method, variant.name, field, weight, variant.name == method, figures)
 
 
 def verdicts(points: Sequence[Point]) -> Iterator[str]:

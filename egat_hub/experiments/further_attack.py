@@ -41,13 +41,9 @@ class FurtherAttack:
 
     def evaluation(self, first: EvaluationConfig) -> EvaluationConfig:
         """What is measured: as ``first``, but this attack alone."""
-        return replace(
-            first,
+        return first.accuracy_only(
             attack=self.attack,
             attack_options=self.attack_options,
             restarts=self.restarts,
             epsilons=self.epsilons,
-            explanation=None,
-            faithfulness=None,
-            checks=0,
         )

@@ -21,6 +21,9 @@ EXPLANATIONS: Registry[type[Explanation]] = Registry("explanations")
 class Explanation(ABC):
     """Saliency maps that are differentiable with respect to the network's parameters.
 
+    They are so with respect to the images, too, where those require gradients; with ``head_grad=False`` the
+    part that passes through the channel weights of a class activation map is left out.
+
     Attributes:
         head_grad: whether gradients of a map reach the weights of the head through the map's channel
             weights. ``False`` treats them as constants, which is what training through captum's
@@ -28,9 +31,12 @@ class Explanation(ABC):
         relu: keep only what speaks for the class (Eq. 2 of the EGAT paper).
         normalize: name of a per-image normalisation (``"minmax"``, ``"max"``, ``"sum"``, ``"none"``).
         signed: whether negative values speak against a class.
+        second_order: whether the map is itself a derivative of the whole network, so that a change of it with
+            the image is a second derivative.
     """
 
     signed: ClassVar[bool] = True
+    second_order: ClassVar[bool] = False
 
     head_grad: bool = False
     relu: bool = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,12 +21,15 @@ E = TypeVar("E", bound="PixelGradient")
 class PixelGradient(Explanation):
     """Maps at the resolution of the images, or on the grid of the network's last features.
 
-    Dropout is left out, and running statistics stay as they are.
+    Dropout is left out, and running statistics stay as they are. A derivative of such a map is a second
+    derivative of the network: by the images it is zero almost everywhere where all activations are ReLUs.
 
     Attributes:
         grid: average maps over the cells of the last feature map, where guides and other maps can be compared
             with them cell by cell.
     """
+
+    second_order: ClassVar[bool] = True
 
     grid: bool = False
 
@@ -34,12 +37,16 @@ class PixelGradient(Explanation):
         return replace(self, grid=True)
 
     def slope(self, backbone: Backbone, images: Tensor, target: Tensor) -> Tensor:
-        """Gradient [B,3,H,W] of ``sum_c target[b,c] * logits[b,c]``, with a graph where one is recorded."""
+        """Gradient [B,3,H,W] of ``sum_c target[b,c] * logits[b,c]``.
+
+        Where a graph is recorded, it leads to the parameters, and to the images if those require gradients.
+        """
         trained = torch.is_grad_enabled()
         constant = nullcontext() if self.head_grad else frozen(backbone.classifier)
         twice = twice_differentiable(trained)
         with torch.enable_grad(), without_dropout(backbone), without_recording(backbone), constant, twice:
-            images = images.detach().requires_grad_()
+            if not images.requires_grad:
+                images = images.detach().requires_grad_()
             score = (backbone(images) * target).sum()
             return torch.autograd.grad(score, images, create_graph=trained)[0]
 

@@ -188,7 +188,7 @@ class Random(nn.Module):
         (Plain(), set()),
         (Softmax(), {"probability_outputs"}),
         (Optimising(), {"gradient_in_forward"}),
-        (Rounding(), {"zero_gradient", "square_better"}),
+        (Rounding(), {"zero_margin_gradient", "square_better"}),
         (Random(), {"randomness"}),
     ],
     ids=lambda value: type(value).__name__,

@@ -16,14 +16,14 @@ pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("pyautoattack") is None, reason="pip install egat-hub[autoattack]"
 )
 PARTS = ["apgd_ce", "apgd_t", "fab_t", "square"]
-FLAGS = ["randomness", "probability_outputs", "gradient_in_forward", "zero_gradient", "square_better"]
+FLAGS = ["randomness", "probability_outputs", "gradient_in_forward", "zero_margin_gradient", "square_better"]
 EPSILONS = (0.002, 0.01)
 COUNT = 9
 
 
 def config(**settings):
     attack = {"attack": "auto_attack", "attack_options": {"iterations": 2, "queries": 3}}
-    return EvaluationConfig(epsilons=EPSILONS, faithfulness=None, **attack, **settings)
+    return EvaluationConfig(epsilons=EPSILONS, faithfulness=None, checks=0, **attack, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +63,11 @@ def test_flags_are_shares_of_the_images_that_were_attacked(rows):
     )
     assert list(first) == list(second) == FLAGS
     assert {row.n for row in first.values()} == {COUNT - 2}
-    assert first["zero_gradient"].protocol == {
-        "flag": "zero_gradient",
-        "attack": "auto_attack",
-        "epsilon": 0.002,
-    }
+    protocol = first["zero_margin_gradient"].protocol
+    expected = {"flag": "zero_margin_gradient", "limit": 5.0, "attack": "auto_attack", "epsilon": 0.002}
+    assert expected.items() <= protocol.items()
+    assert protocol["iterations"] == 2
+    assert {row.protocol["limit"] for row in first.values()} == {0.0, 5.0}
     left = next(row.value for row in rows if row.metric == "aAcc")
     assert {row.n for row in second.values()} == {round(left * COUNT / 100)}
 

@@ -47,7 +47,13 @@ def test_a_random_map_with_comp_is_told(mean, deviation, raised):
     row = flags(around(50, 5), around(mean, deviation))["random_map_has_comp"]
     assert row.value == 100 * raised
     assert row.n == 100
-    assert row.protocol == {**SETTINGS, "flag": "random_map_has_comp", "beyond": 5.0, "standard_errors": 3.0}
+    assert row.protocol == {
+        **SETTINGS,
+        "flag": "random_map_has_comp",
+        "limit": 0.0,
+        "beyond": 5.0,
+        "standard_errors": 3.0,
+    }
 
 
 @pytest.mark.parametrize(("gain", "raised"), [(3.1, False), (2.9, True), (-20, True)])

@@ -50,9 +50,9 @@ def measured(monkeypatch):
     """Numbers of the images of every batch that is measured."""
     batches = []
 
-    def recorded(model, images, labels, random, config):
+    def recorded(model, images, labels, random, **options):
         batches.append(random.index)
-        return measure(model, images, labels, random, config)
+        return measure(model, images, labels, random, **options)
 
     monkeypatch.setattr(evaluation, "measure", recorded)
     return batches

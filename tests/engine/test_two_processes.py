@@ -81,7 +81,8 @@ def test_every_figure_is_that_of_one_process(folder, count):
 
 
 def test_one_process_goes_on_where_two_stopped(folder):
-    assert len(list((folder / "journal").iterdir())) == 14
+    assert len(list((folder / "journal").glob("*.json"))) == 14
+    assert len(list((folder / "journal" / "signs").iterdir())) == 2
     one = read_rows(folder / "1_0_journal.json")
     assert {row.n for row in one if row.metric == "aAcc"} == {70}
     for rank in (0, 1):

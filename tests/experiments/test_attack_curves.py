@@ -34,7 +34,7 @@ def test_the_attacks_of_the_paper_are_measured_unless_others_are_named():
     assert [attack.attack for attack in experiment.further] == ["fgsm", "mi_fgsm", "pgd"]
     assert {attack.epsilons for attack in experiment.further} == {(0.01, 0.02, 0.03, 0.04)}
     named = attack_curves.attacked(parsed("--further", '[{"attack": "pgd"}]'))
-    assert named.further == (FurtherAttack(attack="pgd"),)
+    assert named.further == (FurtherAttack(attack="pgd", epsilons=(0.01, 0.02, 0.03, 0.04)),)
 
 
 def test_curves_begin_at_the_clean_accuracy_and_fall(finished):
@@ -53,8 +53,8 @@ def test_curves_begin_at_the_clean_accuracy_and_fall(finished):
                 }
                 assert clean >= robust[budgets[0]] >= robust[budgets[1]]
         assert f"| {method}" in text
-    assert "seeds 0, 1; n = 10." in text
-    assert "pgd 0.01" in (finished / "attack_curves.csv").read_text()
+    assert "seeds 0, 1; n = 10 (at epsilon 0 all test images)." in text
+    assert "pgd, 10 steps: 0.01" in (finished / "attack_curves.csv").read_text()
 
 
 def test_attacks_of_the_same_settings_count_once(finished):
@@ -71,7 +71,7 @@ def test_every_curve_has_a_line_of_its_own():
     lines = {line.get_linestyle() for line in figure.axes[0].get_lines() if len(line.get_xdata()) == 2}
     assert len(lines) >= 2
     table = attack_curves.curve_table(panels, "title")
-    assert table.columns == ("fgsm 0.01", "pgd 0.01")
+    assert table.columns == ("fgsm: 0.01", "pgd, 10 steps: 0.01")
     assert table.lines["erm"][1].summary is None
 
 

@@ -161,12 +161,12 @@ def test_an_experiment_that_was_stopped_goes_on(tmp_path, monkeypatch):
 
 
 def test_an_evaluation_that_was_stopped_goes_on(copy, untrainable, monkeypatch):
-    further = ("--further", '[{"attack": "mi_fgsm", "images": 4}]', "--evaluation.batch_size", "4")
+    further = ("--further", '[{"attack": "mi_fgsm", "images": 8}]', "--evaluation.batch_size", "4")
     measure, batches = evaluation.measure, []
 
     def stopping(*args, **options):
         batches.append(len(args[1]))
-        if len(batches) == 5:
+        if len(batches) == 3:
             raise KeyboardInterrupt
         return measure(*args, **options)
 
@@ -175,13 +175,13 @@ def test_an_evaluation_that_was_stopped_goes_on(copy, untrainable, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         call(copy, *arguments)
     call(copy, *arguments)
-    assert batches == [1, 4, 4, 2, 4, 1, 4]  # the first of each call is a check of the network
+    assert batches == [1, 4, 4, 1, 4]  # the first of each call is a check of the network
     assert not list(copy.rglob("*.journal"))
     rows = read_rows(copy / "results.json")
     attacked = [row for row in rows if row.protocol.get("attack") == "mi_fgsm"]
     assert [(row.metric, row.n, row.protocol["images"]) for row in attacked] == [
-        ("aAcc", 4, 4),
-        ("aAcc8", 4, 4),
+        ("aAcc", 8, 8),
+        ("aAcc8", 8, 8),
     ]
     assert [row.n for row in rows if row.metric == "cAcc"] == [10]
     assert "aAcc 0.01 mi_fgsm" in (copy / "table.md").read_text()

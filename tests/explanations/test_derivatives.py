@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from egat_hub.backbone import Backbone
-from egat_hub.explanations import GradCAM
+from egat_hub.explanations import GradCAM, InputGradient, IntegratedGradients, SmoothGrad
 
 from .nets import lively, pictures
 
@@ -48,6 +50,29 @@ def test_derivatives_by_parameters(backbone, normalize):
 def test_derivatives_by_images(backbone):
     maps = Maps(backbone, head_grad=True, normalize="none")
     assert torch.autograd.gradcheck(maps, pictures(dtype=torch.float64).requires_grad_(), fast_mode=True)
+
+
+@pytest.mark.parametrize(
+    "explain",
+    [InputGradient(), SmoothGrad(samples=2), IntegratedGradients(points=2)],
+    ids=lambda e: type(e).__name__,
+)
+def test_derivatives_of_pixel_gradients_by_images(backbone, explain):
+    """Also where the images are themselves made of what is differentiated."""
+    raw = replace(explain, relu=False, normalize="none")
+    images, classes = pictures(dtype=torch.float64), torch.tensor([1, 0])
+    generator = torch.Generator().manual_seed(3)
+    direction = torch.randn(images.shape, generator=generator, dtype=torch.float64)
+    along = torch.zeros((), dtype=torch.float64, requires_grad=True)
+
+    def value(step: Tensor | float) -> Tensor:
+        return raw(backbone, images + step * direction, classes).square().sum()
+
+    (slope,) = torch.autograd.grad(value(along), along)
+    with torch.no_grad():
+        expected = (value(1e-8) - value(-1e-8)) / 2e-8
+    assert expected != 0
+    torch.testing.assert_close(slope, expected, rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize("name", SMOOTH)

@@ -12,16 +12,16 @@ COMPARED = {"map", "measure", "prediction"}
 
 
 def headline(rows: Sequence[Row]) -> list[Row]:
-    """The rows, of figures of explanations only those with the settings of the first of their metric.
+    """The rows, of figures of explanations only those with the settings of the first of metric and attack.
 
     So Comp is that of ``Faithfulness.q`` and ``fill``, whatever further shares and fills were measured.
     """
-    first: dict[str, dict[str, Any]] = {}
+    first: dict[tuple[str, Any], dict[str, Any]] = {}
     return [
         row
         for row in rows
         if not COMPARED & row.protocol.keys()
-        or _settings(row) == first.setdefault(row.metric, _settings(row))
+        or _settings(row) == first.setdefault((row.metric, row.protocol.get("attack")), _settings(row))
     ]
 
 

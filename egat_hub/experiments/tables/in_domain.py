@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from egat_hub.card_tables import protocol_text
 from egat_hub.experiments.tables.columns import Column, tabulated
+from egat_hub.experiments.tables.distinct import distinct
 from egat_hub.experiments.tables.headline import headline
 from egat_hub.experiments.tables.published import Published
 from egat_hub.experiments.tables.table import Table
@@ -64,7 +65,7 @@ def attacked_titles(rows: Iterable[Row]) -> dict[Attempt, str]:
     """Titles of the columns of robust accuracy: the first attack by budget, then others."""
     attempts = {attempt_of(row): row.protocol.get("attack", "") for row in rows if row.metric == "aAcc"}
     order = list(dict.fromkeys(attempt.settings for attempt in sorted(attempts, key=lambda a: a.space)))
-    return {
+    titles = {
         attempt: attacked(
             attempt.budget,
             attempts[attempt] if attempt.space == "epsilon" and attempt.settings != order[0] else "",
@@ -72,6 +73,7 @@ def attacked_titles(rows: Iterable[Row]) -> dict[Attempt, str]:
         )
         for attempt in sorted(attempts, key=lambda attempt: (order.index(attempt.settings), attempt.budget))
     }
+    return distinct(titles, {attempt: attempt.settings for attempt in titles})
 
 
 def attempt_of(row: Row) -> Attempt:
@@ -97,10 +99,11 @@ def _columns(rows: Sequence[Row], epsilon: float | None) -> list[Column]:
         Column("Suff random", _judged("Suff", "random")),
         Column(
             f"stability {smallest:.4g}",
-            lambda row: row.protocol.get("measure") == "topk_overlap" and "prediction" not in row.protocol,
+            _stability,
             digits=2,
             better="higher",
         ),
+        *(Column(f"fooled {a}", _fooled_by(a), better="lower") for a in _explanation_attacks(rows)),
         Column("mCA", lambda row: row.metric == "mCA", better="higher"),
         Column("OOD", _accuracy(own=False), "cAcc", better="higher"),
         Column("units/step", lambda row: row.metric == "Units", digits=0),
@@ -115,6 +118,21 @@ def _accuracy(*, own: bool) -> Callable[[Row], bool]:
 
 def _attacked_by(attempt: Attempt) -> Callable[[Row], bool]:
     return lambda row: row.metric == "aAcc" and attempt_of(row) == attempt
+
+
+def _stability(row: Row) -> bool:
+    protocol = row.protocol
+    return (
+        row.metric == "Stability" and protocol["measure"] == "topk_overlap" and "prediction" not in protocol
+    )
+
+
+def _explanation_attacks(rows: Iterable[Row]) -> list[str]:
+    return list(dict.fromkeys(row.protocol["attack"] for row in rows if row.metric == "Fooled"))
+
+
+def _fooled_by(attack: str) -> Callable[[Row], bool]:
+    return lambda row: row.metric == "Fooled" and row.protocol["attack"] == attack
 
 
 def _judged(metric: str, judged: str) -> Callable[[Row], bool]:

@@ -28,6 +28,8 @@ MEANINGS = {
     "MaskArea": "share of the image that is object",
     "Stability": "agreement of the map before and after the attack, 1 is full; in the first table the share "
     "of the top 20 % pixels that stays; kept, flipped: by what became of the prediction",
+    "Fooled": "share of maps that an attack on explanations moves off half of their top 20 % pixels with "
+    "the prediction unchanged; with keep_map, of predictions that it flips with the map less changed",
     "Units": "passes of a batch through the network in a training step; a forward or a backward to the input "
     "counts 1, a backward to the weights 2, one through a backward 4",
     "TrainSeconds": "wall time of the training steps",

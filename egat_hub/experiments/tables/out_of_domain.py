@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from statistics import fmean, variance
+from statistics import fmean, pvariance
 
 from egat_hub.experiments.tables.columns import Column, tabulated
 from egat_hub.experiments.tables.published import Pair, Published
@@ -48,7 +48,7 @@ def _rank_table(rows: Sequence[Row], published: Published) -> Table:
     lines = {
         method: (
             Entry(_single(fmean(found[method])), published.mean(method, pairs, "rank"), digits=2),
-            Entry(_single(variance(found[method])) if len(found[method]) > 1 else None, digits=2),
+            Entry(_single(pvariance(found[method])) if len(found[method]) > 1 else None, digits=2),
         )
         for method in methods
         if found[method]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import stat
@@ -14,7 +15,7 @@ from timm.data import resolve_model_data_config
 
 from egat_hub.backbone import Backbone
 from egat_hub.fingerprint import TOLERANCE, Fingerprint
-from egat_hub.hub import from_pretrained, save_pretrained
+from egat_hub.hub import from_pretrained, save_pretrained, saving
 from egat_hub.results import Row, read_rows
 
 SIZE = 64
@@ -178,15 +179,16 @@ def test_figures_lie_beside_the_card(original, tmp_path):
         save_pretrained(original, tmp_path / "other", label_names=LABELS, figures={"../x": figure})
 
 
-def test_a_failing_save_leaves_the_earlier_one_and_nothing_else(saved, original, monkeypatch):
+@pytest.mark.parametrize("step", ["write_network", "write_rows", "describe"])
+def test_a_full_disk_leaves_the_earlier_save_and_nothing_else(saved, original, monkeypatch, step):
     before = {path.name: path.read_bytes() for path in saved.iterdir()}
 
-    def fail(**_):
-        raise RuntimeError("disk full")
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("egat_hub.hub.render_card", fail)
+    monkeypatch.setattr(saving, step, fail)
     for target in (saved, saved.parent / "new"):
-        with pytest.raises(RuntimeError, match="disk full"):
+        with pytest.raises(OSError, match="No space left"):
             save_pretrained(original, target, label_names=LABELS)
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
     assert list(saved.parent.iterdir()) == [saved]
@@ -246,8 +248,10 @@ def test_a_network_that_config_cannot_restore_is_not_saved(tmp_path):
 
 def test_places_without_a_model(saved, tmp_path):
     expected = r"Expected a folder with config\.json, model\.safetensors, egat\.json"
-    with pytest.raises(FileNotFoundError, match=rf"{expected}, got 'org/resnet50', which does not exist"):
-        from_pretrained("org/resnet50")
+    with pytest.raises(
+        FileNotFoundError, match=r"organisation/name of a model .*got 'no/such/folder', which does not exist"
+    ):
+        from_pretrained("no/such/folder")
     with pytest.raises(FileNotFoundError, match="which is a file"):
         from_pretrained(saved / "config.json")
     (tmp_path / "empty").mkdir()

@@ -1,0 +1,79 @@
+"""The YAML header of a model card: what the Hub shows, filters and links by."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from egat_hub.card_tables import protocol_text
+from egat_hub.results import Row
+
+TAG = "egat_hub"
+"""Tag of every model that this package publishes, by which the Hub lists them."""
+
+
+def model_name(architecture: str, metadata: Mapping[str, Any]) -> str:
+    """The model's name in timm's fashion, ``"resnet50.egat_vlcs"``."""
+    parts = [str(metadata[key]).rpartition("/")[2] for key in ("method", "dataset") if metadata.get(key)]
+    tag = re.sub(r"\W", "_", "_".join(parts), flags=re.ASCII)
+    return f"{architecture}.{tag}" if tag else architecture
+
+
+def card_header(
+    rows: Sequence[Row], metadata: Mapping[str, Any], *, architecture: str, license: str
+) -> ModelCardData:
+    """The header of a card.
+
+    Args:
+        rows: what was measured.
+        metadata: as for :func:`egat_hub.cards.render_card`.
+        architecture: timm's name of the network.
+        license: of the weights.
+    """
+    dataset, base_model = metadata.get("dataset_id") or metadata.get("dataset"), metadata.get("base_model")
+    return ModelCardData(
+        model_name=model_name(architecture, metadata),
+        library_name="timm",
+        pipeline_tag="image-classification",
+        license=license,
+        tags=_tags(rows, metadata),
+        datasets=[dataset] if dataset else None,
+        base_model=f"timm/{base_model}" if base_model else None,
+        metrics=["accuracy"] if any(_metric_type(row) == "accuracy" for row in rows) else None,
+        eval_results=[_eval_result(row) for row in rows] or None,
+    )
+
+
+def _tags(rows: Sequence[Row], metadata: Mapping[str, Any]) -> list[str]:
+    """Only what holds of this model: a model that was never attacked does not count as robust."""
+    attacked = any(row.metric == "aAcc" and "epsilon" in row.protocol for row in rows)
+    explained = any("explanation" in row.protocol for row in rows)
+    told = [str(metadata[key]) for key in ("method", "dataset") if metadata.get(key)]
+    tags = [TAG, "timm", *told]
+    tags += ["adversarial-robustness"] if attacked else []
+    tags += ["explainability"] if explained else []
+    return list(dict.fromkeys(tags))
+
+
+def _eval_result(row: Row) -> EvalResult:
+    """Results of equal data set, config and split are merged by the Hub, so the protocol is in the config."""
+    domains = f"{row.train_domain} -> {row.test_domain}"
+    protocol = protocol_text(row.protocol)
+    return EvalResult(
+        task_type="image-classification",
+        dataset_type=row.dataset,
+        dataset_name=f"{row.dataset}, {domains}",
+        dataset_config=f"{domains}; {protocol}" if protocol else domains,
+        dataset_split=row.split,
+        metric_type=_metric_type(row),
+        metric_name=row.metric,
+        metric_value=round(row.value, 4),
+        metric_args={**row.protocol, "n": row.n, "seed": row.seed},
+    )
+
+
+def _metric_type(row: Row) -> str:
+    return "accuracy" if row.metric in ("cAcc", "aAcc") else row.metric.lower()

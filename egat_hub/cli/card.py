@@ -1,0 +1,31 @@
+"""``egat-hub card``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from egat_hub.cli.answer import Answer
+from egat_hub.cli.folders import model_folder
+from egat_hub.hub.describing import describe
+from egat_hub.hub.layout import CARD
+from egat_hub.whole_file import write_whole
+
+
+def card(model: Path, *, output: Path | None = None, repo_id: str | None = None) -> Answer:
+    """Write the card of a saved model from its own files.
+
+    Every figure in a card is one of results.json. Saving and pushing a model write its card by themselves;
+    this shows it, or renews it after a change of the template.
+
+    example: egat-hub card runs/demo/<run> --output card.md
+
+    Args:
+        model: folder of a saved model, or of a run that holds one.
+        output: file to write; by default the card is printed.
+        repo_id: organisation/name where the model is published, for the card's instructions.
+    """
+    text = describe(model_folder(model), repo_id=repo_id)[CARD]
+    if output is None:
+        return Answer(text=text, data={"card": text})
+    write_whole(output, text)
+    return Answer(text=str(output), data={"card": text, "file": str(output)})

@@ -1,0 +1,110 @@
+"""Parse the command line, run one command, print what it says."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module, metadata
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from egat_hub.cli.answer import Answer
+from egat_hub.cli.options import Formatter, add_options
+from egat_hub.registry import UnknownNameError
+
+COMMANDS = {
+    "explain": "predict, and draw where the model looks",
+    "doctor": "say what is installed, what is missing and how to get it",
+    "list": "list published or saved models, or compare them in a leaderboard",
+    "card": "write the card of a saved model from its own files",
+    "evaluate": "measure accuracy, robustness and explanations on a data set",
+    "attack": "attack images, write what fools the model, and read it back to verify",
+    "pull": "fetch a model from the Hub into a folder",
+    "push": "publish a saved model on the Hub",
+}
+"""What each command does; the function of that name in the module of that name is the command."""
+
+DESCRIPTION = "Image classifiers that withstand attack and show why they decide."
+EPILOG = "'egat-hub COMMAND --help' shows the options of a command, with an example."
+EXPECTED = (ValueError, TypeError, OSError, ImportError, FloatingPointError, UnknownNameError)
+"""Errors whose message says what to do; anything else is a fault of this package and shows its traceback."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and print what it says: text or, with ``--json``, JSON on stdout, the rest on stderr.
+
+    Args:
+        arguments: the command line; by default the program's.
+
+    Returns:
+        0, or 1 after an error, which is one line on stderr.
+
+    Raises:
+        SystemExit: help (0), or a command line that cannot be read (2).
+    """
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    parser = build_parser(words)
+    parsed = parser.parse_args(words)
+    try:
+        options = vars(parser.instantiate(parsed)[parsed.command]).copy()
+        as_json = options.pop("json")
+        options.pop("config", None)
+        with _only_answers_on_stdout():
+            answer = _command(parsed.command)(**options)
+    except EXPECTED as error:
+        return _fail(error)
+    except KeyboardInterrupt:
+        return _fail("stopped")
+    print(json.dumps(answer.data, indent=2) if as_json else answer.text)
+    for problem in answer.problems:
+        _fail(problem)
+    return 1 if answer.problems else 0
+
+
+def build_parser(words: Sequence[str]) -> ArgumentParser:
+    """The parser for a command line; only the command in ``words`` is imported and has its options."""
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    parser = ArgumentParser(
+        prog="egat-hub", description=DESCRIPTION, epilog=EPILOG, formatter_class=Formatter
+    )
+    parser.add_argument("--version", action="version", version=metadata.version("egat-hub"))
+    commands = parser.add_subcommands(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        options = ArgumentParser(formatter_class=Formatter)
+        if name == chosen:
+            add_options(options, _command(name))
+            options.add_argument("--json", action="store_true", help="print JSON instead of text")
+        commands.add_subcommand(name, options, help=summary)
+    return parser
+
+
+def _command(name: str) -> Callable[..., Answer]:
+    return getattr(import_module(f"egat_hub.cli.{name}"), name)
+
+
+def _fail(problem: object) -> int:
+    print(f"error: {' '.join(str(problem).split())}", file=sys.stderr)
+    return 1
+
+
+@contextlib.contextmanager
+def _only_answers_on_stdout() -> Iterator[None]:
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+    logger, progress = logging.getLogger("egat_hub"), logging.StreamHandler(sys.stderr)
+    level = logger.level
+    logger.addHandler(progress)
+    logger.setLevel(logging.INFO)
+    try:
+        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+            warnings.showwarning = show
+            yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(progress)

@@ -1,0 +1,116 @@
+"""Save models as folders that timm, the Hugging Face Hub and this package read alike."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from egat_hub.backbone import Backbone
+from egat_hub.card_header import model_name
+from egat_hub.classifier import check_label_names
+from egat_hub.fingerprint import TOLERANCE, Fingerprint
+from egat_hub.hub.describing import describe
+from egat_hub.hub.layout import MANIFEST, RESULTS, is_figure, is_ours
+from egat_hub.manifest import Manifest
+from egat_hub.results import Row, write_rows
+from egat_hub.timm_folder import CONFIG, read_network, write_network
+from egat_hub.whole_folder import whole_folder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+RESTORE_HINT = (
+    "It was made with arguments that timm did not record; name them in metadata['model_args'], as "
+    "timm.create_model takes them."
+)
+
+
+def save_pretrained(
+    backbone: Backbone,
+    folder: str | Path,
+    *,
+    label_names: Sequence[str],
+    metadata: Mapping[str, Any] | None = None,
+    rows: Sequence[Row] = (),
+    figures: Mapping[str, Figure] | None = None,
+) -> None:
+    """Write a model, its card and its figures into ``folder``, whole or not at all.
+
+    The weights are stored in float32. Everything is written beside the folder first, loaded back and
+    compared; only then does it take the folder's place.
+
+    Args:
+        backbone: the trained network; it is not changed.
+        folder: where to; an earlier save there is replaced.
+        label_names: one name a class, in the order of the logits.
+        metadata: how the model came to be, of JSON types; :func:`egat_hub.cards.render_card` lists the keys
+            that the card knows. ``model_args`` holds what ``timm.create_model`` needs and did not record.
+        rows: what was measured of this model.
+        figures: matplotlib figures by file name, without ending.
+
+    Raises:
+        ValueError: label names that do not fit, metadata that is not JSON, logits or figures that are not
+            finite, rows of another model, or a network that ``config.json`` cannot restore.
+        FileExistsError: ``folder`` holds something else than a saved model.
+        OSError: the folder cannot be written; an earlier save there is as it was.
+    """
+    metadata, figures = metadata or {}, figures or {}
+    names = check_label_names(label_names, backbone.num_classes)
+    _check_metadata(metadata)
+    _check_figure_names(figures)
+    backbone = copy.deepcopy(backbone).to("cpu", torch.float32).to(memory_format=torch.contiguous_format)
+    fingerprint = Fingerprint.of(backbone)
+    with whole_folder(Path(folder).expanduser(), may_hold=is_ours) as partial:
+        write_network(
+            backbone,
+            partial,
+            label_names=names,
+            model_args=metadata.get("model_args"),
+            tag=model_name(backbone.architecture, metadata).partition(".")[2],
+            license=_license(backbone, metadata),
+        )
+        _check_restored(partial, fingerprint)
+        Manifest(names, fingerprint, metadata).write(partial / MANIFEST)
+        write_rows(partial / RESULTS, rows)
+        for name, figure in figures.items():
+            figure.savefig(partial / f"{name}.png", dpi=150, bbox_inches="tight")
+        for name, text in describe(partial).items():
+            (partial / name).parent.mkdir(exist_ok=True)
+            (partial / name).write_text(text, encoding="utf-8")
+
+
+def _check_metadata(metadata: Mapping[str, Any]) -> None:
+    try:
+        json.dumps(dict(metadata), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected metadata of JSON types ({error}); pass configs through egat_hub.config.to_dict."
+        ) from error
+
+
+def _check_figure_names(names: Iterable[str]) -> None:
+    wrong = [name for name in names if not is_figure(f"{name}.png")]
+    if wrong:
+        raise ValueError(
+            f"Expected figure names of letters, digits, - and _, got {', '.join(map(repr, wrong))}."
+        )
+
+
+def _license(backbone: Backbone, metadata: Mapping[str, Any]) -> str:
+    """What the metadata says; else fine-tuned weights keep the licence of their source."""
+    source = backbone.net.pretrained_cfg.get("license") if "base_model" in metadata else None
+    return metadata.get("license") or source or "apache-2.0"
+
+
+def _check_restored(folder: Path, fingerprint: Fingerprint) -> None:
+    try:
+        restored = fingerprint.deviation(Backbone(read_network(folder))) <= TOLERANCE
+    except ValueError as error:
+        raise ValueError(f"The network cannot be restored from {CONFIG}. {RESTORE_HINT} ({error})") from error
+    if not restored:
+        raise ValueError(f"The network restored from {CONFIG} gives other logits. {RESTORE_HINT}")

@@ -1,0 +1,116 @@
+"""Commands that take images: explain and attack."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from egat_hub.attacks import PGD
+from egat_hub.hub import from_pretrained
+from egat_hub.randomness import SampleRandom
+
+
+def levels(path) -> np.ndarray:
+    with Image.open(path) as image:
+        assert (image.format, image.mode) == ("PNG", "RGB")
+        return np.asarray(image).astype(int)
+
+
+def test_explain_says_what_the_model_says_and_draws_it(call, small_model, photos, tmp_path):
+    called = call("explain", small_model, photos, "--output", tmp_path / "maps", "--json")
+    assert (called.code, called.err) == (0, "")
+    names = ["cat/a.bmp", "cat/b.png", "dog/a.png", "dog/b.jpg"]
+    assert [entry["image"] for entry in called.data] == [str(photos / name) for name in names]
+    assert json.loads((tmp_path / "maps" / "explanations.json").read_text()) == called.data
+    for name, entry in zip(names, called.data, strict=True):
+        why = from_pretrained(small_model).explain(photos / name)
+        assert entry["label"] == why.label
+        assert entry["probabilities"] == pytest.approx(dict(why.probabilities), abs=1e-5)
+        drawn = levels(tmp_path / "maps" / f"{name}.png")
+        assert abs(drawn - np.asarray(why.overlay()).astype(int)).max() <= 2
+        assert entry["heat_map"] == str(tmp_path / "maps" / f"{name}.png")
+
+
+def test_explain_of_one_image_and_a_label_as_text(call, small_model, photos, tmp_path):
+    called = call("explain", small_model, photos / "dog/a.png", "--output", tmp_path, "--label", "owl")
+    assert called.code == 0
+    assert "owl" in called.out
+    assert (tmp_path / "a.png.png").is_file()
+
+
+@pytest.mark.parametrize("command", ["explain", "attack"])
+def test_a_damaged_image_does_not_stop_the_others(call, small_model, photos, tmp_path, command):
+    shutil.copytree(photos, tmp_path / "photos")
+    (tmp_path / "photos/cat/a.bmp").write_bytes(b"no image")
+    made = tmp_path / "photos" / "made"
+    for _ in range(2):  # what the first run wrote is not among the images of the second
+        called = call(command, small_model, tmp_path / "photos", "--output", made, "--json")
+        assert called.code == 1
+        (line,) = called.err.strip().splitlines()
+        assert line.startswith("error: Cannot read")
+        assert "a.bmp" in line
+        entries = called.data if command == "explain" else called.data["images"]
+        assert len(entries) == 3
+
+
+def test_attack_writes_files_in_the_ball_that_fool_as_told(call, small_model, photos, tmp_path):
+    words = ("--epsilon", 8 / 255, "--options.steps", 4, "--seed", 5, "--output", tmp_path)
+    called = call("attack", small_model, photos, *words, "--json")
+    assert (called.code, called.err) == (0, "")
+    told, model = called.data, from_pretrained(small_model)
+    assert told["n"] == len(told["images"]) == 4
+    assert told["protocol"]["steps"] == 4
+    for number, entry in enumerate(told["images"]):
+        attacked = levels(entry["adversarial"])
+        clean = levels(entry["adversarial"].replace("/adversarial/", "/clean/"))
+        assert abs(attacked - clean).max() == round(entry["distance"] * 255) <= 8
+        assert entry["truth"] in entry["image"]
+        pixels = torch.tensor(np.stack([clean, attacked])).permute(0, 3, 1, 2) / 255
+        with torch.no_grad():
+            found = model(pixels).argmax(1).tolist()
+        assert [model.label_names[c] for c in found] == [entry["clean"], entry["attacked"]]
+        if entry["clean"] == entry["truth"]:
+            label = torch.tensor([model.label_names.index(entry["truth"])])
+            expected = PGD(steps=4)(model, pixels[:1], label, 8 / 255, random=SampleRandom(5, (number,)))
+            assert abs(expected[0].permute(1, 2, 0).numpy() * 255 - attacked).max() <= 1
+    right = [entry["attacked"] == entry["truth"] == entry["clean"] for entry in told["images"]]
+    assert told["robust_accuracy_of_files"] == 25 * sum(right)
+    assert told["robust_accuracy"] <= told["clean_accuracy"]
+
+
+def test_attack_on_what_the_model_predicts(call, small_model, photos, tmp_path):
+    words = ("attack", small_model, photos / "dog/a.png", "--output", tmp_path, "--predicted")
+    assert "accuracy 100.0 %, robust 100.0 %, robust, files 100.0 %" in call(*words, "--epsilon", 0).out
+    assert "robust 0.0 %, robust, files 0.0 %" in call(*words, "--epsilon", 0.5).out
+
+
+def test_bad_input_of_explain(refused, small_model, photos, tmp_path):
+    refused("found nothing at", "explain", small_model, tmp_path / "nowhere")
+    refused("found none", "explain", small_model, tmp_path)
+    refused("does not exist", "explain", tmp_path / "no_model", photos)
+    refused("Did you mean 'grad_cam'", "explain", small_model, photos, "--explanation", "grad_cams")
+    refused("No class 'dogg'", "explain", small_model, photos, "--label", "dogg", "--output", tmp_path)
+    refused("alpha in [0, 1]", "explain", small_model, photos, "--alpha", "2")
+    refused("Expected a device", "explain", small_model, photos, "--device", "gpu7")
+
+
+def test_bad_input_of_attack(refused, small_model, photos, tmp_path):
+    refused("epsilon in [0, 1]", "attack", small_model, photos, "--epsilon", "8")
+    refused("Did you mean 'pgd'", "attack", small_model, photos, "--attack", "pdg")
+    refused("PGD has no stesp. Known:", "attack", small_model, photos, "--options.stesp", "4")
+    refused("name one truth", "attack", small_model, photos, "--label", "dog", "--predicted")
+    refused("--label among dog, cat, owl", "attack", small_model, photos, "--label", "bird")
+
+
+def test_an_image_without_a_class_is_named(call, small_model, photos, tmp_path):
+    (tmp_path / "bird").mkdir()
+    shutil.copy(photos / "dog/a.png", tmp_path / "bird")
+    called = call("attack", small_model, tmp_path, "--output", tmp_path / "made")
+    assert called.code == 1
+    assert "its folder 'bird' is no class of the model" in called.err
+    assert not (tmp_path / "made" / "attacked.json").exists()

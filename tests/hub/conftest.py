@@ -1,0 +1,96 @@
+"""A local Hub that the real clients talk to, quickly, and small models to put there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import timm
+import torch
+from huggingface_hub import constants
+from huggingface_hub.utils import close_session, set_client_factory
+from local_hub import OWNER, LocalHub
+
+from egat_hub.backbone import Backbone
+from egat_hub.hub import save_pretrained
+from egat_hub.results import Row
+
+SIZE = 64
+LABELS = ("dog", "cat", "owl")
+METADATA = {"method": "egat", "dataset": "synthetic", "train_domain": "meadow", "seed": 3}
+ATTACK = {"attack": "pgd", "epsilon": 0.01, "steps": 10, "restarts": 1}
+
+
+def row(metric: str, value: float, *, test_domain: str = "meadow", **protocol) -> Row:
+    return Row(
+        "test_resnet", "egat", "synthetic", "meadow", test_domain, "test", metric, value, 120, 3, protocol
+    )
+
+
+ROWS = (row("cAcc", 91.5), row("aAcc", 47.25, **ATTACK), row("cAcc", 63.0, test_domain="desert"))
+
+
+def small_backbone(seed: int = 0) -> Backbone:
+    torch.manual_seed(seed)
+    return Backbone(timm.create_model("test_resnet", num_classes=3), image_size=SIZE).eval()
+
+
+def images() -> torch.Tensor:
+    return torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory) -> Path:
+    """The folder of a saved model; not to be changed."""
+    folder = tmp_path_factory.mktemp("models") / "test_resnet.egat_synthetic"
+    save_pretrained(small_backbone(), folder, label_names=LABELS, metadata=METADATA, rows=ROWS)
+    return folder
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path) -> Iterator[LocalHub]:
+    """A Hub that clients of this process talk to as the owner; they do not wait before they try again."""
+    with LocalHub() as server:
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        for name, value in {
+            "ENDPOINT": server.url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": template,
+            "HF_HUB_OFFLINE": False,
+            "HF_HUB_DISABLE_XET": True,
+            "HF_HUB_CACHE": str(tmp_path / "cache"),
+            "HF_TOKEN_PATH": str(tmp_path / "no_token"),
+            "HF_HUB_DISABLE_TELEMETRY": True,
+        }.items():
+            monkeypatch.setattr(constants, name, value)
+        monkeypatch.setenv("HF_TOKEN", OWNER)
+        monkeypatch.setattr(time, "sleep", lambda _: None)
+        huggingface_hub.utils.disable_progress_bars()
+        close_session()
+        yield server
+        close_session()
+
+
+@pytest.fixture
+def impatient(monkeypatch) -> Iterator[None]:
+    """Clients give up on a silent server after a moment."""
+    from huggingface_hub import file_download
+
+    from egat_hub.hub import fetching
+
+    default = huggingface_hub.utils._http.default_client_factory
+
+    def factory():
+        client = default()
+        client.timeout = 0.5
+        return client
+
+    set_client_factory(factory)
+    monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.5)
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
+    monkeypatch.setattr(file_download, "_ETAG_RETRY_TIMEOUT", 0.5)
+    monkeypatch.setattr(fetching, "TIMEOUT", 0.5)
+    yield
+    set_client_factory(default)

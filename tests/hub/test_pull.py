@@ -1,0 +1,234 @@
+"""Loading from the Hub, by the real client."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+import timm
+import torch
+from huggingface_hub import HfApi, constants
+from local_hub import GUEST, Fault
+from PIL import Image
+
+from egat_hub.data import DataConfig, open_dataset
+from egat_hub.hub import from_pretrained, push_to_hub
+from egat_hub.json_file import MAX_BYTES
+from egat_hub.results import write_rows
+
+from .conftest import LABELS, ROWS, images
+
+WANTED = {"config.json", "model.safetensors", "egat.json"}
+
+
+@pytest.fixture
+def published(hub, small_model) -> str:
+    push_to_hub(small_model, "org/dog")
+    hub.arm()
+    return "org/dog"
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def snapshots(cache: Path) -> dict[str, set[str]]:
+    """Names of the files of each commit in a cache."""
+    return {
+        commit.name: {path.name for path in commit.iterdir()}
+        for commit in cache.glob("models--*/snapshots/*")
+    }
+
+
+def test_only_what_is_needed_is_fetched_whatever_there_is(hub, published, small_model, tmp_path):
+    more = {
+        "modeling.py": b"import os",
+        "pytorch_model.bin": b"\x80",
+        "../evil": b"x",
+        "a/config.json": b"{}",
+    }
+    hub.upload("model", published, {**files(small_model), **more})
+    from_pretrained(published, cache_dir=tmp_path)
+    assert list(snapshots(tmp_path).values()) == [WANTED]
+    assert not any(
+        name in request for request in hub.requests for name in ("modeling", "bin", "evil", "README")
+    )
+
+
+def test_a_second_load_fetches_nothing(hub, published, tmp_path):
+    from_pretrained(published, cache_dir=tmp_path)
+    hub.arm()
+    from_pretrained(published, cache_dir=tmp_path)
+    assert hub.requests == ["GET /api/models/org/dog"]
+
+
+@torch.no_grad()
+def test_offline(hub, published, small_model, tmp_path, monkeypatch):
+    expected = from_pretrained(published)(images())
+    hub.arm()
+    assert torch.equal(from_pretrained(published, local_files_only=True)(images()), expected)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(from_pretrained(published)(images()), expected)
+    timm.create_model(f"hf-hub:{published}", pretrained=True)
+    assert hub.requests == []
+    for arguments in ({}, {"local_files_only": True}):
+        with pytest.raises(FileNotFoundError, match=r"may not be asked.*not in the cache"):
+            from_pretrained("org/cat", **arguments)
+        with pytest.raises(FileNotFoundError, match="not in the cache"):
+            from_pretrained(published, cache_dir=tmp_path / "empty", **arguments)
+
+
+@torch.no_grad()
+def test_without_network_the_cache_serves_with_a_warning(hub, published, monkeypatch):
+    expected = from_pretrained(published)(images())
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.warns(UserWarning, match=r"connection broke off.*Using the copy in the cache"):
+        assert torch.equal(from_pretrained(published)(images()), expected)
+    with pytest.raises(
+        ConnectionError, match=r"Cannot read org/cat: the connection broke off.*Check the network"
+    ):
+        from_pretrained("org/cat")
+
+
+@torch.no_grad()
+def test_revisions(hub, published, small_model, tmp_path):
+    first = hub.model(published).refs["main"]
+    folder = shutil.copytree(small_model, tmp_path / "model")
+    write_rows(folder / "results.json", ROWS[:1])
+    push_to_hub(folder, published, revision="next/one")
+    for revision in ("main", first, "next/one"):
+        cache = tmp_path / revision.replace("/", "_")
+        assert from_pretrained(f"{published}@{revision}", cache_dir=cache).label_names == LABELS
+        assert list(snapshots(cache)) == [hub.model(published).refs.get(revision, first)]
+        from_pretrained(f"{published}@{revision}", cache_dir=cache, local_files_only=True)
+    with pytest.raises(FileNotFoundError, match=r"Cannot read org/dog@v9: it has no revision 'v9'"):
+        from_pretrained(f"{published}@v9")
+
+
+def test_names(hub, published, small_model, tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match=r"no such model.*no folder 'org/cat' here either"):
+        from_pretrained("org/cat")
+    for name in ("dog", "org/dog@../x", "org/dog@", "a/b/c", "org/dog@-x"):
+        with pytest.raises(FileNotFoundError, match=r"organisation/name of a model"):
+            from_pretrained(name)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(small_model, tmp_path / "org" / "dog")
+    hub.arm()
+    from_pretrained("org/dog")
+    assert hub.requests == []  # a folder goes first
+
+
+def test_a_new_head(hub, published):
+    assert from_pretrained(published, num_classes=5)(images()).shape == (2, 5)
+
+
+def test_a_fetch_that_broke_off_leaves_offline_use_as_it_was(hub, published, small_model, tmp_path):
+    before = from_pretrained(published).metadata
+    content = files(small_model)
+    content["egat.json"] = content["egat.json"].replace(b'"seed": 3', b'"seed": 4')
+    content["model.safetensors"] = content["model.safetensors"][:-4] + b"    "
+    hub.upload("model", published, content)
+    hub.store.repositories["model", published].files()["config.json"] = hub.model(published).files()[
+        "config.json"
+    ]
+    hub.on_request = lambda request: hub.store.repositories["model", published].files().pop("egat.json", None)
+    with pytest.raises(FileNotFoundError):
+        from_pretrained(published)
+    hub.on_request = None
+    assert from_pretrained(published, local_files_only=True).metadata == before
+
+
+def test_a_damaged_file_in_the_cache_is_fetched_again(hub, published, tmp_path):
+    from_pretrained(published, cache_dir=tmp_path)
+    (blob,) = [path.resolve() for path in tmp_path.glob("models--*/snapshots/*/model.safetensors")]
+    blob.write_bytes(blob.read_bytes()[:-4] + b"????")
+    hub.arm()
+    from_pretrained(published, cache_dir=tmp_path)
+    assert sum(request.startswith("GET /org/dog/resolve") for request in hub.requests) == 1
+    assert blob.read_bytes() == hub.model(published).files()["model.safetensors"].content
+
+
+@pytest.mark.parametrize(
+    ("lacking", "message"),
+    [
+        ("model.safetensors", r"no model\.safetensors.*pickled.*not read.*save_pretrained"),
+        ("egat.json", r"no egat\.json.*timm\.create_model\('hf-hub:org/other', pretrained=True\)"),
+        ("config.json", r"no config\.json.*save_pretrained"),
+    ],
+)
+def test_repositories_that_lack_a_file(hub, small_model, tmp_path, lacking, message):
+    content = {**files(small_model), "pytorch_model.bin": b"cos\nsystem\n"}
+    content.pop(lacking)
+    hub.upload("model", "org/other", content)
+    with pytest.raises(FileNotFoundError, match=message):
+        from_pretrained("org/other", cache_dir=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_absurd_sizes_are_not_fetched(hub, small_model, tmp_path):
+    content = files(small_model)
+    hub.upload("model", "org/long", {**content, "egat.json": b" " * (MAX_BYTES + 1)})
+    with pytest.raises(ValueError, match=r"egat\.json of org/long has 10,000,001 bytes.*nothing was fetched"):
+        from_pretrained("org/long")
+    hub.upload("model", "org/large", {**content, "model.safetensors": b" " * 15_000_000})
+    with pytest.raises(ValueError, match=r"model\.safetensors of org/large has 15,000,000.*not fetched"):
+        from_pretrained("org/large")
+    config = json.loads(content["config.json"]) | {"architecture": "vit_giant_patch14_224"}
+    hub.upload("model", "org/giant", {**content, "config.json": json.dumps(config).encode()})
+    with pytest.raises(ValueError, match=r"holds more than the .* numbers that its weights allow"):
+        from_pretrained("org/giant")
+    assert not any(request.startswith("GET") and "safetensors" in request for request in hub.requests)
+
+
+def test_gated_models(hub, published, tmp_path):
+    hub.model(published).gated = True
+    with pytest.raises(PermissionError, match=r"Ask for access at https://huggingface\.co/org/dog"):
+        from_pretrained(published, token=GUEST)
+    from_pretrained(published)
+
+
+@pytest.fixture
+def data_client(hub, tmp_path, monkeypatch):
+    """The ``datasets`` library talks to the local Hub."""
+    for name, value in {
+        "HF_ENDPOINT": hub.url,
+        "HF_DATASETS_CACHE": tmp_path / "datasets",
+        "HF_HUB_OFFLINE": False,
+        "HUB_DATASETS_URL": hub.url + "/datasets/{repo_id}/resolve/{revision}/{path}",
+    }.items():
+        monkeypatch.setattr(datasets.config, name, value)
+
+
+def test_data_sets_of_the_hub_feed_a_recipe(hub, data_client, tmp_path):
+    folder, rng = tmp_path / "animals", np.random.default_rng(0)
+    for label in ("cat", "dog"):
+        (folder / "train" / label).mkdir(parents=True)
+        for n in range(5):
+            pixels = rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "train" / label / f"{n}.png")
+    api = HfApi()
+    api.create_repo("org/animals", repo_type="dataset")
+    api.upload_folder(repo_id="org/animals", folder_path=folder, repo_type="dataset")
+    dataset = open_dataset(DataConfig(name="org/animals"))
+    assert dataset.domains == ("animals",)
+    assert dataset.classes == ("cat", "dog")
+    domain = dataset["animals"]
+    assert np.bincount(domain.labels).tolist() == [5, 5]
+    originals = {Image.open(path).tobytes() for path in folder.rglob("*.png")}
+    assert {domain.load(index)[0].tobytes() for index in range(10)} == originals
+
+
+@pytest.mark.parametrize("kind", ["none", "503", "403", "drop"])
+def test_data_sets_that_cannot_be_opened(hub, data_client, kind):
+    if kind != "none":
+        hub.upload("dataset", "org/animals", {"train/cat/0.png": b"x"})
+        hub.arm(Fault(kind, 1, 1000))
+    with pytest.raises(FileNotFoundError, match=r"Cannot open 'org/animals' from the Hub: .*log in if"):
+        open_dataset(DataConfig(name="org/animals"))

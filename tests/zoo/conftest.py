@@ -1,0 +1,1 @@
+from hub.conftest import hub, small_model  # noqa: F401

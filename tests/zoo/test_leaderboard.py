@@ -1,0 +1,111 @@
+"""Leaderboards hold what was measured, apart by protocol, and nothing else."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import re
+import statistics
+
+import pytest
+
+from egat_hub.results import Row
+from egat_hub.zoo import leaderboard
+
+PGD = {"attack": "pgd", "epsilon": 0.01, "steps": 10, "restarts": 1}
+
+
+def rows(method: str, values: dict[str, float], *, seed: int = 0, train: str = "photo") -> list[Row]:
+    """A model's rows; a metric may name a test domain after a colon."""
+    made = []
+    for name, value in values.items():
+        metric, _, domain = name.partition(":")
+        protocol = (
+            PGD if metric == "aAcc" else {"q": 0.2, "map": "model"} if metric in ("Comp", "Suff") else {}
+        )
+        made.append(
+            Row(
+                "resnet18", method, "pacs", train, domain or train, "test", metric, value, 100, seed, protocol
+            )
+        )
+    return made
+
+
+EGAT = {"cAcc": 92.5, "aAcc": 51.25, "Comp": 40.5, "Suff": 30.5, "cAcc:art": 60.0, "cAcc:sketch": 70.0}
+ERM = {"cAcc": 95.0, "aAcc": 1.5, "Comp": 35.0, "Suff": 45.0, "cAcc:art": 50.0, "cAcc:sketch": 40.0}
+
+
+def test_models_stand_side_by_side_the_best_first():
+    board = leaderboard({"org/erm": rows("erm", ERM), "org/egat": rows("egat", EGAT)})
+    assert [line.model for line in board.lines] == ["org/egat", "org/erm"]
+    assert [str(heading) for heading in board.headings] == [
+        "cAcc",
+        "cAcc, mean of 2 other domains",
+        "aAcc, attack pgd, epsilon 0.01, steps 10, restarts 1",
+        "Comp, q 0.2",
+        "Suff, q 0.2",
+    ]
+    cells = [cell.strip() for cell in board.markdown().splitlines()[2].strip("|").split("|")]
+    fixed = ["1", "org/egat", "egat", "resnet18", "pacs", "photo"]
+    assert cells == [*fixed, "92.50", "65.00", "51.25", "40.50", "30.50"]
+    assert "org/egat" in board.text().splitlines()[2]
+    for by, first in (("cAcc", "org/erm"), ("Comp", "org/egat"), ("Suff", "org/egat")):
+        shown = leaderboard({"org/erm": rows("erm", ERM), "org/egat": rows("egat", EGAT)}, by=by)
+        assert shown.lines[0].model == first
+
+
+def test_seeds_become_a_mean_and_its_deviation():
+    values = [50.0, 52.0, 57.0]
+    mine = [row for seed, value in enumerate(values) for row in rows("egat", {"aAcc": value}, seed=seed)]
+    board = leaderboard({"runs": mine})
+    assert len(board.lines) == 1
+    assert f"{statistics.fmean(values):.2f} ± {statistics.stdev(values):.2f}" in board.markdown()
+    head, line = csv.reader(io.StringIO(board.csv()))
+    figures = dict(zip(head, line, strict=True))
+    name = "aAcc, attack pgd, epsilon 0.01, steps 10, restarts 1"
+    assert float(figures[name]) == statistics.fmean(values)
+    assert float(figures[f"{name} (sd)"]) == statistics.stdev(values)
+    assert figures[f"{name} (seeds)"] == "3"
+
+
+def test_what_was_measured_otherwise_is_not_compared():
+    """Every way in which the protocol differs gives a column of its own; the order follows one of them."""
+    others = [{**PGD, key: value} for key, value in (("epsilon", 0.02), ("steps", 20), ("attack", "fgsm"))]
+    models = {
+        f"m{i}": [
+            Row("resnet18", "egat", "pacs", "photo", "photo", "test", "aAcc", 10.0 * i, 100, 0, protocol)
+        ]
+        for i, protocol in enumerate([PGD, *others])
+    }
+    board = leaderboard(models)
+    assert len(board.headings) == 4
+    assert all(len(line.figures) == 1 for line in board.lines)
+    assert board.lines[0].model == "m0"
+    assert board.markdown().count(" - ") == 12
+
+
+def test_controls_and_validation_are_left_out():
+    control = Row("r", "egat", "pacs", "a", "a", "test", "Comp", 5.0, 10, 0, {"map": "random"})
+    validation = Row("r", "egat", "pacs", "a", "a", "val", "cAcc", 99.0, 10, 0)
+    cost = Row("r", "egat", "pacs", "a", "a", "test", "TrainSeconds", 7.0, 1, 0)
+    assert leaderboard({"x": [control, validation, cost]}).lines == ()
+
+
+def test_every_figure_is_in_the_results():
+    """No number appears that is neither a value, a mean nor a deviation of the rows."""
+    models = {"a": rows("egat", EGAT) + rows("egat", {"cAcc": 91.0}, seed=1), "b|c": rows("erm", ERM)}
+    board = leaderboard(models)
+    values = {row.value for found in models.values() for row in found}
+    means = {statistics.fmean(pair) for pair in itertools.product(values, repeat=2)}
+    spreads = {statistics.stdev(pair) for pair in itertools.combinations(values, 2)}
+    possible = {f"{value:.2f}" for value in values | means | spreads}
+    body = board.markdown().split("\n", 2)[2]
+    assert set(re.findall(r"\d+\.\d\d\b", body)) <= possible
+    assert "b\\|c" in body
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match=r"Expected by among cAcc, .*got 'acc'"):
+        leaderboard({}, by="acc")
+    assert leaderboard({}).markdown().startswith("|")

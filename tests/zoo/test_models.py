@@ -1,0 +1,180 @@
+"""Published models by name, in this package and in timm."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import shutil
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from hub.conftest import LABELS, METADATA, ROWS, images, small_backbone
+from timm.data import resolve_model_data_config
+
+from egat_hub import zoo
+from egat_hub.backbone import Backbone
+from egat_hub.hub import from_pretrained, push_to_hub, save_pretrained
+from egat_hub.zoo import ZooModel, index, list_models, listing, register, shipped
+
+NAME = "test_resnet.egat_synthetic"
+
+
+@pytest.fixture
+def published(hub, small_model) -> ZooModel:
+    push = push_to_hub(small_model, "org/dog")
+    return ZooModel.of_folder(small_model, repo_id="org/dog", revision=push.commit)
+
+
+@pytest.fixture
+def registry():
+    """timm's registry is as before afterwards."""
+    module = sys.modules["timm.models.resnet"]
+    before = dict(module.default_cfgs)
+    yield
+    module.default_cfgs = before
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in timm.list_models(module="resnet"):
+            timm.models.register_model(timm.models.model_entrypoint(name))
+
+
+@torch.no_grad()
+def test_timm_knows_a_published_model_by_name(published, registry, small_model):
+    before = {kind: timm.list_models(**kind_of) for kind, kind_of in KINDS.items()}
+    assert published.in_timm
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        register([published])
+    assert timm.list_models("*egat*", pretrained=True) == [NAME]
+    assert timm.models.is_model_pretrained(NAME)
+    for kind, kind_of in KINDS.items():
+        assert [name for name in timm.list_models(**kind_of) if name != NAME] == before[kind]
+    net = timm.create_model(NAME, pretrained=True).eval()
+    config = resolve_model_data_config(net)
+    mean, std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+    assert torch.equal(net((images() - mean) / std), from_pretrained(small_model)(images()))
+    assert tuple(net.pretrained_cfg["label_names"]) == LABELS
+    assert timm.create_model(NAME, pretrained=True, num_classes=7).num_classes == 7
+    assert timm.models.get_pretrained_cfg("test_resnet").tag == "r160_in1k"
+    register([published])
+    assert timm.list_models("*egat*", pretrained=True) == [NAME]
+
+
+KINDS = {
+    "all": {},
+    "weights": {"pretrained": True},
+    "module": {"module": "resnet"},
+    "tags": {"filter": "test_resnet*", "include_tags": True},
+}
+
+
+def test_the_name_holds_the_weights_that_were_published(hub, published, registry):
+    """A later push to the repository does not change what a name of this release stands for."""
+    register([published])
+    expected = timm.create_model(NAME, pretrained=True).state_dict()
+    push_to_hub(small_backbone(seed=1), "org/dog", label_names=LABELS, metadata=METADATA)
+    found = timm.create_model(NAME, pretrained=True).state_dict()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+def test_networks_that_a_name_does_not_describe_are_left_to_their_repository(tmp_path, registry):
+    torch.manual_seed(0)
+    net = timm.create_model("test_resnet", num_classes=3, global_pool="max")
+    save_pretrained(Backbone(net, image_size=64), tmp_path / "model", label_names=LABELS)
+    model = ZooModel.of_folder(tmp_path / "model", repo_id="org/dog", revision="0" * 40)
+    assert not model.in_timm
+    future = dataclasses.replace(model, architecture="resnet9000", in_timm=True)
+    before = timm.list_models()
+    register([model, future])
+    assert timm.list_models() == before
+
+
+def test_networks_without_weights_of_timm_keep_their_default(small_model, registry):
+    bare = next(
+        name for name in timm.list_models(module="resnet") if not timm.models.is_model_pretrained(name)
+    )
+    model = ZooModel.of_folder(small_model, repo_id="org/dog", revision="0" * 40)
+    register([dataclasses.replace(model, architecture=bare)])
+    assert timm.models.is_model_pretrained(f"{bare}.egat_synthetic")
+    assert not timm.models.is_model_pretrained(bare)
+    assert timm.models.get_pretrained_cfg(bare).hf_hub_id is None
+    function = timm.models.model_entrypoint(bare)
+    assert timm.models.is_model_in_modules(bare, "resnet")
+    assert function.__name__ == bare
+
+
+def test_entries_of_the_index_round_trip(published, tmp_path):
+    path = tmp_path / f"{published.name}.json"
+    published.write(path)
+    assert published.name == NAME
+    again = ZooModel.read(path)
+    assert json.loads(json.dumps(dataclasses.asdict(again))) == json.loads(
+        json.dumps(dataclasses.asdict(published))
+    )
+    content = json.loads(path.read_text())
+    for changes in ({"rows": [{}]}, {"rows": 3}, {"repo_id": "../x"}, {"surprise": 1}):
+        path.write_text(json.dumps({**content, **changes}))
+        with pytest.raises(ValueError, match="is no entry of the model index"):
+            ZooModel.read(path)
+
+
+def test_the_shipped_index_is_sound():
+    models = shipped()
+    assert len({model.name for model in models}) == len(models)
+    for model in models:
+        assert len(model.revision) == 40
+        assert timm.is_model(model.architecture)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ({}, True),
+        ({"dataset": "synthetic"}, True),
+        ({"dataset": "SYN*", "backbone": "test_*", "method": "EGAT"}, True),
+        ({"attack": "pgd", "epsilon": 0.01}, True),
+        ({"epsilon": 0.0099}, True),
+        ({"epsilon": 0.02}, False),
+        ({"attack": "fgsm"}, False),
+        ({"backbone": "resnet50"}, False),
+        ({"method": "erm"}, False),
+        ({"author": "org"}, True),
+        ({"author": "other"}, False),
+    ],
+)
+def test_filters(small_model, monkeypatch, wanted, found):
+    model = ZooModel.of_folder(small_model, repo_id="org/dog", revision="0" * 40)
+    monkeypatch.setattr(listing, "shipped", lambda: [model])
+    assert [one.repo_id for one in list_models(**wanted)] == (["org/dog"] if found else [])
+
+
+def test_models_of_the_hub(hub, small_model, monkeypatch, tmp_path):
+    push_to_hub(small_model, "org/dog")
+    push_to_hub(small_model, "org/secret", private=True)
+    spoiled = Path(shutil.copytree(small_model, tmp_path / "spoiled"))
+    push_to_hub(spoiled, "org/spoiled")
+    hub.model("org/spoiled").files()["results.json"] = hub.model("org/spoiled").files()["config.json"]
+    hub.upload("model", "org/other", {"README.md": b"---\ntags:\n- timm\n---\n"})
+    hub.arm()
+    with pytest.warns(UserWarning, match=r"org/spoiled is left out: .*does not hold result rows"):
+        found = list_models(hub=True, author="org", token=False, cache_dir=tmp_path / "cache")
+    assert [model.repo_id for model in found] == ["org/dog"]
+    assert found[0].rows == ROWS
+    assert found[0].revision == hub.model("org/dog").refs["main"]
+    assert from_pretrained(found[0].source).label_names == LABELS
+    assert not any("safetensors" in request for request in hub.requests[:-7])
+
+
+def test_importing_makes_the_shipped_models_known(tmp_path, small_model, monkeypatch, registry):
+    ZooModel.of_folder(small_model, repo_id="org/dog", revision="0" * 40).write(tmp_path / f"{NAME}.json")
+    (tmp_path / "template.md").write_text("")
+    monkeypatch.setattr(index, "files", lambda _: tmp_path)
+    assert timm.list_models("*egat*", pretrained=True) == []
+    importlib.reload(zoo)
+    assert timm.list_models("*egat*", pretrained=True) == [NAME]
+    assert [model.name for model in list_models()] == [NAME]
