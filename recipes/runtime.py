@@ -8,6 +8,8 @@ whole batch is one unit, a backward to the weights W two, for it passes through 
 backward through a backward D four, for it goes back through both; a step of ERM has three. The floor of EGAT
 / TRADES is what their counts cost at the unit costs measured in the same rounds.
 
+PGD, TRADES and EGAT fold BatchNorm away while they attack; "unfolded" are the same without that.
+
 The last line is the cost of judging maps: Comp and Suff of a model's map and of the controls at five shares,
 one image, map and share at a time, over the same in batches.
 """
@@ -30,13 +32,14 @@ from torch.nn import functional as F
 from egat_hub.attacks import PGD
 from egat_hub.backbone import Backbone, View, create_backbone
 from egat_hub.explanations import GradCAM
-from egat_hub.methods import EGAT, METHODS, Method
+from egat_hub.methods import EGAT, METHODS, AdversarialMethod, Method
 from egat_hub.methods.cost import STEP, count_passes
 from egat_hub.metrics import CONTROLS, Faithfulness
 from egat_hub.modes import evaluating
 from egat_hub.randomness import SampleRandom
 
 SEPARATE = "egat, separate CAMs"
+UNFOLDED = {name: f"{name}, unfolded" for name in ("trades", "egat")}
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)
 
 
@@ -89,9 +92,15 @@ def runtime(
     assert isinstance(separate, EGAT)
     separate.explanation = SeparateForwardCAM()
     built[SEPARATE] = separate
+    for name, unfolded in UNFOLDED.items():
+        built[unfolded] = method = build(name)
+        assert isinstance(method, AdversarialMethod)
+        method.foldable = ()
     units = {name: count_passes(method, images, labels) for name, method in built.items()}
     steps = {name: _step(method, images, labels) for name, method in built.items()}
-    parts = _parts(built["trades"], images, labels) | _judging(separate.backbone, images)
+    trades_method = built["trades"]
+    assert isinstance(trades_method, AdversarialMethod)
+    parts = _parts(trades_method, images, labels) | _judging(separate.backbone, images)
     times = _rounds({**steps, **parts}, rounds)
     erm, trades = times["erm"], times["trades"]
     lines = [
@@ -118,6 +127,8 @@ def runtime(
         f"\nEGAT / TRADES over its floor of {median(floor):.3f} at measured unit costs "
         f"({units['egat'].units / units['trades'].units:.3f} in units): {_ratio(ratio, floor)}"
     )
+    for name, unfolded in {"attack": "attack, unfolded", **UNFOLDED}.items():
+        print(f"{name} / {unfolded}: {_ratio(times[name], times[unfolded])}")
     print(f"EGAT / EGAT with separate CAMs: {_ratio(times['egat'], times[SEPARATE])}")
     print(
         f"Comp and Suff at {len(SHARES)} shares, one by one / in batches of {batch_size}: "
@@ -136,9 +147,13 @@ def _step(method: Method, images: Tensor, labels: Tensor) -> Callable[[], None]:
     return step
 
 
-def _parts(method: Method, images: Tensor, labels: Tensor) -> dict[str, Callable[[], object]]:
-    """What a step is made of: an attack, a training pass, a forward without gradients."""
+def _parts(method: AdversarialMethod, images: Tensor, labels: Tensor) -> dict[str, Callable[[], object]]:
+    """What a step is made of: an attack, folded and not, a training pass, a forward without gradients."""
     backbone, attack = method.backbone, PGD()
+
+    def folded_attack() -> None:
+        with method.attacking():
+            attack(backbone, images, labels, 0.01)
 
     def forward() -> None:
         with evaluating(backbone), torch.no_grad():
@@ -149,7 +164,8 @@ def _parts(method: Method, images: Tensor, labels: Tensor) -> dict[str, Callable
         backbone.zero_grad()
 
     return {
-        "attack": lambda: attack(backbone, images, labels, 0.01),
+        "attack": folded_attack,
+        "attack, unfolded": lambda: attack(backbone, images, labels, 0.01),
         "pass": training_pass,
         "forward": forward,
     }

@@ -1,6 +1,6 @@
 """Training methods."""
 
-from egat_hub.methods.adversarial import AdversarialConfig
+from egat_hub.methods.adversarial import AdversarialConfig, AdversarialMethod
 from egat_hub.methods.align import ALIGN, ALIGNConfig
 from egat_hub.methods.base import METHODS, Batch, Method, MethodConfig
 from egat_hub.methods.dmada import DMADA, DMADAConfig
@@ -34,6 +34,7 @@ __all__ = [
     "TRADES",
     "ALIGNConfig",
     "AdversarialConfig",
+    "AdversarialMethod",
     "Batch",
     "DMADAConfig",
     "DREConfig",

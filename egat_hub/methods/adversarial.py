@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from egat_hub.attacks import PGD
 from egat_hub.attacks.base import check_epsilon
 from egat_hub.attacks.gradient import Objective
 from egat_hub.backbone import Backbone
-from egat_hub.methods.base import Batch, MethodConfig
+from egat_hub.folding import find_pairs, folded
+from egat_hub.methods.base import Batch, Method, MethodConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,3 +56,32 @@ class AdversarialConfig(MethodConfig):
     def attack(self) -> PGD:
         """The training attack with a uniform random start."""
         return PGD(steps=self.attack_steps, step_size=self.step_size)
+
+
+class AdversarialMethod(Method):
+    """A method that attacks while it trains, on a network made cheaper for as long as the attack lasts.
+
+    What can be folded is found when the method is made; nothing of it enters ``state_dict``.
+    """
+
+    config: AdversarialConfig
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        size, channels = self.backbone.image_size, self.backbone.mean.shape[1]
+        images = torch.rand(2, channels, size, size, generator=torch.Generator().manual_seed(0))
+        self.foldable = find_pairs(self.backbone, images)
+
+    @contextmanager
+    def attacking(self) -> Iterator[None]:
+        """Eval mode inside, with BatchNorm folded into the layers before it, which changes rounding alone.
+
+        Weights are constants inside: attacks and their targets belong here, losses do not.
+        """
+        with folded(self.backbone, self.foldable):
+            yield
+
+    def perturb(self, batch: Batch) -> Tensor:
+        """Attacked images [B,3,H,W] of a training step."""
+        with self.attacking():
+            return self.config.perturb(self.backbone, batch)

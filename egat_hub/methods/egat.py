@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from egat_hub.explanations import EXPLANATIONS
 from egat_hub.guides import GUIDES, add_noise, on_grid
-from egat_hub.methods.adversarial import AdversarialConfig
-from egat_hub.methods.base import METHODS, Batch, Method
+from egat_hub.methods.adversarial import AdversarialConfig, AdversarialMethod
+from egat_hub.methods.base import METHODS, Batch
 from egat_hub.methods.divergence import kl_divergence
 from egat_hub.methods.map_distance import MAP_DISTANCES
 from egat_hub.methods.mixup import Mixup
@@ -72,7 +72,7 @@ class EGATConfig(AdversarialConfig):
 
 
 @METHODS.register("egat")
-class EGAT(Method):
+class EGAT(AdversarialMethod):
     """``L = L_cls + l1 L_adv + l2 L_egl + l3 L_reg``.
 
     Clean, attacked and mixed images share one forward where that changes nothing; explanations come from
@@ -111,7 +111,7 @@ class EGAT(Method):
         c, labels = self.config, batch.labels
         versions, target = {"clean": batch.images}, {"clean": labels}
         if self.weights["adv_kl"] or self.weights["adv_cam"]:
-            versions["attacked"], target["attacked"] = c.perturb(self.backbone, batch), labels
+            versions["attacked"], target["attacked"] = self.perturb(batch), labels
         if self.weights["reg_ce"] or self.weights["reg_cam"] or self.weights["reg_sparse"]:
             mixup = Mixup.draw(batch, alpha=c.mixup_alpha, same_class=c.mixup_pairs == "same_class")
             versions["mixed"], target["mixed"] = mixup(batch.images), self._mixed_labels(mixup, labels)

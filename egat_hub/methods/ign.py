@@ -7,8 +7,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from egat_hub.methods.adversarial import AdversarialConfig
-from egat_hub.methods.base import METHODS, Batch, Method
+from egat_hub.methods.adversarial import AdversarialConfig, AdversarialMethod
+from egat_hub.methods.base import METHODS, Batch
 from egat_hub.methods.loss_path import LossPath
 from egat_hub.modes import evaluating
 
@@ -49,7 +49,7 @@ class IGNConfig(AdversarialConfig):
 
 
 @METHODS.register("ign")
-class IGN(Method):
+class IGN(AdversarialMethod):
     """``CE(f(x), y) + lambda max_x' |IG(x, x')|_1`` (IG-NORM; Chen et al., NeurIPS 2019).
 
     IG are the integrated gradients of the loss from the image itself to x', which bound how much the loss can
@@ -88,4 +88,5 @@ class IGN(Method):
             return slope + weight * path.norm_slope(perturbed) if weight else slope
 
         epsilon = c.epsilon_at(batch.step)
-        return c.attack().ascend(gradient, self.backbone, batch.images, epsilon, random=batch.random)
+        with self.attacking():
+            return c.attack().ascend(gradient, self.backbone, batch.images, epsilon, random=batch.random)

@@ -10,10 +10,9 @@ from torch.nn import functional as F
 
 from egat_hub.attacks import PGD
 from egat_hub.attacks.base import without_float16
-from egat_hub.methods.adversarial import AdversarialConfig
-from egat_hub.methods.base import METHODS, Batch, Method
+from egat_hub.methods.adversarial import AdversarialConfig, AdversarialMethod
+from egat_hub.methods.base import METHODS, Batch
 from egat_hub.methods.divergence import kl_divergence
-from egat_hub.modes import evaluating
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +30,7 @@ class TRADESConfig(AdversarialConfig):
 
 
 @METHODS.register("trades")
-class TRADES(Method):
+class TRADES(AdversarialMethod):
     """``CE(f(x), y) + beta KL(p(x) || p(x'))``, x' maximising the same divergence (Zhang et al. 2019).
 
     The attack starts at ``x + 0.001 N(0, 1)``; gradients flow through both predictions, which are compared
@@ -53,11 +52,12 @@ class TRADES(Method):
         }
 
     def _attacked(self, batch: Batch) -> Tensor:
-        with evaluating(self.backbone), torch.no_grad(), without_float16(batch.images):
-            target = self.backbone(batch.images)
-        torch.clear_autocast_cache()  # older releases would train with these weights, cast without a graph
-        return self.config.perturb(
-            self.backbone,
-            batch,
-            objective=lambda logits: kl_divergence(target, logits, reduction="none"),
-        )
+        with self.attacking():
+            with torch.no_grad(), without_float16(batch.images):
+                target = self.backbone(batch.images)
+            torch.clear_autocast_cache()  # older releases would train with these, cast without a graph
+            return self.config.perturb(
+                self.backbone,
+                batch,
+                objective=lambda logits: kl_divergence(target, logits, reduction="none"),
+            )

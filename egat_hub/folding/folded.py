@@ -1,0 +1,88 @@
+"""A network with BatchNorm folded away for a moment, and put back exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from egat_hub.modes import evaluating, is_batchnorm
+
+
+class Pair(NamedTuple):
+    """Names of a convolution or linear layer and of the norm that alone receives what it gives."""
+
+    layer: str
+    norm: str
+
+
+@contextmanager
+def folded(network: nn.Module, pairs: Sequence[Pair]) -> Iterator[None]:
+    """Eval mode inside, and every norm of ``pairs`` a part of the layer before it.
+
+    With ``g = gamma / sqrt(var + eps)``, ``BN(W x + b) = g (W x + b - mean) + beta`` is a convolution by
+    ``g W`` with the bias ``g (b - mean) + beta``: outputs and gradients of images are equal up to rounding.
+    The weights are those of the moment of entry and constants: no gradient reaches the parameters of a pair.
+    On a CPU the folded weights lie in memory as ``torch.channels_last``, and with them what flows through
+    the network. Pairs that can no longer be folded are left as they are.
+
+    Args:
+        network: the network that the pairs were found in, or one of its structure.
+        pairs: as found by :func:`~egat_hub.folding.find_pairs`.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(evaluating(network))
+        modules = dict(network.named_modules())
+        for pair in pairs:
+            layer, norm = modules.get(pair.layer), modules.get(pair.norm)
+            if layer is not None and norm is not None and can_fold(layer, norm):
+                stack.callback(layer._parameters.update, dict(layer._parameters))
+                layer._parameters.update(_folded_weights(layer, norm))
+                stack.callback(norm.__dict__.pop, "forward")
+                norm.__dict__["forward"] = _rest(norm)
+        yield
+
+
+def can_fold(layer: nn.Module, norm: nn.Module) -> bool:
+    """Whether both hold their own plain parameters and nothing is hooked on them or in their place."""
+    weight = layer._parameters.get("weight")
+    return (
+        isinstance(layer, (nn.Conv2d, nn.Linear))
+        and is_batchnorm(norm)
+        and norm.running_mean is not None
+        and norm.running_var is not None
+        and type(weight) is nn.Parameter
+        and not weight.is_meta
+        and len(weight) == len(norm.running_mean)
+        and all(_untouched(module) for module in (layer, norm))
+    )
+
+
+def _untouched(module: nn.Module) -> bool:
+    hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks
+    return not any(hooks) and not module._backward_pre_hooks and "forward" not in module.__dict__
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def _folded_weights(layer: Any, norm: Any) -> dict[str, Tensor]:
+    weight, bias, mean, variance = layer.weight, layer.bias, norm.running_mean, norm.running_var
+    gain = torch.rsqrt(variance.to(torch.promote_types(variance.dtype, torch.float32)) + norm.eps)
+    if norm.weight is not None:
+        gain = gain * norm.weight
+    shift = -mean * gain if bias is None else (bias - mean) * gain
+    if norm.bias is not None:
+        shift = shift + norm.bias
+    scaled = (weight * gain.view(-1, *[1] * (weight.ndim - 1))).to(weight.dtype)
+    if weight.ndim == 4 and weight.device.type == "cpu":
+        scaled = scaled.contiguous(memory_format=torch.channels_last)
+    return {"weight": scaled, "bias": shift.to(weight.dtype)}
+
+
+def _rest(norm: nn.Module) -> nn.Module:
+    """What a norm does after normalising: timm's variants have dropout and an activation of their own."""
+    steps = [getattr(norm, name, None) for name in ("drop", "act")]
+    return nn.Sequential(*(s for s in steps if s is not None and not isinstance(s, nn.Identity)))

@@ -1,0 +1,161 @@
+"""Which BatchNorm layers can be folded into the layer before them: found by data flow, proven by numbers."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from egat_hub.folding.folded import Pair, can_fold, folded
+from egat_hub.modes import evaluating, is_batchnorm
+
+log = logging.getLogger(__name__)
+
+TOLERANCE = 1e-8
+"""Largest difference in double precision, relative to the largest value."""
+
+
+def find_pairs(network: nn.Module, images: Tensor) -> tuple[Pair, ...]:
+    """The norms that can be folded into the layer before them, by their names in ``network``.
+
+    A private copy in double precision, with statistics and affine parameters drawn at random, shows which
+    norm receives the output of which layer. Logits and gradients of images with all of them folded must be
+    those without; pairs that break this, such as weight-standardised convolutions or outputs that are used
+    twice, are dropped. Cost: three forwards and two backwards of ``images`` on the CPU, and more where pairs
+    have to be dropped; none where no norm could be folded.
+
+    Args:
+        network: images to logits; left as it is.
+        images: example images [B,3,H,W] with at least 2 images; their values matter little.
+    """
+    name, norms = type(getattr(network, "net", network)).__name__, sum(map(is_batchnorm, network.modules()))
+    found: tuple[Pair, ...] = ()
+    if norms and _can_be_copied(network):
+        with torch.inference_mode(False):
+            try:
+                found = _search(copy.deepcopy(network).cpu().double(), images.detach().cpu().double().clone())
+            except RuntimeError as error:  # a network that double precision or a copy is no use to
+                log.debug("%s: not folded, for its copy fails: %s", name, error)
+    log.debug("%s: %d of %d BatchNorm layers can be folded.", name, len(found), norms)
+    return found
+
+
+def _can_be_copied(network: nn.Module) -> bool:
+    """Whether parameters are plain tensors, and no method was replaced on an object, which a copy keeps."""
+    return all(type(p) is nn.Parameter and not p.is_meta for p in network.parameters()) and not any(
+        isinstance(value, FunctionType) and hasattr(type(module), name)
+        for module in network.modules()
+        for name, value in module.__dict__.items()
+    )
+
+
+def _search(network: nn.Module, images: Tensor) -> tuple[Pair, ...]:
+    for module in network.modules():
+        for hooks in (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks):
+            hooks.clear()  # whoever watches the network is not to see its copy
+    generator = torch.Generator().manual_seed(0)
+    _fill_zeros(network, generator)
+    with evaluating(network):
+        candidates = _follow(network, images, generator)
+        expected = _response(network, images)
+        found = _proven(network, candidates, images, expected)
+        return found if _equal(network, found, images, expected) else ()
+
+
+@torch.no_grad()
+def _fill_zeros(network: nn.Module, generator: torch.Generator) -> None:
+    """Draw parameters that are all zero, which would hide what is behind them."""
+    for p in network.parameters():
+        if not p.any():
+            p.copy_(torch.empty(p.shape, dtype=p.dtype).uniform_(0.5, 1.5, generator=generator))
+
+
+@torch.no_grad()
+def _follow(network: nn.Module, images: Tensor, generator: torch.Generator) -> tuple[Pair, ...]:
+    """Pairs by data flow; norms are given random parameters and statistics near those of their input."""
+    calls: Counter[str] = Counter()
+    made: dict[int, tuple[str, Tensor]] = {}
+    received: dict[str, str] = {}
+
+    def random(like: Tensor, low: float, high: float) -> Tensor:
+        return torch.empty(like.shape, dtype=like.dtype).uniform_(low, high, generator=generator)
+
+    def after_layer(name: str, output: Any) -> None:
+        calls[name] += 1
+        if isinstance(output, Tensor):
+            made[id(output)] = name, output  # kept, so that no other tensor gets its id
+
+    def before_norm(name: str, norm: _BatchNorm, x: Tensor) -> None:
+        calls[name] += 1
+        if id(x) in made:
+            received[name] = made[id(x)][0]
+        axes = [axis for axis in range(x.ndim) if axis != 1]
+        mean, variance = x.mean(axes), x.var(axes, correction=0)
+        for mine, value in (
+            (norm.running_mean, mean + variance.sqrt() * random(mean, -0.2, 0.2)),
+            (norm.running_var, (variance + 1e-3) * random(mean, 0.5, 1.5)),
+            (norm.weight, random(mean, 0.5, 1.5)),
+            (norm.bias, random(mean, -0.3, 0.3)),
+        ):
+            if mine is not None:
+                mine.copy_(value)
+
+    with ExitStack() as stack:
+        modules = dict(network.named_modules())
+        for name, module in modules.items():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                hook = module.register_forward_hook(lambda m, args, out, name=name: after_layer(name, out))
+            elif is_batchnorm(module):
+                hook = module.register_forward_pre_hook(
+                    lambda m, args, name=name: before_norm(name, m, args[0])
+                )
+            else:
+                continue
+            stack.callback(hook.remove)
+        network(images)
+    receivers = Counter(received.values())
+    return tuple(
+        Pair(layer, norm)
+        for norm, layer in received.items()
+        if calls[layer] == calls[norm] == receivers[layer] == 1 and can_fold(modules[layer], modules[norm])
+    )
+
+
+def _response(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits, and the gradient of images of a random mixture of them."""
+    with torch.enable_grad():
+        images = images.clone().requires_grad_()
+        logits = network(images)
+        mixture = torch.linspace(1, 2, logits.numel(), dtype=logits.dtype).view_as(logits)
+        return logits.detach(), torch.autograd.grad((logits * mixture).sum(), images)[0]
+
+
+def _equal(
+    network: nn.Module, pairs: Sequence[Pair], images: Tensor, expected: tuple[Tensor, Tensor]
+) -> bool:
+    with folded(network, pairs):
+        found = _response(network, images)
+    return all(
+        bool((a - b).abs().max() <= TOLERANCE * b.abs().max()) for a, b in zip(found, expected, strict=True)
+    )
+
+
+def _proven(
+    network: nn.Module, pairs: tuple[Pair, ...], images: Tensor, expected: tuple[Tensor, Tensor]
+) -> tuple[Pair, ...]:
+    """Those of ``pairs`` that may be folded, by halving what breaks the network."""
+    if not pairs or _equal(network, pairs, images, expected):
+        return pairs
+    if len(pairs) == 1:
+        return ()
+    half = len(pairs) // 2
+    parts = pairs[:half], pairs[half:]
+    return tuple(pair for part in parts for pair in _proven(network, part, images, expected))
