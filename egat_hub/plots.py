@@ -10,6 +10,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
+from torchvision.transforms.v2.functional import gaussian_blur
 
 from egat_hub.attacks import Attack
 from egat_hub.backbone import Backbone
@@ -18,6 +19,9 @@ from egat_hub.images import to_image
 from egat_hub.metrics.stability import TOP_SHARE
 from egat_hub.modes import evaluating
 from egat_hub.overlay import overlay, upsample
+
+SMOOTHED = 1 / 48
+"""Standard deviation, in sides of the image, by which maps of single pixels are smoothed to be looked at."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,6 +33,7 @@ class _Panel:
     predicted: int
     probability: float
     dead: bool
+    smoothed: bool
 
 
 def case_study(
@@ -45,7 +50,8 @@ def case_study(
 
     Two lines an image, clean and attacked: first the image, then a column for every model with the map of its
     predicted class, the class and its probability. Each model faces the attack made against itself; the first
-    column shows the one against the first model. A white line surrounds the top 20 % of a map.
+    column shows the one against the first model. A white line surrounds the top 20 % of a map. Maps with a
+    value for every pixel are smoothed first.
 
     Args:
         models: networks by the name that heads their column.
@@ -66,7 +72,8 @@ def case_study(
         )
     columns = {name: _panels(m, images, labels, attack, epsilon, explanation) for name, m in models.items()}
     lines, width = 2 * len(images), 1 + len(models)
-    caption = _caption(attack, epsilon, explanation, len(images), width=28 * width)
+    smoothed = any(panel.smoothed for shown in columns.values() for panels in shown for panel in panels)
+    caption = _caption(attack, epsilon, explanation, len(images), smoothed, width=28 * width)
     height = 2.2 * lines + 0.17 * caption.count("\n") + 0.6
     figure = Figure(figsize=(1.9 * width + 0.4, height), layout="constrained")
     grid = figure.subplots(lines, width, squeeze=False)
@@ -108,17 +115,23 @@ def _look(model: Backbone, images: Tensor, explanation: Explanation) -> list[_Pa
         view = model.view(images)
         probabilities, predicted = view.logits.float().softmax(1).max(1)
         maps = explanation.of(model, view, predicted).float()
+    smoothed = maps.shape[-2:] == images.shape[-2:]
     return [
-        _Panel(*panel)
+        _Panel(*panel, smoothed)
         for panel in zip(
             images.float().cpu(),
-            upsample(maps, images.shape[-2:]).cpu(),
+            upsample(_smooth(maps) if smoothed else maps, images.shape[-2:]).cpu(),
             predicted.tolist(),
             probabilities.tolist(),
             dead(maps).tolist(),
             strict=True,
         )
     ]
+
+
+def _smooth(maps: Tensor) -> Tensor:
+    sigma = min(maps.shape[-2:]) * SMOOTHED
+    return gaussian_blur(maps, [2 * round(3 * sigma) + 1] * 2, [sigma])
 
 
 def _draw(axes: Axes, panel: _Panel, label: int, label_names: Sequence[str]) -> None:
@@ -134,12 +147,14 @@ def _draw(axes: Axes, panel: _Panel, label: int, label_names: Sequence[str]) -> 
     axes.set_xlabel(f"\N{BALLOT X} {text}" if wrong else text, weight="bold" if wrong else "normal")
 
 
-def _caption(attack: Attack, epsilon: float, explanation: Explanation, n: int, width: int) -> str:
+def _caption(
+    attack: Attack, epsilon: float, explanation: Explanation, n: int, smoothed: bool, *, width: int
+) -> str:
     settings = {"epsilon": f"{epsilon:.4g}", **attack.protocol()}
     protocol = ", ".join(f"{key} {value}" for key, value in settings.items())
     sentences = (
         f"{type(explanation).__name__} of the predicted class, n = {n} images. Line: top {TOP_SHARE:.0%} of "
-        "the pixels. \N{BALLOT X}: wrong class.",
+        f"the pixels{', of maps smoothed to be looked at' if smoothed else ''}. \N{BALLOT X}: wrong class.",
         f"Attack on each model itself: {type(attack).__name__}, {protocol}.",
     )
     return "\n".join(textwrap.fill(sentence, width) for sentence in sentences)

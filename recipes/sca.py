@@ -17,11 +17,13 @@ import torch
 from jsonargparse import auto_cli
 
 from egat_hub.card_tables import result_sections
-from egat_hub.data import DataConfig, EvaluationView, open_dataset
+from egat_hub.data import DataConfig
 from egat_hub.diffusion import SCA, Prompts, load_diffusion
 from egat_hub.engine import judge_sca
 from egat_hub.engine.processes import join_processes
 from egat_hub.hub import from_pretrained
+from egat_hub.judged_images import judged_images
+from egat_hub.registry import UnknownNameError
 from egat_hub.results import write_outcomes
 
 
@@ -54,25 +56,17 @@ def sca(
     state = join_processes()
     classifier = from_pretrained(model)
     told = classifier.metadata
-    chosen = domain or told.get("train_domain")
-    if not chosen:
-        sys.exit(f"error: {model} does not say what it was trained on; name the --domain of the images")
-    split_seed = told.get("data", {}).get("split_seed", data.split_seed)
-    if split_seed != data.split_seed:
-        sys.exit(f"error: {model} was trained on another split; give --data.split_seed {split_seed}")
-    dataset = open_dataset(data, [chosen])
-    if dataset.classes != classifier.label_names:
-        sys.exit(
-            f"error: {model} knows the classes {', '.join(classifier.label_names)}; the data set has "
-            f"{', '.join(dataset.classes)}"
-        )
+    try:
+        view = judged_images(classifier, data, domain=domain, split=split)
+    except (ValueError, OSError, UnknownNameError) as error:
+        sys.exit(f"error: {error}")
     attack = SCA(
         diffusion=load_diffusion(diffusion, dtype=getattr(torch, precision), device=state.device),
         prompts=Prompts(label_names=classifier.label_names),
     )
     outcomes = judge_sca(
         classifier.to(state.device),
-        EvaluationView(dataset[chosen], split, image_size=classifier.backbone.image_size),
+        view,
         attack,
         latent_epsilons=latent_epsilons,
         batch_size=batch_size,

@@ -39,7 +39,7 @@ ORDER = (
     {"engine", "explained", "timm_folder"},
     # level 5: publish, load, list, draw
     {"card_tables", "classifier"},
-    {"card_header", "eval_results", "plots"},
+    {"card_header", "eval_results", "judged_images", "plots"},
     {"cards"},
     {"hub"},
     {"zoo"},

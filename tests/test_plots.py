@@ -8,7 +8,7 @@ from PIL import Image
 
 from egat_hub.attacks import PGD
 from egat_hub.backbone import Backbone
-from egat_hub.explanations import GradCAM
+from egat_hub.explanations import GradCAM, InputGradient
 from egat_hub.overlay import overlay
 from egat_hub.plots import case_study
 
@@ -83,3 +83,11 @@ def test_nothing_to_draw_is_refused(models, images):
 def test_overlay_refuses_a_map_of_another_size():
     with pytest.raises(ValueError, match=r"\[20,10\], got \[10, 20\]"):
         overlay(Image.new("RGB", (10, 20)), torch.zeros(10, 20))
+
+
+def test_maps_of_single_pixels_are_smoothed_and_the_caption_says_so(models, images):
+    labels, caption = torch.zeros(2, dtype=torch.long), "smoothed to be looked at"
+    for explanation, smoothed in ((GradCAM(), False), (InputGradient(), True)):
+        settings = {**SETTINGS, "epsilon": 0.0, "explanation": explanation}
+        figure = case_study(models, images, labels, LABELS, **settings)
+        assert (caption in " ".join(figure.get_supxlabel().split())) == smoothed

@@ -10,8 +10,9 @@ from egat_hub import engine
 from egat_hub.card_tables import result_sections
 from egat_hub.cli.answer import Answer
 from egat_hub.cli.model import open_model
-from egat_hub.data import DataConfig, EvaluationView, open_dataset
+from egat_hub.data import DataConfig
 from egat_hub.engine import EvaluationConfig
+from egat_hub.judged_images import judged_images
 from egat_hub.results import write_rows
 
 
@@ -52,19 +53,7 @@ def evaluate(
     config = dataclasses.replace(evaluation, epsilons=epsilons) if epsilons else evaluation
     classifier = open_model(model, device)
     told = classifier.metadata
-    wanted = domain or told.get("train_domain")
-    dataset = open_dataset(data, [wanted] if wanted else None)
-    if len(dataset) > 1:
-        raise ValueError(
-            f"{model} does not say what it was trained on; name the --domain of the images, one of "
-            f"{', '.join(dataset)}."
-        )
-    if dataset.classes != classifier.label_names:
-        raise ValueError(
-            f"Expected the classes of {model}, {', '.join(classifier.label_names)}; the data set has "
-            f"{', '.join(dataset.classes)}. Classes must agree in name and order."
-        )
-    view = EvaluationView(dataset[dataset.domains[0]], split, image_size=classifier.backbone.image_size)
+    view = judged_images(classifier, data, domain=domain, split=split)
     rows = engine.evaluate(
         classifier,
         view if images is None else view.drawn(images, seed=config.seed),

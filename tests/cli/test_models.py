@@ -100,7 +100,7 @@ def test_push_and_pull(call, hub, small_model, tmp_path):
         ("card {}/..", "found no egat.json"),
         ("evaluate {} --epsilons 8", "8/255 is 0.0314"),
         ("evaluate {} --images 0", "at least 1 of the images"),
-        ("evaluate {} --data.synthetic_size 15", "Expected the classes of"),
+        ("evaluate {} --data.synthetic_size 15", "Expected the model's classes"),
         ("evaluate {} --data.name sinthetic", "Did you mean 'synthetic'"),
         ("evaluate {} --domain medow", "Did you mean 'meadow'"),
         ("evaluate nobody", "which does not exist"),

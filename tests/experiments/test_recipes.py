@@ -16,7 +16,7 @@ from .tiny import parsed
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 BENCHMARK_OF = {"fronts": "pacs", "attack_curves": "pacs", "sensitivity": "vlcs"}
-SCRIPTS = sorted(path for path in RECIPES.glob("*.py") if path.stem not in ("runtime", "sca"))
+SCRIPTS = sorted(path for path in RECIPES.glob("*.py") if path.stem not in ("runtime", "sca", "case_study"))
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
