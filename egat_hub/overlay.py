@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
-from egat_hub.explanations import NORMALIZATIONS
+from egat_hub.explanations import NORMALIZATIONS, enlarge
 
 COLORMAP = "inferno"
 """Perceptually uniform: what is brighter is more salient, in colour and in grayscale print."""
@@ -17,8 +16,7 @@ COLORMAP = "inferno"
 
 def upsample(maps: Tensor, size: Sequence[int]) -> Tensor:
     """Maps [B,h,w] bilinearly at ``size`` (H, W), each stretched to [0,1]; a constant map becomes zero."""
-    larger = F.interpolate(maps[:, None], tuple(size), mode="bilinear", align_corners=False)
-    return NORMALIZATIONS["minmax"](larger[:, 0])
+    return NORMALIZATIONS["minmax"](enlarge(maps, size))
 
 
 def overlay(image: Image.Image, saliency: Tensor, *, alpha: float = 0.5) -> Image.Image:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional as F
 
-from egat_hub.explanations import NORMALIZATIONS
+from egat_hub.explanations import NORMALIZATIONS, enlarge
 
 
 def mass(maps: Tensor, size: tuple[int, ...]) -> Tensor:
@@ -13,10 +12,4 @@ def mass(maps: Tensor, size: tuple[int, ...]) -> Tensor:
 
     Maps are enlarged bilinearly to ``size`` (H, W). A map without a positive part has no mass anywhere.
     """
-    return NORMALIZATIONS["sum"](enlarged(maps, size).relu())
-
-
-def enlarged(maps: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Maps [B,h,w] bilinearly at ``size`` (H, W)."""
-    height, width = size
-    return F.interpolate(maps[:, None], (height, width), mode="bilinear", align_corners=False)[:, 0]
+    return NORMALIZATIONS["sum"](enlarge(maps, size).relu())

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from egat_hub.explanation_attacks.base import EXPLANATION_ATTACKS, ExplanationAttack
-from egat_hub.explanation_attacks.mass import enlarged, mass
+from egat_hub.explanation_attacks.mass import mass
 from egat_hub.explanation_attacks.mass_centre import centre
 from egat_hub.explanation_attacks.search import Goal
-from egat_hub.explanations import Explanation
+from egat_hub.explanations import Explanation, enlarge
 
 
 @EXPLANATION_ATTACKS.register("target_map")
@@ -35,8 +35,8 @@ class TargetMap(ExplanationAttack):
         if self.target is None:
             wanted = corner_square(centre(mass(maps, size)), size)
         else:
-            wanted = enlarged(self.target.to(maps).expand_as(maps), size)
-        return lambda changed: F.cosine_similarity(enlarged(changed, size).flatten(1), wanted.flatten(1))
+            wanted = enlarge(self.target.to(maps).expand_as(maps), size)
+        return lambda changed: F.cosine_similarity(enlarge(changed, size).flatten(1), wanted.flatten(1))
 
     def protocol(self, explanation: Explanation) -> dict[str, Any]:
         return {**super().protocol(explanation), "target": "corner" if self.target is None else "given"}

@@ -1,6 +1,7 @@
 """Saliency maps for training and for evaluation."""
 
 from egat_hub.explanations.base import EXPLANATIONS, Explanation
+from egat_hub.explanations.enlarge import enlarge
 from egat_hub.explanations.finer_cam import FinerCAM
 from egat_hub.explanations.grad_cam import GradCAM
 from egat_hub.explanations.input_gradient import InputGradient
@@ -18,4 +19,5 @@ __all__ = [
     "IntegratedGradients",
     "SmoothGrad",
     "dead",
+    "enlarge",
 ]

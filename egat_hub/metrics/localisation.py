@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from egat_hub.config import check_choices
-from egat_hub.metrics.ranking import enlarged
+from egat_hub.explanations import enlarge
 from egat_hub.metrics.target import Target
 
 RULE = "share of maximum"
@@ -76,7 +76,7 @@ class Localisation:
             raise ValueError(
                 f"Expected objects [{len(maps)},H,W], one for each map, got {tuple(objects.shape)}."
             )
-        positive = enlarged(maps.relu(), objects.shape[-2:])
+        positive = enlarge(maps.relu(), objects.shape[-2:])
         highest = positive.amax((1, 2), keepdim=True)
         alive = highest[:, 0, 0] > 0
         total = positive.sum((1, 2))

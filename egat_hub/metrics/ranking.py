@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-
-def enlarged(maps: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Maps [B,h,w] as float32 [B,H,W], enlarged bilinearly to ``size`` (H, W)."""
-    height, width = size
-    larger = F.interpolate(maps[:, None].float(), (height, width), mode="bilinear", align_corners=False)
-    return larger[:, 0]
+from egat_hub.explanations import enlarge
 
 
 def pixel_ranks(maps: Tensor, size: tuple[int, ...]) -> Tensor:
@@ -20,7 +14,7 @@ def pixel_ranks(maps: Tensor, size: tuple[int, ...]) -> Tensor:
     Maps [B,h,w] are enlarged bilinearly to ``size`` (H, W); equals are ranked in reading order. One sort a
     map serves regions of any size: the top k pixels are those with ``ranks < k``.
     """
-    pixels = enlarged(maps, size).flatten(1)
+    pixels = enlarge(maps, size).flatten(1)
     order = pixels.argsort(dim=1, descending=True, stable=True)
     places = torch.arange(order.shape[1], device=order.device).expand_as(order)
     return torch.empty_like(order).scatter_(1, order, places).view(-1, *size)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from egat_hub.explanations import enlarge
 from egat_hub.explanations.normalize import max_
-from egat_hub.metrics.ranking import enlarged
 from egat_hub.metrics.stability import STABILITY
 
 WINDOW, SIGMA = 11, 1.5
@@ -21,7 +21,7 @@ def ssim(maps: Tensor, other: Tensor, size: tuple[int, ...]) -> Tensor:
     In [-1, 1]. The window is a Gaussian of 11 x 11 pixels, sigma 1.5, at all places where it lies within the
     image; a smaller image has a window of its own size.
     """
-    a, b = (max_(enlarged(m.relu(), size)) for m in (maps, other))
+    a, b = (max_(enlarge(m.relu(), size)) for m in (maps, other))
     down, across = (_windows(side).to(a) for side in size)
     mean_a, mean_b, square_a, square_b, product = (
         down @ image @ across.T for image in (a, b, a * a, b * b, a * b)
