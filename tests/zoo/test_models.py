@@ -19,7 +19,7 @@ from egat_hub.hub import from_pretrained, push_to_hub, save_pretrained
 from egat_hub.zoo import ZooModel, list_models, listing
 from egat_hub.zoo.timm_names import register
 
-NAME = "test_resnet.egat_synthetic"
+NAME = "test_resnet.egat_dogs"
 
 
 @pytest.fixture
@@ -31,7 +31,12 @@ def published(hub, small_model) -> ZooModel:
 def on_the_hub(folder: Path, commit: str = "0" * 40) -> ZooModel:
     """A model in a folder, as if the Hub alone had its weights."""
     model = ZooModel.of_folder(folder, repo_id="org/dog", revision=commit)
-    return dataclasses.replace(model, weights=None)
+    return dataclasses.replace(named(model), weights=None)
+
+
+def named(model: ZooModel) -> ZooModel:
+    """The model under a name that none of this release has."""
+    return dataclasses.replace(model, pretrained_cfg={**model.pretrained_cfg, "tag": "egat_dogs"})
 
 
 @pytest.fixture
@@ -39,12 +44,13 @@ def registry():
     """timm's registry is as before afterwards."""
     module = sys.modules["timm.models.resnet"]
     before = dict(module.default_cfgs)
+    functions = [timm.models.model_entrypoint(name) for name in timm.list_models(module="resnet")]
     yield
     module.default_cfgs = before
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name in timm.list_models(module="resnet"):
-            timm.models.register_model(timm.models.model_entrypoint(name))
+        for function in functions:
+            timm.models.register_model(function)
 
 
 @torch.no_grad()
@@ -53,7 +59,7 @@ def test_timm_knows_a_published_model_by_name(published, registry, small_model):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         register([published])
-    assert timm.list_models("*egat*", pretrained=True) == [NAME]
+    assert timm.list_models("*dogs*", pretrained=True) == [NAME]
     assert timm.models.is_model_pretrained(NAME)
     for kind, kind_of in KINDS.items():
         assert [name for name in timm.list_models(**kind_of) if name != NAME] == before[kind]
@@ -65,7 +71,7 @@ def test_timm_knows_a_published_model_by_name(published, registry, small_model):
     assert timm.create_model(NAME, pretrained=True, num_classes=7).num_classes == 7
     assert timm.models.get_pretrained_cfg("test_resnet").tag == "r160_in1k"
     register([published])
-    assert timm.list_models("*egat*", pretrained=True) == [NAME]
+    assert timm.list_models("*dogs*", pretrained=True) == [NAME]
 
 
 KINDS = {
@@ -95,7 +101,7 @@ def test_a_name_stands_for_the_arguments_of_its_network(tmp_path, registry):
         label_names=LABELS,
         metadata={**METADATA, "model_args": {"output_stride": 8}},
     )
-    register([ZooModel.of_folder(tmp_path / "model")])
+    register([named(ZooModel.of_folder(tmp_path / "model"))])
     found = timm.create_model(NAME, pretrained=True).eval()
     assert torch.equal(found(images()), net.eval()(images()))
     assert found.forward_features(images()).shape[-1] == 8
@@ -117,7 +123,7 @@ def test_networks_without_weights_of_timm_keep_their_default(small_model, regist
     )
     model = on_the_hub(small_model)
     register([dataclasses.replace(model, architecture=bare)])
-    assert timm.models.is_model_pretrained(f"{bare}.egat_synthetic")
+    assert timm.models.is_model_pretrained(f"{bare}.egat_dogs")
     assert not timm.models.is_model_pretrained(bare)
     assert timm.models.get_pretrained_cfg(bare).hf_hub_id is None
     function = timm.models.model_entrypoint(bare)
