@@ -57,6 +57,9 @@ def _of_cell(cell: Cell) -> dict[str, Any]:
 
 def _of_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The parts that decide, with the defaults of fields that are newer than the model."""
+    missing = [key for key in PARTS if key not in metadata]
+    if missing:
+        raise ValueError(f"The model does not tell its {', '.join(missing)}; train it with this release.")
     name = metadata["method"]
     method = METHODS["egat" if name in VARIANTS else name].config_class
     data = to_dict(from_dict(DataConfig, metadata["data"]))

@@ -101,5 +101,7 @@ def test_fields_that_are_newer_than_a_model_have_their_defaults(run):
     metadata = dict(Manifest.read(run / "model" / MANIFEST).metadata)
     metadata["train"] = {key: value for key, value in metadata["train"].items() if key != "ema_decay"}
     check_training_command(COMMAND, metadata)
+    with pytest.raises(ValueError, match="does not tell its data"):
+        check_training_command(COMMAND, {key: value for key, value in metadata.items() if key != "data"})
     with pytest.raises(ValueError, match=r"train\.ema_decay 0\.9, not None"):
         check_training_command(f"{COMMAND} --train.ema_decay 0.9", metadata)
