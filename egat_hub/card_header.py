@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
 from egat_hub.card_tables import protocol_text
+from egat_hub.model_name import model_name
 from egat_hub.results import Row
 
 TAG = "egat_hub"
 """Tag of every model that this package publishes, by which the Hub lists them."""
-
-
-def model_name(architecture: str, metadata: Mapping[str, Any]) -> str:
-    """The model's name in timm's fashion, ``"resnet50.egat_vlcs"``."""
-    parts = [str(metadata[key]).rpartition("/")[2] for key in ("method", "dataset") if metadata.get(key)]
-    tag = re.sub(r"\W", "_", "_".join(parts), flags=re.ASCII)
-    return f"{architecture}.{tag}" if tag else architecture
 
 
 def card_header(

@@ -9,8 +9,9 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from egat_hub.card_header import card_header, model_name
+from egat_hub.card_header import card_header
 from egat_hub.card_tables import result_sections, settings_table
+from egat_hub.model_name import model_name
 from egat_hub.results import Row
 
 PLACES = {"method", "dataset", "dataset_id", "base_model", "config", "versions", "license", "model_args"}
@@ -27,6 +28,9 @@ def render_card(
     license: str = "apache-2.0",
     figures: Sequence[str] = (),
     repo_id: str | None = None,
+    known_as: str = "",
+    command: str = "",
+    loads: bool = True,
 ) -> str:
     """A model card for the Hugging Face Hub, as Markdown with a YAML header.
 
@@ -45,6 +49,9 @@ def render_card(
         license: of the weights.
         figures: file names of figures beside the card.
         repo_id: where the model is published, ``"organisation/name"``; by default it is a folder.
+        known_as: the name by which this release knows the model.
+        command: trains the model again.
+        loads: whether the weights of a known model ship with this release or are published.
 
     Raises:
         ValueError: rows of more than one model or method, of another network or data set than the model's,
@@ -53,13 +60,17 @@ def render_card(
     _check_rows(rows, metadata, architecture)
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = files("egat_hub.model_cards").joinpath("template.md").read_text(encoding="utf-8")
-    name = model_name(architecture, metadata)
+    name, title = model_name(architecture, metadata), known_as or model_name(architecture, metadata)
+    named = loads and bool(known_as)
     recipe = {key: value for key, value in metadata.items() if key not in PLACES and not _is_figure(key)}
     return environment.from_string(template).render(
         header=card_header(rows, metadata, architecture=architecture, license=license).to_yaml(),
-        name=name,
-        place=repo_id or f"path/to/{name}",
-        timm_place=f"hf-hub:{repo_id}" if repo_id else f"local-dir:path/to/{name}",
+        name=title,
+        place=(known_as if loads else "") or repo_id or f"path/to/{name}",
+        timm_place=_timm_place(name, repo_id, named=named),
+        named=named,
+        loads=loads,
+        command=command,
         architecture=architecture,
         image_size=image_size,
         label_names=label_names,
@@ -94,6 +105,12 @@ def _check_rows(rows: Sequence[Row], metadata: Mapping[str, Any], architecture: 
                 )
         if not math.isfinite(row.value):
             raise ValueError(f"Expected figures, got {row.metric} = {row.value}; leave that row out.")
+
+
+def _timm_place(name: str, repo_id: str | None, *, named: bool) -> str:
+    if named:
+        return name
+    return f"hf-hub:{repo_id}" if repo_id else f"local-dir:path/to/{name}"
 
 
 def _is_figure(key: str) -> bool:

@@ -7,8 +7,8 @@ import re
 import pytest
 from huggingface_hub import ModelCard
 
-from egat_hub.card_header import model_name
 from egat_hub.cards import render_card
+from egat_hub.model_name import model_name
 from egat_hub.results import Row
 
 METADATA = {

@@ -14,13 +14,14 @@ PACKAGE = Path(egat_hub.__file__).parent
 
 ORDER = (
     # level 0: named things, configuration, result rows
-    {"whole_file"},
+    {"after_import", "lazy", "whole_file"},
     {
         "collective",
         "config",
         "images",
         "json_file",
         "last_block",
+        "model_name",
         "modes",
         "randomness",
         "registry",

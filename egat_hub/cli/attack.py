@@ -5,20 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from tabulate import tabulate
 from tqdm.auto import tqdm
 
-from egat_hub.attacks import ATTACKS
-from egat_hub.attacks.base import check_epsilon
-from egat_hub.cli.adversarial_files import Assault, AttackedFile, attack_files
 from egat_hub.cli.answer import Answer
-from egat_hub.cli.image_files import find_images, open_batches, png_of
-from egat_hub.cli.model import open_model
 from egat_hub.config import from_dict
 from egat_hub.whole_file import write_whole
+
+if TYPE_CHECKING:
+    from egat_hub.cli.adversarial_files import AttackedFile
 
 INDEX = "attacked.json"
 BATCH = 16
@@ -50,7 +47,7 @@ def attack(
     example: egat-hub attack org/name photos --epsilon 0.0157 --restarts 3
 
     Args:
-        model: folder of a saved model, or organisation/name on the Hub.
+        model: name in 'egat-hub list', folder of a saved model, or organisation/name on the Hub.
         images: an image, or a folder that is searched with its sub-folders, <class>/<image>.
         output: folder of the images and of attacked.json.
         attack: name of the attack: pgd, fgsm, mi_fgsm, auto_attack...
@@ -62,6 +59,14 @@ def attack(
         predicted: take what the model predicts for the truth.
         device: such as cpu or cuda:1; by default the accelerator that is found.
     """
+    import torch
+
+    from egat_hub.attacks import ATTACKS
+    from egat_hub.attacks.base import check_epsilon
+    from egat_hub.cli.adversarial_files import Assault, attack_files
+    from egat_hub.cli.image_files import find_images, open_batches, png_of
+    from egat_hub.cli.model import open_model
+
     check_epsilon(epsilon)
     if restarts < 1:
         raise ValueError(f"Expected at least 1 restart, got {restarts}.")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from egat_hub.cli.answer import Answer
 from egat_hub.cli.folders import model_folder
-from egat_hub.hub.describing import describe
 from egat_hub.hub.layout import CARD
 from egat_hub.whole_file import write_whole
 
@@ -24,6 +23,8 @@ def card(model: Path, *, output: Path | None = None, repo_id: str | None = None)
         output: file to write; by default the card is printed.
         repo_id: organisation/name where the model is published, for the card's instructions.
     """
+    from egat_hub.hub.describing import describe
+
     text = describe(model_folder(model), repo_id=repo_id)[CARD]
     if output is None:
         return Answer(text=text, data={"card": text})

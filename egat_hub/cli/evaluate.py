@@ -37,7 +37,7 @@ def evaluate(
     example: egat-hub evaluate org/name --data.name vlcs --data.data_dir VLCS --epsilons 0.01 0.03
 
     Args:
-        model: folder of a saved model, or organisation/name on the Hub.
+        model: name in 'egat-hub list', folder of a saved model, or organisation/name on the Hub.
         data: the data set.
         evaluation: what is measured.
         domain: domain of the images; by default the one that the model was trained on, or the only one.

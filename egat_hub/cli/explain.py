@@ -8,11 +8,7 @@ from pathlib import Path
 from tabulate import tabulate
 from tqdm.auto import tqdm
 
-from egat_hub.classifier import ImageLike
 from egat_hub.cli.answer import Answer
-from egat_hub.cli.image_files import find_images, open_batches, png_of
-from egat_hub.cli.model import open_model
-from egat_hub.explanations import EXPLANATIONS
 from egat_hub.whole_file import write_whole
 
 INDEX = "explanations.json"
@@ -34,10 +30,10 @@ def explain(
     Writes a heat map <image>.png for every image, and explanations.json with label, probabilities and
     whether the map is dead (constant, so that it says nothing).
 
-    example: egat-hub explain org/name photos --output maps
+    example: egat-hub explain synthetic-tiny photos --output maps
 
     Args:
-        model: folder of a saved model, or organisation/name on the Hub.
+        model: name in 'egat-hub list', folder of a saved model, or organisation/name on the Hub.
         images: an image, or a folder that is searched with its sub-folders.
         output: folder of the heat maps.
         explanation: how to explain: grad_cam, finer_cam, smooth_grad...
@@ -45,6 +41,11 @@ def explain(
         alpha: share of the map in the picture, in [0, 1].
         device: such as cpu or cuda:1; by default the accelerator that is found.
     """
+    from egat_hub.classifier import ImageLike
+    from egat_hub.cli.image_files import find_images, open_batches, png_of
+    from egat_hub.cli.model import open_model
+    from egat_hub.explanations import EXPLANATIONS
+
     if not 0 <= alpha <= 1:
         raise ValueError(f"Expected alpha in [0, 1], got {alpha}.")
     way, paths = EXPLANATIONS[explanation](), find_images(images, outside=output)

@@ -28,10 +28,11 @@ def list(
     leaderboard: bool = False,
     by: str = "aAcc",
 ) -> Answer:
-    """List published models, or those saved in folders.
+    """List the models of this release, of the Hub, or those saved in folders.
 
-    Lists the index of this release and, with --hub, the models on the Hub; with folders, the saved models in
-    them and nothing else. In a leaderboard, figures share a column only if their whole protocol is equal.
+    Lists the models that this release knows and, with --hub, those on the Hub; with folders, the saved models
+    in them and nothing else. Where weights are not published, card and figures are. In a leaderboard, figures
+    share a column only if their whole protocol is equal.
 
     example: egat-hub list runs/vlcs --leaderboard
 
@@ -70,8 +71,8 @@ def _listed(named: Sequence[Named]) -> Answer:
     entries = [
         {
             "source": source,
+            "weights": model.place,
             "name": model.name,
-            "architecture": model.architecture,
             "num_classes": model.num_classes,
             "method": model.metadata.get("method"),
             "dataset": model.metadata.get("dataset"),

@@ -20,7 +20,7 @@ from egat_hub.registry import UnknownNameError
 COMMANDS = {
     "explain": "predict, and draw where the model looks",
     "doctor": "say what is installed, what is missing and how to get it",
-    "list": "list published or saved models, or compare them in a leaderboard",
+    "list": "list known, published or saved models, or compare them in a leaderboard",
     "card": "write the card of a saved model from its own files",
     "evaluate": "measure accuracy, robustness and explanations on a data set",
     "attack": "attack images, write what fools the model, and read it back to verify",

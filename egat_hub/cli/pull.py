@@ -6,12 +6,7 @@ import shutil
 from pathlib import Path
 
 from egat_hub.cli.answer import Answer
-from egat_hub.hub.access import Access
-from egat_hub.hub.describing import describe
-from egat_hub.hub.fetching import fetch
 from egat_hub.hub.layout import NEEDED, RESULTS, is_ours
-from egat_hub.hub.loading import load_folder
-from egat_hub.hub.model_id import ModelId
 from egat_hub.whole_folder import whole_folder
 
 
@@ -27,6 +22,12 @@ def pull(model: str, *, output: Path | None = None) -> Answer:
         model: organisation/name on the Hub, or organisation/name@revision with a branch, tag or commit.
         output: folder to make; by default the name of the model.
     """
+    from egat_hub.hub.access import Access
+    from egat_hub.hub.describing import describe
+    from egat_hub.hub.fetching import fetch
+    from egat_hub.hub.loading import load_folder
+    from egat_hub.hub.model_id import ModelId
+
     wanted = ModelId.parse(model)
     fetched = fetch(wanted, Access(), names=(*NEEDED, RESULTS))
     load_folder(fetched)

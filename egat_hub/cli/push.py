@@ -6,7 +6,6 @@ import dataclasses
 from pathlib import Path
 
 from egat_hub.cli.answer import Answer
-from egat_hub.hub import push_to_hub
 
 
 def push(
@@ -35,6 +34,8 @@ def push(
         message: first line of the commit.
         dry_run: send nothing, say what would be sent.
     """
+    from egat_hub.hub import push_to_hub
+
     made = push_to_hub(
         model,
         repo_id,

@@ -10,6 +10,7 @@ from egat_hub.timm_folder import CONFIG, WEIGHTS
 MANIFEST = "egat.json"
 RESULTS = "results.json"
 CARD = "README.md"
+ENTRY = "zoo.json"
 
 NEEDED = (CONFIG, WEIGHTS, MANIFEST)
 """What a model cannot be loaded without, and all that is ever fetched to load one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from egat_hub.fingerprint import TOLERANCE, Fingerprint
 from egat_hub.hub.access import Access
 from egat_hub.hub.completeness import missing_remedy
 from egat_hub.hub.fetching import fetch
+from egat_hub.hub.known import Known, has_weights, known_models, without_weights
 from egat_hub.hub.layout import MANIFEST, NEEDED
 from egat_hub.hub.model_id import ModelId
 from egat_hub.manifest import Manifest
@@ -30,9 +32,10 @@ def from_pretrained(
     """Load a model that :func:`save_pretrained` wrote, in eval mode, on the CPU.
 
     Args:
-        source: a folder, or a model of the Hub: ``"organisation/name"``, ``"organisation/name@revision"``
-            with a branch, tag or commit. A folder of that name goes first. Only ``config.json``,
-            ``model.safetensors`` and ``egat.json`` are read; no pickle and no code ever is.
+        source: a folder; a model that this release knows by name, ``"synthetic-tiny"``; or a model of the
+            Hub: ``"organisation/name"``, ``"organisation/name@revision"`` with a branch, tag or commit. A
+            folder of that name goes first. Only ``config.json``, ``model.safetensors`` and ``egat.json`` are
+            read; no pickle and no code ever is.
         num_classes: give the network a new, untrained head of that many classes, named ``"0"``, ``"1"``...
         image_size: side of the square images to come; by default that of training.
         token: for private models: a token, or True for the one of this machine, False for none; by default
@@ -41,7 +44,8 @@ def from_pretrained(
         local_files_only: use what is in the cache and ask nobody, as ``HF_HUB_OFFLINE=1`` does.
 
     Raises:
-        FileNotFoundError: no such folder, model or revision, or a file is missing.
+        FileNotFoundError: no such folder, model or revision, a file is missing, or a known model whose
+            weights are not published; the message then has the command that trains it.
         PermissionError: no token, an invalid one, or one that may not read the model.
         ConnectionError: the Hub cannot be reached or failed, and the cache does not have the model.
         OSError: the disk is full.
@@ -86,6 +90,9 @@ def _located(source: str | os.PathLike[str], access: Access) -> Path:
     folder = Path(source).expanduser()
     if folder.exists() or not isinstance(source, str):
         return folder
+    known = known_models().get(source)
+    if known is not None:
+        return _of_this_release(source, known, access)
     try:
         model = ModelId.parse(source)
     except ValueError:
@@ -96,13 +103,24 @@ def _located(source: str | os.PathLike[str], access: Access) -> Path:
         raise FileNotFoundError(f"{error} (There is no folder {source!r} here either.)") from error
 
 
+def _of_this_release(name: str, folder: Path, access: Access) -> Path:
+    if has_weights(folder):
+        return folder
+    published = Known.read(folder).published
+    if not published:
+        raise without_weights(name)
+    return fetch(ModelId.parse(published), access)
+
+
 def _check_files(folder: Path) -> None:
     wanted = ", ".join(NEEDED)
     if not folder.is_dir():
         found = "which is a file" if folder.exists() else "which does not exist"
+        close = difflib.get_close_matches(str(folder), known_models(), n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
         raise FileNotFoundError(
-            f"Expected a folder with {wanted}, or organisation/name of a model on the Hub, got "
-            f"{str(folder)!r}, {found}."
+            f"Expected a folder with {wanted}, organisation/name of a model on the Hub, or a name that "
+            f"'egat-hub list' shows, got {str(folder)!r}, {found}.{hint}"
         )
     missing = [name for name in NEEDED if not (folder / name).is_file()]
     if missing:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from egat_hub.backbone import Backbone
-from egat_hub.card_header import model_name
 from egat_hub.classifier import check_label_names
 from egat_hub.fingerprint import TOLERANCE, Fingerprint
 from egat_hub.hub.describing import describe
 from egat_hub.hub.layout import MANIFEST, RESULTS, is_figure, is_ours
 from egat_hub.manifest import Manifest
+from egat_hub.model_name import model_name
 from egat_hub.results import Row, write_rows
 from egat_hub.timm_folder import CONFIG, read_network, write_network
 from egat_hub.whole_folder import whole_folder

@@ -13,8 +13,6 @@ from torch import nn
 from egat_hub.json_file import read_json_object
 from egat_hub.timm_folder.arguments import MAX_CLASSES, check_model_args, check_pretrained_cfg
 
-CONFIG = "config.json"
-
 
 @dataclass(frozen=True)
 class NetworkConfig:

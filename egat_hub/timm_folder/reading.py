@@ -8,8 +8,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from egat_hub.timm_folder.blueprint import blueprint
-from egat_hub.timm_folder.config import CONFIG, NetworkConfig
-from egat_hub.timm_folder.weights import WEIGHTS, check_weights, count_numbers, read_header
+from egat_hub.timm_folder.config import NetworkConfig
+from egat_hub.timm_folder.names import CONFIG, WEIGHTS
+from egat_hub.timm_folder.weights import check_weights, count_numbers, read_header
 
 
 def read_network(folder: Path) -> nn.Module:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-WEIGHTS = "model.safetensors"
+from egat_hub.timm_folder.names import WEIGHTS
 
 MAX_HEADER = 10_000_000
 """Largest header of a weights file that is read, in bytes; those of timm's networks stay below 1 MB."""

@@ -10,8 +10,7 @@ from timm.data import resolve_model_data_config
 from timm.models import save_for_hf
 
 from egat_hub.backbone import Backbone
-from egat_hub.timm_folder.config import CONFIG
-from egat_hub.timm_folder.weights import WEIGHTS
+from egat_hub.timm_folder.names import CONFIG, WEIGHTS
 
 PREPROCESSING = {"interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "squash"}
 

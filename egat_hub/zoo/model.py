@@ -1,9 +1,8 @@
-"""A published model as lists and leaderboards know it: where it is, what it is, what was measured."""
+"""A model as lists and leaderboards know it: where it is, what it is, what was measured."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,45 +10,40 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
-
-from egat_hub.backbone import Backbone
-from egat_hub.card_header import model_name
-from egat_hub.fingerprint import TOLERANCE
 from egat_hub.hub.layout import MANIFEST, RESULTS
-from egat_hub.hub.model_id import ModelId
-from egat_hub.hub.results_file import read_results, rows_of
-from egat_hub.json_file import read_json_object
-from egat_hub.manifest import Manifest
+from egat_hub.hub.results_file import read_results
+from egat_hub.model_name import model_name
 from egat_hub.results import Row
-from egat_hub.timm_folder import CONFIG, WEIGHTS, NetworkConfig
-from egat_hub.whole_file import write_whole
+from egat_hub.timm_folder import CONFIG, WEIGHTS
 
 
 @dataclass(frozen=True, kw_only=True)
 class ZooModel:
-    """A published model.
+    """A model of this release, of the Hub, or in a folder.
 
     Attributes:
-        repo_id: its repository, ``"organisation/name"``; empty for a folder.
+        known_as: the name by which this release knows it; empty if it does not.
+        repo_id: its repository, ``"organisation/name"``; empty while it is not published.
         revision: the commit that is meant.
         architecture: timm's name of the network.
         num_classes: number of classes.
+        model_args: further arguments of ``timm.create_model``.
         pretrained_cfg: timm's description of the weights.
         metadata: how the model came to be.
         rows: what was measured.
-        in_timm: whether timm builds the network from architecture and ``pretrained_cfg`` alone, so that it
-            can go by a name of timm's.
+        weights: the file of its weights, where it is on this machine.
     """
 
-    repo_id: str
-    revision: str
+    known_as: str = ""
+    repo_id: str = ""
+    revision: str = ""
     architecture: str
     num_classes: int
     pretrained_cfg: Mapping[str, Any]
     metadata: Mapping[str, Any]
     rows: tuple[Row, ...]
-    in_timm: bool = False
+    model_args: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    weights: Path | None = None
 
     @property
     def name(self) -> str:
@@ -60,47 +54,42 @@ class ZooModel:
     @property
     def source(self) -> str:
         """What :func:`egat_hub.from_pretrained` takes."""
+        return self.known_as or self.published
+
+    @property
+    def published(self) -> str:
+        """Where it is on the Hub, ``"organisation/name@commit"``; empty if it is not."""
         return f"{self.repo_id}@{self.revision}" if self.revision else self.repo_id
+
+    @property
+    def place(self) -> str:
+        """Where its weights are, in words."""
+        if self.weights is not None:
+            return "here"
+        return "on the Hub" if self.repo_id else "not published"
 
     @classmethod
     def of_folder(cls, folder: Path, *, repo_id: str = "", revision: str = "") -> ZooModel:
         """The model in a folder, as it is or will be published.
 
-        Where the folder has weights, they tell whether the model can go by a name of timm's.
-
         Raises:
             ValueError: a file is malformed.
         """
+        from egat_hub.manifest import Manifest
+        from egat_hub.timm_folder import NetworkConfig
+
         config, manifest = NetworkConfig.read(folder / CONFIG), Manifest.read(folder / MANIFEST)
         return cls(
             repo_id=repo_id,
             revision=revision,
             architecture=config.architecture,
             num_classes=config.num_classes,
+            model_args=config.model_args,
             pretrained_cfg={**config.pretrained_cfg, "label_names": list(manifest.label_names)},
             metadata=manifest.metadata,
             rows=tuple(read_results(folder / RESULTS)) if (folder / RESULTS).is_file() else (),
-            in_timm=(folder / WEIGHTS).is_file() and _is_in_timm(folder, config, manifest),
+            weights=folder / WEIGHTS if (folder / WEIGHTS).is_file() else None,
         )
-
-    @classmethod
-    def read(cls, path: Path) -> ZooModel:
-        """Read what :meth:`write` wrote.
-
-        Raises:
-            ValueError: something else; the message names the file.
-        """
-        content = read_json_object(path)
-        try:
-            model = cls(**{**content, "rows": tuple(rows_of(content.get("rows")))})
-            ModelId.parse(model.source)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path} is no entry of the model index: {str(error)[:500]}") from error
-        return model
-
-    def write(self, path: Path) -> None:
-        """Write the model as an entry of the index that the package ships, ``model_cards/<name>.json``."""
-        write_whole(path, json.dumps(dataclasses.asdict(self), indent=1) + "\n")
 
     def matches(
         self,
@@ -130,12 +119,3 @@ def _under(protocol: Mapping[str, Any], attack: str | None, epsilon: float | Non
     return attack in (None, protocol.get("attack")) and (
         epsilon is None or (isinstance(budget, (int, float)) and math.isclose(budget, epsilon, rel_tol=0.02))
     )
-
-
-def _is_in_timm(folder: Path, config: NetworkConfig, manifest: Manifest) -> bool:
-    try:
-        net = dataclasses.replace(config, model_args={}).build()
-        net.load_state_dict(load_file(folder / WEIGHTS))
-        return manifest.fingerprint.deviation(Backbone(net)) <= TOLERANCE
-    except (RuntimeError, ValueError, AssertionError):
-        return False

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import copy
+import functools
 import sys
 import warnings
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import timm
 from timm.models import DefaultCfg, PretrainedCfg, model_entrypoint, register_model
 
+from egat_hub.zoo.index import shipped
 from egat_hub.zoo.model import ZooModel
+
+
+def register_shipped() -> None:
+    """Add the models that this release knows, as soon as timm is imported.
+
+    Whatever goes wrong is a warning, for nobody who imports timm would expect an error of this package.
+    """
+    try:
+        register(shipped())
+    except Exception as error:
+        warnings.warn(
+            f"timm {timm.__version__} does not take the names of egat_hub's models "
+            f"({type(error).__name__}: {str(error)[:200]}); load them with egat_hub.from_pretrained.",
+            stacklevel=2,
+        )
 
 
 def register(models: Iterable[ZooModel]) -> None:
@@ -19,11 +37,13 @@ def register(models: Iterable[ZooModel]) -> None:
 
     timm reads the weights of a network from ``default_cfgs`` of the network's own module when it is
     registered; so each model is added there, behind timm's own, and the network is registered again. What
-    timm lists and loads otherwise stays as it is. Models that timm cannot build from a name alone, or whose
-    network this release of timm does not have, are left out.
+    timm lists and loads otherwise stays as it is. Arguments of a network that its name does not tell are
+    added where the name has the model's tag. Left out are models without published weights, and those whose
+    network this release of timm does not have.
     """
     for model in models:
-        if model.in_timm and timm.is_model(model.architecture):
+        there = model.weights is not None or model.published
+        if there and timm.is_model(model.architecture):
             _add(model)
 
 
@@ -41,7 +61,22 @@ def _add(model: ZooModel) -> None:
     module.default_cfgs = {**cfgs, model.architecture: default}  # type: ignore[attr-defined]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Overwriting")
-        register_model(function)
+        register_model(_with_arguments(function, tag, model.model_args))
+
+
+def _with_arguments(
+    function: Callable[..., Any], tag: str, arguments: Mapping[str, Any]
+) -> Callable[..., Any]:
+    """timm's function of a network, which takes these arguments, too, for weights of that tag."""
+    if not arguments:
+        return function
+
+    @functools.wraps(function)
+    def build(pretrained: bool = False, **options: Any) -> Any:
+        known = arguments if options.get("pretrained_cfg") == tag else {}
+        return function(pretrained, **{**known, **options})
+
+    return build
 
 
 def _untagged(cfg: dict | None) -> DefaultCfg:
@@ -51,5 +86,6 @@ def _untagged(cfg: dict | None) -> DefaultCfg:
 
 def _pretrained_cfg(model: ZooModel, tag: str) -> PretrainedCfg:
     told = {**model.pretrained_cfg, "architecture": model.architecture, "tag": tag}
-    told |= {"num_classes": model.num_classes, "hf_hub_id": model.source}
+    told |= {"num_classes": model.num_classes}
+    told |= {"file": str(model.weights)} if model.weights else {"hf_hub_id": model.published}
     return PretrainedCfg(**told)

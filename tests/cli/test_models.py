@@ -9,6 +9,7 @@ import pytest
 from egat_hub.data import DataConfig, EvaluationView, open_dataset
 from egat_hub.engine import EvaluationConfig, evaluate
 from egat_hub.hub import from_pretrained, push_to_hub
+from egat_hub.hub.known import known_models
 from egat_hub.results import read_rows
 
 DATA = ("--data.synthetic_size", 15)
@@ -35,9 +36,20 @@ def test_a_leaderboard_of_saved_models(call, small_model):
 
 def test_list_asks_the_hub_only_if_told(call, hub, small_model):
     call("push", small_model, "org/dog")
-    assert call("list", "--json").data == []
-    (entry,) = call("list", "--hub", "--json").data
+    asked = len(hub.requests)
+    known = call("list", "--json").data
+    assert len(hub.requests) == asked
+    (entry,) = (entry for entry in call("list", "--hub", "--json").data if entry not in known)
     assert entry["source"].startswith("org/dog@")
+    assert entry["weights"] == "on the Hub"
+
+
+def test_list_shows_the_models_of_this_release(call):
+    found = {entry["source"]: entry["weights"] for entry in call("list", "--json").data}
+    assert found["synthetic-tiny"] == "here"
+    assert set(found) == set(known_models())
+    board = call("list", "--leaderboard", "--dataset", "synthetic", "--json").data
+    assert {"synthetic-tiny"} <= {line["model"] for line in board}
 
 
 def test_card_is_that_of_the_model(call, small_model, tmp_path):
@@ -104,6 +116,7 @@ def test_push_and_pull(call, hub, small_model, tmp_path):
         ("evaluate {} --data.name sinthetic", "Did you mean 'synthetic'"),
         ("evaluate {} --domain medow", "Did you mean 'meadow'"),
         ("evaluate nobody", "which does not exist"),
+        ("evaluate synthetic_tiny", "Did you mean 'synthetic-tiny'"),
         ("push {}/.. org/dog", "egat.json"),
         ("push {} dog", "organisation/name"),
         ("pull dog", "organisation/name"),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import json
 import shutil
 import sys
 import warnings
@@ -16,18 +14,29 @@ import torch
 from hub.conftest import LABELS, METADATA, ROWS, images, small_backbone
 from timm.data import resolve_model_data_config
 
-from egat_hub import zoo
 from egat_hub.backbone import Backbone
 from egat_hub.hub import from_pretrained, push_to_hub, save_pretrained
-from egat_hub.zoo import ZooModel, index, list_models, listing, register, shipped
+from egat_hub.zoo import ZooModel, list_models, listing
+from egat_hub.zoo.timm_names import register
 
-NAME = "test_resnet.egat_synthetic"
+NAME = "test_resnet.egat_dogs"
 
 
 @pytest.fixture
 def published(hub, small_model) -> ZooModel:
     push = push_to_hub(small_model, "org/dog")
-    return ZooModel.of_folder(small_model, repo_id="org/dog", revision=push.commit)
+    return on_the_hub(small_model, push.commit)
+
+
+def on_the_hub(folder: Path, commit: str = "0" * 40) -> ZooModel:
+    """A model in a folder, as if the Hub alone had its weights."""
+    model = ZooModel.of_folder(folder, repo_id="org/dog", revision=commit)
+    return dataclasses.replace(named(model), weights=None)
+
+
+def named(model: ZooModel) -> ZooModel:
+    """The model under a name that none of this release has."""
+    return dataclasses.replace(model, pretrained_cfg={**model.pretrained_cfg, "tag": "egat_dogs"})
 
 
 @pytest.fixture
@@ -35,22 +44,22 @@ def registry():
     """timm's registry is as before afterwards."""
     module = sys.modules["timm.models.resnet"]
     before = dict(module.default_cfgs)
+    functions = [timm.models.model_entrypoint(name) for name in timm.list_models(module="resnet")]
     yield
     module.default_cfgs = before
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name in timm.list_models(module="resnet"):
-            timm.models.register_model(timm.models.model_entrypoint(name))
+        for function in functions:
+            timm.models.register_model(function)
 
 
 @torch.no_grad()
 def test_timm_knows_a_published_model_by_name(published, registry, small_model):
     before = {kind: timm.list_models(**kind_of) for kind, kind_of in KINDS.items()}
-    assert published.in_timm
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         register([published])
-    assert timm.list_models("*egat*", pretrained=True) == [NAME]
+    assert timm.list_models("*dogs*", pretrained=True) == [NAME]
     assert timm.models.is_model_pretrained(NAME)
     for kind, kind_of in KINDS.items():
         assert [name for name in timm.list_models(**kind_of) if name != NAME] == before[kind]
@@ -62,7 +71,7 @@ def test_timm_knows_a_published_model_by_name(published, registry, small_model):
     assert timm.create_model(NAME, pretrained=True, num_classes=7).num_classes == 7
     assert timm.models.get_pretrained_cfg("test_resnet").tag == "r160_in1k"
     register([published])
-    assert timm.list_models("*egat*", pretrained=True) == [NAME]
+    assert timm.list_models("*dogs*", pretrained=True) == [NAME]
 
 
 KINDS = {
@@ -82,53 +91,44 @@ def test_the_name_holds_the_weights_that_were_published(hub, published, registry
     assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
-def test_networks_that_a_name_does_not_describe_are_left_to_their_repository(tmp_path, registry):
+@torch.no_grad()
+def test_a_name_stands_for_the_arguments_of_its_network(tmp_path, registry):
     torch.manual_seed(0)
-    net = timm.create_model("test_resnet", num_classes=3, global_pool="max")
-    save_pretrained(Backbone(net, image_size=64), tmp_path / "model", label_names=LABELS)
-    model = ZooModel.of_folder(tmp_path / "model", repo_id="org/dog", revision="0" * 40)
-    assert not model.in_timm
-    future = dataclasses.replace(model, architecture="resnet9000", in_timm=True)
-    before = timm.list_models()
-    register([model, future])
-    assert timm.list_models() == before
+    net = timm.create_model("test_resnet", num_classes=3, output_stride=8, global_pool="max")
+    save_pretrained(
+        Backbone(net, image_size=64),
+        tmp_path / "model",
+        label_names=LABELS,
+        metadata={**METADATA, "model_args": {"output_stride": 8}},
+    )
+    register([named(ZooModel.of_folder(tmp_path / "model"))])
+    found = timm.create_model(NAME, pretrained=True).eval()
+    assert torch.equal(found(images()), net.eval()(images()))
+    assert found.forward_features(images()).shape[-1] == 8
+    assert timm.create_model(NAME, output_stride=16).forward_features(images()).shape[-1] == 4
+    assert timm.create_model("test_resnet.r160_in1k").forward_features(images()).shape[-1] == 2
+
+
+def test_models_that_cannot_be_loaded_have_no_name(small_model, registry):
+    model = on_the_hub(small_model)
+    before = timm.list_models(), timm.list_pretrained()
+    register([dataclasses.replace(model, repo_id="", revision="")])
+    register([dataclasses.replace(model, architecture="resnet9000")])
+    assert (timm.list_models(), timm.list_pretrained()) == before
 
 
 def test_networks_without_weights_of_timm_keep_their_default(small_model, registry):
     bare = next(
         name for name in timm.list_models(module="resnet") if not timm.models.is_model_pretrained(name)
     )
-    model = ZooModel.of_folder(small_model, repo_id="org/dog", revision="0" * 40)
+    model = on_the_hub(small_model)
     register([dataclasses.replace(model, architecture=bare)])
-    assert timm.models.is_model_pretrained(f"{bare}.egat_synthetic")
+    assert timm.models.is_model_pretrained(f"{bare}.egat_dogs")
     assert not timm.models.is_model_pretrained(bare)
     assert timm.models.get_pretrained_cfg(bare).hf_hub_id is None
     function = timm.models.model_entrypoint(bare)
     assert timm.models.is_model_in_modules(bare, "resnet")
     assert function.__name__ == bare
-
-
-def test_entries_of_the_index_round_trip(published, tmp_path):
-    path = tmp_path / f"{published.name}.json"
-    published.write(path)
-    assert published.name == NAME
-    again = ZooModel.read(path)
-    assert json.loads(json.dumps(dataclasses.asdict(again))) == json.loads(
-        json.dumps(dataclasses.asdict(published))
-    )
-    content = json.loads(path.read_text())
-    for changes in ({"rows": [{}]}, {"rows": 3}, {"repo_id": "../x"}, {"surprise": 1}):
-        path.write_text(json.dumps({**content, **changes}))
-        with pytest.raises(ValueError, match="is no entry of the model index"):
-            ZooModel.read(path)
-
-
-def test_the_shipped_index_is_sound():
-    models = shipped()
-    assert len({model.name for model in models}) == len(models)
-    for model in models:
-        assert len(model.revision) == 40
-        assert timm.is_model(model.architecture)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_the_shipped_index_is_sound():
     ],
 )
 def test_filters(small_model, monkeypatch, wanted, found):
-    model = ZooModel.of_folder(small_model, repo_id="org/dog", revision="0" * 40)
+    model = on_the_hub(small_model)
     monkeypatch.setattr(listing, "shipped", lambda: [model])
     assert [one.repo_id for one in list_models(**wanted)] == (["org/dog"] if found else [])
 
@@ -168,13 +168,3 @@ def test_models_of_the_hub(hub, small_model, monkeypatch, tmp_path):
     assert found[0].revision == hub.model("org/dog").refs["main"]
     assert from_pretrained(found[0].source).label_names == LABELS
     assert not any("safetensors" in request for request in hub.requests[:-7])
-
-
-def test_importing_makes_the_shipped_models_known(tmp_path, small_model, monkeypatch, registry):
-    ZooModel.of_folder(small_model, repo_id="org/dog", revision="0" * 40).write(tmp_path / f"{NAME}.json")
-    (tmp_path / "template.md").write_text("")
-    monkeypatch.setattr(index, "files", lambda _: tmp_path)
-    assert timm.list_models("*egat*", pretrained=True) == []
-    importlib.reload(zoo)
-    assert timm.list_models("*egat*", pretrained=True) == [NAME]
-    assert [model.name for model in list_models()] == [NAME]

@@ -1,0 +1,4 @@
+"""Names of timm's files."""
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
