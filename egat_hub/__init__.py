@@ -4,7 +4,7 @@ from egat_hub.attacks import ATTACKS, PGD, attack_curve
 from egat_hub.backbone import Backbone, create_backbone
 from egat_hub.classifier import Classifier
 from egat_hub.data import DataConfig, EvaluationView, TrainingView, open_dataset
-from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig, evaluate, train
+from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig, Transfer, evaluate, train
 from egat_hub.explanations import EXPLANATIONS, GradCAM
 from egat_hub.guides import GUIDES
 from egat_hub.hub import from_pretrained, push_to_hub, save_pretrained
@@ -33,6 +33,7 @@ __all__ = [
     "Row",
     "TrainConfig",
     "TrainingView",
+    "Transfer",
     "attack_curve",
     "create_backbone",
     "evaluate",

@@ -37,7 +37,7 @@ def shell_lines(page: Path) -> list[str]:
 
 def commands(page: Path) -> list[list[str]]:
     return [
-        shlex.split(line, comments=True)
+        shlex.split(line.replace("<run>", "run"), comments=True)
         for line in shell_lines(page)
         if "recipes/" in line and not SKIPPED.search(line)
     ]
@@ -119,7 +119,11 @@ def test_commands_parse(page, monkeypatch, package):
     for command in commands(page):
         assert command[:2] == ["accelerate", "launch"]
         assert Path(command[2]).is_file()
-        build_parser(Path(command[2]).stem, "").parse_args(command[3:])
+        if Path(command[2]).stem in COMMANDS:
+            words = [Path(command[2]).stem, *command[3:]]
+            cli.build_parser(words).parse_args(words)
+        else:
+            build_parser(Path(command[2]).stem, "").parse_args(command[3:])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

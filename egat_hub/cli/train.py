@@ -6,14 +6,15 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
-from egat_hub.card_tables import result_sections
 from egat_hub.cli.answer import Answer
 from egat_hub.cli.options import Without
 from egat_hub.data import DataConfig
 from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig
 from egat_hub.experiments.command import launched_precision
 from egat_hub.experiments.single import prepare_single
+from egat_hub.experiments.tables import report
 from egat_hub.experiments.variants import variant_of
+from egat_hub.hub.layout import CARD
 
 
 def train(
@@ -78,10 +79,10 @@ def train(
         resources=resources,
         output=output,
     )
-    rows = [row for row, _ in ready.run()]
-    sections = result_sections(rows)
-    tables = [f"{section.title}\n{section.note}\n\n{section.table}" for section in sections]
+    outcomes = ready.run()
+    rows = [row for row, _ in outcomes]
+    card = f"Every figure with its protocol: {ready.model / CARD}"
     return Answer(
-        text="\n\n".join([*tables, f"Model: {ready.model}"]),
+        text=f"{report(outcomes, epsilon=epsilon).markdown()}\n{card}\nModel: {ready.model}",
         data={"model": str(ready.model), "rows": [dataclasses.asdict(row) for row in rows]},
     )

@@ -54,31 +54,17 @@ def run(ready: Ready) -> Tuned:
     after_new = [row for row, _ in outcomes if row.test_domain == cell.domain]
     tuned = from_pretrained(bench.output / MODEL).backbone.to(PartialState().device)
     after_old = _measured(ready, "after", tuned, old if cell.keeps_head else None)
-    others = f"the head is new; {_shared(ready)}"
-    images = {"old": _name(old) if old else "not given", "new": _name(new)}
+    no_head = "" if cell.keeps_head else f"the head is new; {_shared(ready)}"
+    where, here = _name(old) if old else "not given", _name(new)
+    told = f"{base.name} before, {cell.variant.name} after, seed {cell.seed}, weights: {cell.train.selection}"
     table = BeforeAfter(
         (
-            Line("before", "old", images["old"], before_old, ready.old.missing),
-            Line(
-                "before",
-                "new",
-                images["new"],
-                before_new,
-                "" if cell.keeps_head else f"not measured, {others}",
-            ),
-            Line(
-                "after",
-                "old",
-                images["old"],
-                after_old,
-                "" if cell.keeps_head and old else ready.old.missing or f"not measured, {others}",
-            ),
-            Line("after", "new", images["new"], after_new),
+            Line("before", "old", where, before_old, ready.old.missing),
+            Line("before", "new", here, before_new, no_head),
+            Line("after", "old", where, after_old, no_head or ready.old.missing),
+            Line("after", "new", here, after_new),
         ),
-        (
-            f"{base.name} before, {cell.variant.name} after; weights after: {cell.train.selection}; "
-            f"seed {cell.seed}",
-        ),
+        (told,),
     )
     if rank() == 0:
         write_whole(bench.output / f"{TABLE}.md", table.markdown() + "\n")
