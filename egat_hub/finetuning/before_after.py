@@ -102,13 +102,15 @@ def _shown(line: Line) -> list[str]:
     return [line.model, line.domain, line.images, *shown, str(figures["clean"].n) if figures else "-"]
 
 
-def _meaning(lines: Iterable[Line]) -> Iterable[str]:
+def _meaning(lines: Sequence[Line]) -> Iterable[str]:
     figures = next((line.figures for line in lines if line.figures), {})
     yield "clean, robust: share of test images classified correctly, clean and also under attack, in %"
     if "robust" in figures:
-        yield f"attack: {protocol_text(figures['robust'].protocol)}"
+        yield f"robust: {protocol_text(figures['robust'].protocol)}"
     if "Comp" in figures:
         yield (
             "Comp (higher is better), Suff (lower is better): fall of the probability without the most "
             f"salient pixels, and with them alone, in points; {protocol_text(figures['Comp'].protocol)}"
         )
+    if any(line.figures and "Comp" not in line.figures for line in lines):
+        yield "no Comp and Suff where the network has no map, or every map is constant"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from egat_hub.collective import rank
 from egat_hub.config import from_dict
 from egat_hub.data import DataConfig, Domain, open_dataset
 from egat_hub.finetuning.base import Base
@@ -59,7 +60,7 @@ def _open(base: Base, name: str | None, data_dir: str | None, asked: bool) -> Ol
     if not asked and data.name != GENERATED:
         return Old(None, missing=f"give --old-data-dir, the folder of {data.name} with its domain {domain}")
     data = replace(data, name=name or data.name, data_dir=data_dir)
-    opened = open_dataset(data, [str(domain)])
+    opened = open_dataset(data, [str(domain)], verify=rank() == 0)
     if not base.knows(opened.classes):
         raise ValueError(
             f"Expected the old data to have the classes of {base.name}, {', '.join(base.label_names)}; "

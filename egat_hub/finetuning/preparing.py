@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from egat_hub.explanations import EXPLANATIONS
 from egat_hub.finetuning.base import IMAGE_SIZE, Base, open_base
 from egat_hub.finetuning.cell import TunedCell
 from egat_hub.finetuning.old import Old, open_old
+from egat_hub.methods.egat import EGATConfig
 
 DEFAULT, FALLBACK = "egat", "pgd_at"
 NEED_NO_MAP = "pgd_at, trades"
@@ -60,7 +61,7 @@ class Request:
     image_size: int | None = None
     domain: str | None = None
     method: str | None = None
-    options: Mapping[str, Any]
+    options: Mapping[str, Any] = field(default_factory=dict)
     epsilon: float = 0.01
     head_warmup: int | None = None
     layer_decay: float = 1.0
@@ -141,11 +142,11 @@ def _transfer(request: Request, keeps_head: bool) -> Transfer:
 
 
 def _variant(request: Request, base: Base) -> Variant:
-    name = request.method or DEFAULT
-    variant = variant_of(name, request.options, request.epsilon)
-    if name != DEFAULT:
+    variant = variant_of(request.method or DEFAULT, request.options, request.epsilon)
+    config = variant.config
+    if not isinstance(config, EGATConfig):
         return variant
-    reason = _without_map(base.backbone, variant)
+    reason = _without_map(base.backbone, config.explanation)
     if reason and request.method:
         raise ValueError(f"{reason} Methods that need no map: {NEED_NO_MAP}.")
     if reason:
@@ -155,7 +156,7 @@ def _variant(request: Request, base: Base) -> Variant:
             stacklevel=3,
         )
         return variant_of(FALLBACK, request.options, request.epsilon)
-    if request.freeze_backbone and not getattr(variant.config, "head_grad", True):
+    if request.freeze_backbone and not config.head_grad:
         warnings.warn(
             "With a frozen backbone, maps are trained through the head alone, and egat has head_grad=False: "
             "its terms on maps change nothing. Give --options.head_grad true.",
@@ -164,10 +165,10 @@ def _variant(request: Request, base: Base) -> Variant:
     return variant
 
 
-def _without_map(backbone: Backbone, variant: Variant) -> str:
+def _without_map(backbone: Backbone, explanation: str) -> str:
     """Why the network has no map to be guided, or nothing."""
     try:
-        EXPLANATIONS[getattr(variant.config, "explanation")]().check(backbone)  # noqa: B009
+        EXPLANATIONS[explanation]().check(backbone)
     except ValueError as error:
         return str(error)
     return ""
