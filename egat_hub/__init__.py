@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from egat_hub.engine import ModelConfig as ModelConfig
     from egat_hub.engine import Resources as Resources
     from egat_hub.engine import TrainConfig as TrainConfig
+    from egat_hub.engine import Transfer as Transfer
     from egat_hub.engine import evaluate as evaluate
     from egat_hub.engine import train as train
     from egat_hub.explanations import EXPLANATIONS as EXPLANATIONS
@@ -48,7 +49,7 @@ else:
             "classifier": ("Classifier",),
             "data": ("DataConfig", "EvaluationView", "TrainingView", "open_dataset"),
             "engine": (
-                *("EvaluationConfig", "ModelConfig", "Resources", "TrainConfig"),
+                *("EvaluationConfig", "ModelConfig", "Resources", "TrainConfig", "Transfer"),
                 *("evaluate", "train"),
             ),
             "explanations": ("EXPLANATIONS", "GradCAM"),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
+from timm.models import is_model_pretrained
 
 from egat_hub.card_tables import protocol_text
 from egat_hub.model_name import model_name
@@ -26,7 +27,7 @@ def card_header(
         architecture: timm's name of the network.
         license: of the weights.
     """
-    dataset, base_model = metadata.get("dataset_id") or metadata.get("dataset"), metadata.get("base_model")
+    dataset = metadata.get("dataset_id") or metadata.get("dataset")
     return ModelCardData(
         model_name=model_name(architecture, metadata),
         library_name="timm",
@@ -34,10 +35,17 @@ def card_header(
         license=license,
         tags=_tags(rows, metadata),
         datasets=[dataset] if dataset else None,
-        base_model=f"timm/{base_model}" if base_model else None,
+        base_model=_base_model(str(metadata.get("base_model") or "")),
         metrics=["accuracy"] if any(_metric_type(row) == "accuracy" for row in rows) else None,
         eval_results=[_eval_result(row) for row in rows] or None,
     )
+
+
+def _base_model(name: str) -> str | None:
+    """What the Hub links to: a repository there, as weights of timm's are; a model in a folder is none."""
+    if "/" in name:
+        return name.partition("@")[0]
+    return f"timm/{name}" if is_model_pretrained(name) else None
 
 
 def _tags(rows: Sequence[Row], metadata: Mapping[str, Any]) -> list[str]:

@@ -41,7 +41,8 @@ def render_card(
         rows: what was measured, of one model and one method.
         metadata: how the model came to be. These keys have a place of their own, all others are listed with
             the training recipe: ``method``, ``dataset`` (names), ``dataset_id`` (of the data set on the Hub),
-            ``base_model`` (timm's name of the pretrained weights, ``"resnet50.a1_in1k"``), ``config`` (the
+            ``base_model`` (timm's name of the pretrained weights, ``"resnet50.a1_in1k"``, or the model of the
+            Hub, ``"organisation/name@revision"``, or the name of a saved one), ``config`` (the
             method's configuration, nested), ``versions`` (package to version), ``license``.
         label_names: one name a class.
         architecture: timm's name of the network.

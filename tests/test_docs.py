@@ -37,7 +37,7 @@ def shell_lines(page: Path) -> list[str]:
 
 def commands(page: Path) -> list[list[str]]:
     return [
-        shlex.split(line, comments=True)
+        shlex.split(line.replace("<run>", "run"), comments=True)
         for line in shell_lines(page)
         if "recipes/" in line and not SKIPPED.search(line)
     ]
@@ -120,7 +120,11 @@ def test_commands_parse(page, monkeypatch, package):
         assert command[:2] == ["accelerate", "launch"]
         place = next(index for index, word in enumerate(command) if word.startswith("recipes/"))
         assert Path(command[place]).is_file()
-        build_parser(Path(command[place]).stem, "").parse_args(command[place + 1 :])
+        name, options = Path(command[place]).stem, command[place + 1 :]
+        if name in COMMANDS:
+            cli.build_parser([name, *options]).parse_args([name, *options])
+        else:
+            build_parser(name, "").parse_args(options)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -46,6 +46,7 @@ ORDER = (
     {"zoo"},
     # level 6: experiments and the command line
     {"experiments"},
+    {"finetuning"},
     {"cli"},
 )
 """Rooms from the ground up; those of one line do not know each other."""

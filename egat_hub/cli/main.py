@@ -15,9 +15,12 @@ from jsonargparse import ArgumentParser
 
 from egat_hub.cli.answer import Answer
 from egat_hub.cli.options import Formatter, add_options
+from egat_hub.collective import rank
 from egat_hub.registry import UnknownNameError
 
 COMMANDS = {
+    "train": "train a network by one method on one domain, measure and save it",
+    "finetune": "fine-tune a model on new images, and compare before and after",
     "explain": "predict, and draw where the model looks",
     "doctor": "say what is installed, what is missing and how to get it",
     "list": "list known, published or saved models, or compare them in a leaderboard",
@@ -60,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error)
     except KeyboardInterrupt:
         return _fail("stopped")
-    print(json.dumps(answer.data, indent=2) if as_json else answer.text)
+    if rank() == 0:
+        print(json.dumps(answer.data, indent=2) if as_json else answer.text)
     for problem in answer.problems:
         _fail(problem)
     return 1 if answer.problems else 0

@@ -13,6 +13,13 @@ from docstring_parser import parse
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 
+class Without(frozenset[str]):
+    """Fields of a config dataclass that are no options: ``Annotated[Config, Without("field")]``."""
+
+    def __new__(cls, *fields: str) -> Without:
+        return super().__new__(cls, fields)
+
+
 class Formatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
     """Help as it is written, so that examples keep their lines, and the default where it says something."""
 
@@ -25,14 +32,14 @@ def add_options(parser: ArgumentParser, command: Callable[..., Any]) -> None:
     """Add an option for every parameter of ``command``.
 
     Positional parameters are positional arguments, keyword-only ones are ``--options``. A ``bool`` is a flag,
-    a tuple takes several values, and a config dataclass gives an option ``--name.field`` for each field and
-    ``--config`` for a YAML file. The help is that of the docstring.
+    a tuple takes several values, and a config dataclass gives an option ``--name.field`` for each field, but
+    for those of :class:`Without`, and ``--config`` for a YAML file. The help is that of the docstring.
     """
     told = parse(command.__doc__ or "")
     parser.description = told.description
     helps = {parameter.arg_name: parameter.description for parameter in told.params}
-    hints = {name: hint for name, hint in typing.get_type_hints(command).items() if name != "return"}
-    if any(map(dataclasses.is_dataclass, hints.values())):
+    hints = {name: hint for name, hint in _hints(command).items() if name != "return"}
+    if any(dataclasses.is_dataclass(_plain(hint)) for hint in hints.values()):
         parser.add_argument("--config", action="config", help="YAML file with any of the options")
     for name, parameter in inspect.signature(command).parameters.items():
         _add(parser, parameter, hints[name], (helps[name] or "").replace("%", "%%"))
@@ -42,8 +49,10 @@ def _add(parser: ArgumentParser, parameter: inspect.Parameter, hint: Any, text: 
     flag = f"--{parameter.name.replace('_', '-')}"
     required = parameter.default is parameter.empty
     default = None if required else parameter.default
-    if dataclasses.is_dataclass(hint):
-        parser.add_class_arguments(typing.cast(type, hint), parameter.name)
+    if dataclasses.is_dataclass(_plain(hint)):
+        told = {} if default is None else {"default": dataclasses.asdict(default)}
+        skip = {name for item in typing.get_args(hint)[1:] if isinstance(item, Without) for name in item}
+        parser.add_class_arguments(typing.cast(type, _plain(hint)), parameter.name, skip=skip, **told)
     elif hint is bool:
         parser.add_argument(flag, action="store_true", help=text)
     elif parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
@@ -56,3 +65,11 @@ def _add(parser: ArgumentParser, parameter: inspect.Parameter, hint: Any, text: 
         parser.add_argument(flag, nargs="+", type=kind, default=list(default or ()), help=text)
     else:
         parser.add_argument(flag, type=hint, default=default, required=required, help=text)
+
+
+def _hints(command: Callable[..., Any]) -> dict[str, Any]:
+    return typing.get_type_hints(command, include_extras=True)
+
+
+def _plain(hint: Any) -> Any:
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint

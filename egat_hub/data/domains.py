@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -77,6 +78,22 @@ class Domain:
             UnknownNameError: another split is asked for.
         """
         return self._split[resolve(split, SPLITS, kind="splits")]
+
+    def ordered(self, classes: Sequence[str]) -> Domain:
+        """The same images and split, with labels that count the classes in another order.
+
+        Raises:
+            ValueError: other classes than those of the domain.
+        """
+        if sorted(classes) != sorted(self.classes):
+            raise ValueError(
+                f"Expected the classes of {self.dataset}/{self.name}, {', '.join(self.classes)}, got "
+                f"{', '.join(classes)}."
+            )
+        other = copy.copy(self)
+        other.classes = tuple(classes)
+        other.labels = np.array([other.classes.index(name) for name in self.classes])[self.labels]
+        return other
 
 
 class MultiDomain(Mapping[str, Domain]):

@@ -20,6 +20,7 @@ from .masks import Mask, Masks, open_masks
 from .names import resolve
 
 _LAYOUT = "Expected <data_dir>/<domain>/<class>/<images>."
+_ANY_LAYOUT = "Expected <data_dir>/<domain>/<class>/<images>, or <data_dir>/<class>/<images> for one domain."
 
 
 def open_folder(
@@ -59,7 +60,7 @@ def open_folder(
     class_folders = {name: _class_folders(found[name], benchmark) for name in wanted}
     classes = benchmark.classes if benchmark else tuple(sorted(set().union(*class_folders.values())))
     if len(classes) < 2:
-        raise ValueError(f"{root} has fewer than two classes ({', '.join(classes)}). {_LAYOUT}")
+        raise ValueError(f"{root} has fewer than two classes ({', '.join(classes)}). {_ANY_LAYOUT}")
     masks = open_masks(config.masks_dir) if config.masks_dir else None
     opened = [_open_domain(name, found[name], classes, class_folders[name], config, masks) for name in wanted]
     return MultiDomain(config.name, opened, aliases=aliases)
@@ -82,13 +83,14 @@ def _root(config: DataConfig, benchmark: Benchmark | None) -> Path:
     if config.data_dir is None:
         folders = f" with the folders {', '.join(benchmark.domains)}" if benchmark else ""
         raise FileNotFoundError(
-            f"Data set {config.name!r} needs data_dir (--data-dir), a folder{folders}. {_LAYOUT} "
+            f"Data set {config.name!r} needs data_dir (--data-dir), a folder{folders}. "
+            f"{_LAYOUT if benchmark else _ANY_LAYOUT} "
             "Download it first (DomainBed's download script makes this layout), "
             "or use the generated data set 'synthetic' (--data synthetic), which needs nothing."
         )
     root = Path(config.data_dir).expanduser()
     if not root.is_dir():
-        raise FileNotFoundError(f"data_dir {root} is not a folder. {_LAYOUT}")
+        raise FileNotFoundError(f"data_dir {root} is not a folder. {_LAYOUT if benchmark else _ANY_LAYOUT}")
     return root
 
 
@@ -96,7 +98,9 @@ def _domain_folders(root: Path, config: DataConfig, benchmark: Benchmark | None)
     masks = Path(config.masks_dir).expanduser().resolve() if config.masks_dir else None
     folders = [folder for folder in _subfolders(root) if folder.resolve() != masks]
     if not folders:
-        raise FileNotFoundError(f"data_dir {root} has no folders in it. {_LAYOUT}")
+        raise FileNotFoundError(
+            f"data_dir {root} has no folders in it. {_LAYOUT if benchmark else _ANY_LAYOUT}"
+        )
     if benchmark:
         return _by_name(folders, benchmark.domains, benchmark, f"domains of {benchmark.name}")
     if any(_images(folder) for folder in folders):

@@ -5,6 +5,7 @@ from egat_hub.engine.evaluation import evaluate, judge
 from egat_hub.engine.judging_sca import judge_sca
 from egat_hub.engine.measuring import EvaluationConfig
 from egat_hub.engine.training import Trained, train
+from egat_hub.engine.transfer import Transfer
 
 __all__ = [
     "EvaluationConfig",
@@ -12,6 +13,7 @@ __all__ = [
     "Resources",
     "TrainConfig",
     "Trained",
+    "Transfer",
     "evaluate",
     "judge",
     "judge_sca",

@@ -61,7 +61,7 @@ class Journal:
         images = dataset.indices.tolist() if isinstance(dataset, EvaluationView) else len(dataset)
         items = [dataset[position] for position in (0, len(dataset) - 1)]
         shown = [_hash(item["image"] if isinstance(item, dict) else item[0]) for item in items]
-        key = digest([PROTOCOL, settings, type(model).__name__, _hash_of_weights(model), images, shown])
+        key = digest([PROTOCOL, settings, type(model).__name__, hash_of_weights(model), images, shown])
         return cls(folder, gather_objects(key)[0])
 
     def write(self, batch: Measured) -> None:
@@ -104,7 +104,8 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def _hash_of_weights(model: nn.Module) -> str:
+def hash_of_weights(model: nn.Module) -> str:
+    """SHA-256 of all parameters and buffers, by name, type and shape."""
     found = hashlib.sha256()
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         found.update(f"{name} {_hash(tensor)}".encode())

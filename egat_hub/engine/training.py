@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from egat_hub.engine.evaluation import evaluate
 from egat_hub.engine.log import Log
 from egat_hub.engine.measuring import EvaluationConfig
 from egat_hub.engine.processes import join_processes
+from egat_hub.engine.transfer import Transfer, body
 from egat_hub.methods import Method
 from egat_hub.randomness import derive_seed
 
@@ -57,6 +58,7 @@ def train(
     *,
     seed: int = 0,
     resources: Resources | None = None,
+    transfer: Transfer | None = None,
 ) -> Trained:
     """Train until ``config.steps``, from the newest checkpoint in ``folder`` if there is one.
 
@@ -71,25 +73,41 @@ def train(
         folder: of this run alone: ``log.jsonl`` and ``checkpoints/``.
         seed: seed of batches and dropout.
         resources: loading, logging, saving.
+        transfer: how the layers below the head are trained; by default like all others.
 
     Raises:
-        ValueError: a batch size that cannot be divided among processes and micro-batches, or a checkpoint of
-            another network.
+        ValueError: a batch size that cannot be divided among processes and micro-batches, a warm-up that
+            does not end, or a checkpoint of another network.
         RuntimeError: several processes that Accelerate takes for one.
         FloatingPointError: the loss is no longer finite.
     """
-    resources, folder = resources or Resources(), Path(folder)
+    resources, folder, transfer = resources or Resources(), Path(folder), transfer or Transfer()
     folder.mkdir(parents=True, exist_ok=True)
     join_processes()
+    with transfer.applied(method.backbone):
+        return _train(method, training, validation, config, folder, seed, resources, transfer)
+
+
+def _train(
+    method: Method,
+    training: TrainingView,
+    validation: EvaluationView,
+    config: TrainConfig,
+    folder: Path,
+    seed: int,
+    resources: Resources,
+    transfer: Transfer,
+) -> Trained:
+    keeps_statistics = method.backbone.freeze_bn or transfer.freeze_backbone
     accelerator = Accelerator(
         mixed_precision=config.mixed_precision, log_with=list(resources.trackers) or None, project_dir=folder
     )
-    optimizer = create_optimizer(method, config)
+    optimizer = create_optimizer(method, config, transfer)
     if config.ema_decay is not None:
         method.setup_ema(config.ema_decay)
     prepared, optimizer = accelerator.prepare(method, optimizer)
     checkpoints = Checkpoints(folder / "checkpoints", accelerator)
-    progress = checkpoints.resume(_identity(method, config, seed))
+    progress = checkpoints.resume(_identity(method, config, seed, transfer))
     if resources.trackers:
         accelerator.init_trackers(
             "egat_hub", config={"seed": seed, **to_dict(method.config), **to_dict(config)}
@@ -118,7 +136,10 @@ def train(
         torch.manual_seed(derive_seed(seed, progress.step, accelerator.process_index))
         if method.restarts_optimizer(progress.step):
             optimizer.state.clear()
-        parts = _step(accelerator, prepared, optimizer, batch, progress.step, config)
+        warming = progress.step < transfer.head_warmup
+        method.backbone.freeze_bn = keeps_statistics or warming
+        held = body(method.backbone) if warming else []
+        parts = _step(accelerator, prepared, optimizer, batch, progress.step, config, held)
         progress.step += 1
         progress.seconds += time.perf_counter() - started
         last = progress.step == config.steps
@@ -139,12 +160,15 @@ def train(
     return Trained(method.backbone.eval(), progress.best_step, progress.best_accuracy, progress.seconds)
 
 
-def create_optimizer(method: Method, config: TrainConfig) -> Optimizer:
+def create_optimizer(method: Method, config: TrainConfig, transfer: Transfer | None = None) -> Optimizer:
     """The optimiser of ``method``, where ``config`` fits the number of processes.
 
     Raises:
-        ValueError: a batch size that cannot be divided, or an optimiser that timm does not know.
+        ValueError: a batch size that cannot be divided, an optimiser that timm does not know, or a warm-up
+            that does not end before training does.
     """
+    transfer = transfer or Transfer()
+    transfer.check(config.steps)
     parts = world_size() * config.accumulation
     if config.batch_size % parts:
         raise ValueError(
@@ -152,24 +176,26 @@ def create_optimizer(method: Method, config: TrainConfig) -> Optimizer:
             f"{config.batch_size} for {world_size()} x {config.accumulation}. Use "
             f"{-(-config.batch_size // parts) * parts}."
         )
-    return create_optimizer_v2(_groups(method, config), opt=config.optimizer, lr=config.lr)
+    return create_optimizer_v2(_groups(method, config, transfer), opt=config.optimizer, lr=config.lr)
 
 
-def _groups(method: Method, config: TrainConfig) -> list[dict[str, Any]]:
+def _groups(method: Method, config: TrainConfig, transfer: Transfer) -> list[dict[str, Any]]:
     """Parameters by learning rate and weight decay."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    undecayed = method.no_weight_decay()
+    undecayed, scales = method.no_weight_decay(), transfer.lr_scales(method.backbone)
     for name, parameter in method.named_parameters():
         if parameter.requires_grad:
             decayed = parameter.ndim > 1 and name not in undecayed and not name.endswith(".bias")
-            key = config.lr * method.lr_scale(name), config.weight_decay if decayed else 0.0
+            scale = method.lr_scale(name) * scales.get(parameter, 1.0)
+            key = config.lr * scale, config.weight_decay if decayed else 0.0
             groups.setdefault(key, []).append(parameter)
     return [{"params": found, "lr": lr, "weight_decay": decay} for (lr, decay), found in groups.items()]
 
 
-def _identity(method: Method, config: TrainConfig, seed: int) -> str:
+def _identity(method: Method, config: TrainConfig, seed: int, transfer: Transfer) -> str:
     """What a checkpoint must have in common with the run that goes on from it."""
     backbone, settings = method.backbone, [to_dict(method.config), to_dict(replace(config, steps=1)), seed]
+    settings += [to_dict(transfer)] if transfer != Transfer() else []
     network = f"{backbone.architecture} with {backbone.num_classes} classes"
     return f"{network}, {type(method).__name__}, settings {digest(settings)}"
 
@@ -181,8 +207,9 @@ def _step(
     batch: dict[str, Tensor],
     step: int,
     config: TrainConfig,
+    held: Sequence[nn.Parameter],
 ) -> dict[str, Tensor]:
-    """One optimiser step; the parts of the loss, averaged over its micro-batches."""
+    """One step of all but the held parameters; the parts of the loss, averaged over its micro-batches."""
     method.train()
     total: dict[str, Tensor] = {}
     for i, micro in enumerate(_micro_batches(batch, config.accumulation, accelerator.device)):
@@ -198,6 +225,8 @@ def _step(
         raise FloatingPointError(
             f"The loss is not finite at step {step}: {shown}. Lower train.lr or set train.clip_grad."
         )
+    for parameter in held:
+        parameter.grad = None
     if config.clip_grad is not None:
         accelerator.clip_grad_norm_(method.parameters(), config.clip_grad)
     optimizer.step()

@@ -16,21 +16,23 @@ from accelerate import PartialState
 from matplotlib.figure import Figure
 
 from egat_hub.backbone import Backbone
-from egat_hub.collective import gather_objects, rank
+from egat_hub.collective import rank
 from egat_hub.config import digest, to_dict
 from egat_hub.data import DataConfig, EvaluationView, MultiDomain, TrainingView
-from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig, judge, train
+from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig, Transfer, judge, train
 from egat_hub.engine.measuring import PROTOCOL
 from egat_hub.experiments.figures import case_study_of
 from egat_hub.experiments.further_attack import FurtherAttack
+from egat_hub.experiments.kept import journal_of, keep, kept, main_says
 from egat_hub.experiments.variants import Variant
 from egat_hub.hub import from_pretrained, save_pretrained
 from egat_hub.methods import METHODS, Method
 from egat_hub.methods.cost import count_passes
 from egat_hub.randomness import derive_seed
-from egat_hub.results import Outcome, Row, read_outcomes, write_outcomes
+from egat_hub.results import Outcome, Row, read_outcomes
 
 MODEL = "model"
+CONFIG = "config.json"
 COST = ("Units", "TrainSeconds")
 PLACES = ("data_dir", "masks_dir")
 """Fields of a data set that are of one machine and tell nobody else anything."""
@@ -78,10 +80,7 @@ class Cell:
     @property
     def name(self) -> str:
         """Name of the run's folder; equal cells have equal names, others do not."""
-        data = replace(
-            self.data, data_dir=_resolved(self.data.data_dir), masks_dir=_resolved(self.data.masks_dir)
-        )
-        settings = digest(replace(self, data=data).settings)
+        settings = digest({**self.settings, "data": resolved(to_dict(self.data))})
         return f"{self.variant.method}_{self.domain}_seed{self.seed}_{settings}"
 
     def build(self, num_classes: int) -> Method:
@@ -89,6 +88,16 @@ class Cell:
         torch.manual_seed(derive_seed(self.seed, "weights"))
         backbone = self.model.build(num_classes=num_classes, image_size=self.data.image_size)
         return METHODS[self.variant.method](backbone, self.variant.config, seed=self.seed)
+
+    @property
+    def transfer(self) -> Transfer | None:
+        """How the layers below the head are trained; like all others."""
+        return None
+
+    def origin(self, backbone: Backbone) -> dict[str, Any]:
+        """What the metadata of a model say of the weights that training started from."""
+        source = backbone.net.pretrained_cfg if self.model.pretrained else {}
+        return {"base_model": f"{source['architecture']}.{source['tag']}"} if source.get("tag") else {}
 
 
 @dataclass(frozen=True)
@@ -115,10 +124,14 @@ class Bench:
     resources: Resources
     further: tuple[FurtherAttack, ...] = ()
 
+    def folder(self, cell: Cell) -> Path:
+        """The folder of a cell."""
+        return self.output / cell.name
+
     def read(self, cell: Cell) -> list[Outcome] | None:
         """What was measured, or None while that is not finished."""
         paths = self._files(cell)
-        if not _main_says(lambda: all(path.exists() for path in paths)):
+        if not main_says(lambda: all(path.exists() for path in paths)):
             return None
         return self._named(cell, {path: read_outcomes(path) for path in paths})
 
@@ -135,56 +148,52 @@ class Bench:
         found: dict[Path, list[Outcome]] = {}
         files = self._files(cell)
         for path, measure in files.items():
-            if _main_says(path.exists):
+            if main_says(path.exists):
                 found[path] = read_outcomes(path)
                 continue
-            found[path] = measure(cell, backbone, metadata, _journal(path))
+            found[path] = measure(cell, backbone, metadata, journal_of(path))
             if len(found) < len(files):
-                self._keep(path, found[path])
+                keep(path, found[path])
         outcomes = self._named(cell, found)
         if rank() == 0:
             self._save(cell, backbone, metadata, [row for row, _ in outcomes if row.metric not in COST])
             self._discard_checkpoints(cell)
-        self._keep(path, found[path])  # last, as the sign that the saved card has all figures
+        keep(path, found[path])  # last, as the sign that the saved card has all figures
         return outcomes
-
-    def _keep(self, path: Path, measured: Sequence[Outcome]) -> None:
-        if rank() == 0:
-            write_outcomes(path, measured)
-            shutil.rmtree(_journal(path), ignore_errors=True)
-        PartialState().wait_for_everyone()
 
     def validation(self, cell: Cell, epsilon: float) -> dict[str, float] | None:
         """Clean and robust validation accuracy, ``"cAcc"`` and ``"aAcc"``, or None while they are unknown."""
         path = self._validation(cell, epsilon)[0]
-        if not _main_says(path.exists):
+        if not main_says(path.exists):
             return None
         return {row.metric: row.value for row, _ in read_outcomes(path) if row.metric in ("cAcc", "aAcc")}
 
     def validate(self, cell: Cell, epsilon: float) -> None:
         """Train, and measure accuracy on the validation split, or do what of it is not done yet."""
         path, config = self._validation(cell, epsilon)
-        if not _main_says(path.exists):
-            backbone, _ = self._trained(cell)
-            outcomes = self._judge(cell, backbone, config, _journal(path), split="val")
+
+        def measure(journal: Path) -> list[Outcome]:
+            outcomes = self._judge(cell, self._trained(cell)[0], config, journal, split="val")
             if rank() == 0:
                 self._discard_checkpoints(cell)
-            self._keep(path, outcomes)
+            return outcomes
+
+        kept(path, measure)
 
     def _validation(self, cell: Cell, epsilon: float) -> tuple[Path, EvaluationConfig]:
         config = self.evaluation.accuracy_only(epsilons=(epsilon,))
         measured = digest([PROTOCOL, to_dict(replace(config, batch_size=1))])
-        return self.output / cell.name / f"validation_{measured}.jsonl", config
+        return self.folder(cell) / f"validation_{measured}.jsonl", config
 
     def _trained(self, cell: Cell) -> tuple[Backbone, dict[str, Any]]:
         """The network of a cell and what is known of it, from its folder if it is there."""
-        folder = self.output / cell.name
-        if _main_says((folder / MODEL).exists):
+        folder = self.folder(cell)
+        if main_says((folder / MODEL).exists):
             classifier = from_pretrained(folder / MODEL)
             return classifier.backbone.to(PartialState().device), classifier.metadata
         folder.mkdir(parents=True, exist_ok=True)
         if rank() == 0:
-            (folder / "config.json").write_text(json.dumps(cell.settings, indent=2) + "\n")
+            (folder / CONFIG).write_text(json.dumps(cell.settings, indent=2) + "\n")
         backbone, metadata = self._train(cell, folder)
         if rank() == 0:
             self._save(cell, backbone, metadata, [])
@@ -193,12 +202,12 @@ class Bench:
 
     def _discard_checkpoints(self, cell: Cell) -> None:
         """Checkpoints go last, for until the model is saved for good a kill may cost it."""
-        shutil.rmtree(self.output / cell.name / "checkpoints", ignore_errors=True)
+        shutil.rmtree(self.folder(cell) / "checkpoints", ignore_errors=True)
 
     def _save(self, cell: Cell, backbone: Backbone, metadata: dict[str, Any], rows: Sequence[Row]) -> None:
         save_pretrained(
             backbone,
-            self.output / cell.name / MODEL,
+            self.folder(cell) / MODEL,
             label_names=self.dataset.classes,
             metadata=metadata,
             rows=rows,
@@ -207,7 +216,7 @@ class Bench:
 
     def _files(self, cell: Cell) -> dict[Path, Measure]:
         """The files that hold what is measured, and how it is measured."""
-        folder = self.output / cell.name
+        folder = self.folder(cell)
         own = digest([PROTOCOL, to_dict(replace(self.evaluation, batch_size=1)), self._others(cell)])
         files: dict[Path, Measure] = {folder / f"outcomes_{own}.jsonl": self._measure}
         for attack in self.further:
@@ -230,7 +239,7 @@ class Bench:
     def _train(self, cell: Cell, folder: Path) -> tuple[Backbone, dict[str, Any]]:
         domain, size = self.dataset[cell.domain], cell.data.image_size
         method = cell.build(len(self.dataset.classes))
-        source = method.backbone.net.pretrained_cfg if cell.model.pretrained else {}
+        origin = cell.origin(method.backbone)
         trained = train(
             method,
             TrainingView(domain, "train", image_size=size, seed=cell.seed),
@@ -239,6 +248,7 @@ class Bench:
             folder,
             seed=cell.seed,
             resources=self.resources,
+            transfer=cell.transfer,
         )
         metadata = {
             "method": cell.variant.name,
@@ -253,9 +263,8 @@ class Bench:
             "val_accuracy": trained.val_accuracy,
             "training_seconds": round(trained.seconds, 1),
             "versions": {name: version(name) for name in PACKAGES},
+            **origin,
         }
-        if source.get("tag"):
-            metadata["base_model"] = f"{source['architecture']}.{source['tag']}"
         return trained.backbone, metadata
 
     def _measure(
@@ -333,15 +342,7 @@ class Bench:
         return EvaluationView(self.dataset[domain], split, image_size=cell.data.image_size)
 
 
-def _journal(outcomes: Path) -> Path:
-    """Folder of the batches that are measured, until the outcomes are written."""
-    return outcomes.with_suffix(".journal")
-
-
-def _resolved(folder: str | None) -> str | None:
-    return None if folder is None else str(Path(folder).expanduser().resolve())
-
-
-def _main_says(question: Callable[[], bool]) -> bool:
-    """The main process's answer, in all processes."""
-    return gather_objects(question() if rank() == 0 else False)[0]
+def resolved(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a data set with its places as absolute paths."""
+    places = {name: data[name] and str(Path(data[name]).expanduser().resolve()) for name in PLACES}
+    return {**data, **places}

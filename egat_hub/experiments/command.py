@@ -17,9 +17,8 @@ from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfi
 from egat_hub.experiments.experiment import Experiment, Ready, prepare, run
 from egat_hub.experiments.further_attack import FurtherAttack
 from egat_hub.experiments.search import Grid
-from egat_hub.experiments.variants import VARIANTS, variants
-from egat_hub.methods import METHODS, MethodConfig
-from egat_hub.methods.adversarial import AdversarialConfig
+from egat_hub.experiments.variants import VARIANTS, facing, variants
+from egat_hub.methods import METHODS
 from egat_hub.registry import UnknownNameError
 from egat_hub.whole_file import write_whole
 
@@ -161,7 +160,7 @@ def build_experiment(parser: ArgumentParser, options: Namespace) -> Experiment:
         ValueError: an option out of its range.
     """
     built = parser.instantiate(options)
-    configs = {name: _facing(built.epsilon, built[name]) for name in METHODS}
+    configs = {name: facing(built.epsilon, built[name]) for name in METHODS}
     return Experiment(
         variants=variants(built.methods, configs),
         domains=tuple(built.domains),
@@ -177,7 +176,9 @@ def build_experiment(parser: ArgumentParser, options: Namespace) -> Experiment:
             synthetic_size=built.synthetic_size,
             synthetic_seed=built.synthetic_seed,
         ),
-        train=dataclasses.replace(built.train, mixed_precision=_precision(built.train.mixed_precision)),
+        train=dataclasses.replace(
+            built.train, mixed_precision=launched_precision(built.train.mixed_precision)
+        ),
         evaluation=dataclasses.replace(
             built.evaluation, epsilons=tuple(sorted({built.epsilon, *built.epsilons}))
         ),
@@ -193,7 +194,7 @@ def build_experiment(parser: ArgumentParser, options: Namespace) -> Experiment:
 def save_config(parser: ArgumentParser, options: Namespace, path: Path) -> None:
     """Write the options as YAML that ``--config`` reads back to the same options."""
     kept = {name: value for name, value in options.as_dict().items() if name not in ("config", "share")}
-    kept["train"] = {**kept["train"], "mixed_precision": _precision(kept["train"]["mixed_precision"])}
+    kept["train"] = {**kept["train"], "mixed_precision": launched_precision(kept["train"]["mixed_precision"])}
     try:
         text = parser.dump(Namespace(**kept), skip_unset=False)
     except ValueError:  # what jsonargparse 4.49 says to an argument that it does not know
@@ -208,10 +209,6 @@ def _share(text: str) -> tuple[int, int]:
     return int(number), int(count)
 
 
-def _precision(chosen: str | None) -> Any:
+def launched_precision(chosen: str | None) -> Any:
     """The precision chosen, else that of ``accelerate launch``; it is part of a run's name."""
     return chosen or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-
-
-def _facing(epsilon: float, config: MethodConfig) -> MethodConfig:
-    return dataclasses.replace(config, epsilon=epsilon) if isinstance(config, AdversarialConfig) else config

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from accelerate import PartialState
 
 from egat_hub.data import DataConfig, EvaluationView, open_dataset
-from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig, evaluate
+from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig
 from egat_hub.engine.processes import join_processes
-from egat_hub.engine.training import create_optimizer
 from egat_hub.experiments.cell import MODEL, Bench, Cell
+from egat_hub.experiments.checks import check_cell, check_evaluation
 from egat_hub.experiments.figures import case_study_of
 from egat_hub.experiments.further_attack import FurtherAttack
 from egat_hub.experiments.search import Grid, Trial, choose
@@ -145,18 +143,8 @@ def prepare(experiment: Experiment) -> Ready:
         raise ValueError("Expected at least one method and one seed.")
     once = {cell.variant.name: cell for cell in cells}.values()
     for cell in [*once, *(trial.cells[0] for trial in experiment.trials(domains))]:
-        method = cell.build(len(dataset.classes))
-        create_optimizer(method, cell.train)
-        _warn_of_warm_up(cell)
-        without = [name for name in domains if not dataset[name].has_masks]
-        if method.needs_masks and without:
-            raise ValueError(
-                f"{cell.variant.name} is set to use object masks and {', '.join(without)} of {dataset.name} "
-                "has none. Give --masks-dir, use --data synthetic, or choose another guide."
-            )
-    size = experiment.data.image_size
-    without_attack = replace(experiment.evaluation, epsilons=())
-    evaluate(method.backbone, [(torch.zeros(3, size, size), 0)], without_attack)
+        method = check_cell(cell, dataset, domains)
+    check_evaluation(method, experiment.evaluation, experiment.data.image_size)
     experiment.output.mkdir(parents=True, exist_ok=True)
     state.wait_for_everyone()
     bench = Bench(
@@ -207,18 +195,6 @@ def run(ready: Ready, paper: Sequence[Path] = ()) -> None:
             _draw(bench, [cell for cell, _ in finished])
         print(f'Load a model: egat_hub.from_pretrained("{bench.output / finished[-1][0].name / MODEL}")')
     state.wait_for_everyone()
-
-
-def _warn_of_warm_up(cell: Cell) -> None:
-    """Say so if a term is still growing, or not there yet, when training ends."""
-    for name in ("warmup", "epsilon_warmup", "ramp"):
-        steps = getattr(cell.variant.config, name, 0)
-        if steps >= cell.train.steps:
-            warnings.warn(
-                f"{cell.variant.name} has {name}={steps}, and training ends at step {cell.train.steps}: its "
-                f"objective is never reached. Give --{cell.variant.method}.{name}.",
-                stacklevel=3,
-            )
 
 
 def _publish(bench: Bench, outcomes: Sequence[Outcome], paper: Sequence[Path], epsilon: float) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from egat_hub.config import from_dict
 from egat_hub.methods import METHODS, MethodConfig
+from egat_hub.methods.adversarial import AdversarialConfig
 
 ABLATION: Mapping[str, Mapping[str, Any]] = {
     "egat_without_egl": {"lambda_egl": 0.0},
@@ -70,6 +72,28 @@ def variants(names: Sequence[str], configs: Mapping[str, MethodConfig]) -> tuple
     }
     wanted = dict.fromkeys(name for asked in names for name in groups.get(asked, [asked]))
     return tuple(_variant(name, configs) for name in wanted)
+
+
+def variant_of(method: str, options: Mapping[str, Any], epsilon: float) -> Variant:
+    """A method under its own name.
+
+    Args:
+        method: its name.
+        options: fields of its config.
+        epsilon: the budget that it trains for, if it attacks.
+
+    Raises:
+        UnknownNameError: a method that does not exist.
+        ValueError: a field that it does not have, a value out of its range, or an epsilon among the options.
+    """
+    if "epsilon" in options:
+        raise ValueError("Give --epsilon; training and evaluation face the same attack.")
+    return Variant(method, method, facing(epsilon, from_dict(METHODS[method].config_class, options)))
+
+
+def facing(epsilon: float, config: MethodConfig) -> MethodConfig:
+    """The config with a budget, where its method attacks."""
+    return replace(config, epsilon=epsilon) if isinstance(config, AdversarialConfig) else config
 
 
 def with_chosen(base: Sequence[Variant], chosen: Mapping[str, Variant]) -> tuple[Variant, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from egat_hub.eval_results import EVAL_RESULTS
 from egat_hub.timm_folder import CONFIG, WEIGHTS
@@ -24,3 +25,9 @@ def is_figure(name: str) -> bool:
 def is_ours(name: str) -> bool:
     """Whether a file or folder of that name may be in a folder that saving replaces."""
     return name in (*NEEDED, RESULTS, CARD, EVAL_RESULTS) or name.endswith(".png")
+
+
+def model_folder(folder: Path) -> Path:
+    """The folder of a model: ``model/`` in the folder of a run, or else ``folder`` itself."""
+    inner = folder / "model"
+    return inner if inner.is_dir() and not (folder / MANIFEST).exists() else folder

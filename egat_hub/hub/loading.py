@@ -61,7 +61,7 @@ def from_pretrained(
         names = tuple(str(index) for index in range(num_classes))
         backbone = Backbone(net)
     if image_size not in (None, backbone.image_size):
-        _resize(net, image_size)
+        resize(net, image_size)
         backbone = Backbone(net, image_size=image_size)
     if backbone is classifier.backbone:
         return classifier
@@ -163,8 +163,12 @@ def _check_fingerprint(fingerprint: Fingerprint, backbone: Backbone, folder: Pat
         )
 
 
-def _resize(net: Any, image_size: int) -> None:
-    """Let a network of fixed input size take another one; most networks take any."""
+def resize(net: Any, image_size: int) -> None:
+    """Let a network of fixed input size take another one; most networks take any.
+
+    Raises:
+        ValueError: one that cannot.
+    """
     cfg = net.pretrained_cfg
     if not cfg.get("fixed_input_size"):
         return

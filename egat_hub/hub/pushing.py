@@ -13,7 +13,7 @@ from torch import nn
 from egat_hub.backbone import Backbone
 from egat_hub.classifier import Classifier
 from egat_hub.hub.describing import describe
-from egat_hub.hub.layout import MANIFEST, NEEDED, RESULTS, is_figure
+from egat_hub.hub.layout import NEEDED, RESULTS, is_figure, model_folder
 from egat_hub.hub.loading import load_folder
 from egat_hub.hub.model_id import ModelId
 from egat_hub.hub.plan import Contents
@@ -91,7 +91,7 @@ def push_to_hub(
             "A folder brings its own label names, metadata, rows and figures; save the model anew to change "
             "them."
         )
-    folder = _model_folder(Path(model).expanduser())
+    folder = model_folder(Path(model).expanduser())
     load_folder(folder)
     return publish(target, _contents(folder, repo_id), options)
 
@@ -115,11 +115,6 @@ def _save(
     if label_names is None:
         raise ValueError("Expected label_names, one name a class; the network does not know them.")
     save_pretrained(backbone, folder, label_names=label_names, metadata=metadata, rows=rows, figures=figures)
-
-
-def _model_folder(folder: Path) -> Path:
-    inner = folder / "model"
-    return inner if inner.is_dir() and not (folder / MANIFEST).exists() else folder
 
 
 def _contents(folder: Path, repo_id: str) -> Contents:

@@ -1,0 +1,109 @@
+"""``egat-hub finetune``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+from egat_hub.cli.answer import Answer
+from egat_hub.cli.options import Without
+from egat_hub.data import DataConfig
+from egat_hub.engine import EvaluationConfig, Resources, TrainConfig
+from egat_hub.experiments.command import launched_precision
+from egat_hub.finetuning import Request, prepare, run
+
+TRAINING = TrainConfig(steps=1000, validate_every=100, selection="last")
+"""The last weights are kept: those of the highest clean accuracy may not have learned to withstand attack."""
+
+
+def finetune(
+    train: TrainConfig = TRAINING,
+    evaluation: Annotated[EvaluationConfig, Without("epsilons")] = EvaluationConfig(),  # noqa: B008
+    resources: Resources = Resources(),  # noqa: B008
+    *,
+    model: str,
+    data: str = "folder",
+    data_dir: str | None = None,
+    masks_dir: str | None = None,
+    image_size: int | None = None,
+    split_seed: int = 0,
+    synthetic_size: int = 1000,
+    domain: str | None = None,
+    method: str | None = None,
+    options: dict[str, Any] | None = None,
+    epsilon: float = 0.01,
+    head_warmup: int | None = None,
+    layer_decay: float = 1.0,
+    freeze_backbone: bool = False,
+    freeze_bn: bool | None = None,
+    seed: int = 0,
+    old_data: str | None = None,
+    old_data_dir: str | None = None,
+    output: Path | None = None,
+) -> Answer:
+    """Fine-tune a model on new images, robustly; say what it could do before and what it can do after.
+
+    A model that knows the classes of the images by name keeps its head, any other gets a new one. The folder
+    of the run holds model/, with weights, card and figures, and before_after.md and .csv; it goes on where it
+    was stopped when the same command is given again.
+
+    example: egat-hub finetune --model org/name --data-dir my_images --train.steps 500
+
+    Args:
+        train: how the network is trained.
+        evaluation: what is measured.
+        resources: loading, logging, saving.
+        model: folder of a saved model, organisation/name[@revision] on the Hub, or timm's name of a network.
+        data: folder, synthetic, a benchmark (vlcs, terra_incognita, pacs), or the id of a Hub data set.
+        data_dir: folder of images, <class>/<image> or <domain>/<class>/<image>.
+        masks_dir: object masks of the images, laid out alike.
+        image_size: side of the images in pixels; by default the model's, or 224 with weights of timm's.
+        split_seed: seed of the 60/20/20 split into training, validation and test images.
+        synthetic_size: images to generate per domain.
+        domain: domain to train on; needed where there are several.
+        method: training method; by default egat, or pgd_at where the network has no map for it.
+        options: fields of the method, such as '{"attack_steps": 5}'.
+        epsilon: radius of the attack in training and evaluation, in [0, 1].
+        head_warmup: first steps, which train the head alone; by default a tenth of them for a new head.
+        layer_decay: learning rate of a layer relative to the next one towards the head, in (0, 1].
+        freeze_backbone: train the head alone, in all steps.
+        freeze_bn: keep the statistics of BatchNorm; true unless given.
+        seed: seed of the new head, batches, dropout, attacks and mixup.
+        old_data: data set that the model was trained on; by default the one that it names.
+        old_data_dir: folder of that data set; without it only generated images are opened.
+        output: folder of the run; by default one in runs/finetune, named by its settings.
+    """
+    ready = prepare(
+        Request(
+            model=model,
+            data=DataConfig(
+                name=data,
+                data_dir=data_dir,
+                masks_dir=masks_dir,
+                split_seed=split_seed,
+                synthetic_size=synthetic_size,
+            ),
+            image_size=image_size,
+            domain=domain,
+            method=method,
+            options=options or {},
+            epsilon=epsilon,
+            head_warmup=head_warmup,
+            layer_decay=layer_decay,
+            freeze_backbone=freeze_backbone,
+            freeze_bn=freeze_bn is not False,
+            seed=seed,
+            train=dataclasses.replace(train, mixed_precision=launched_precision(train.mixed_precision)),
+            evaluation=evaluation,
+            old_data=old_data,
+            old_data_dir=old_data_dir,
+            resources=resources,
+            output=output,
+        )
+    )
+    tuned = run(ready)
+    return Answer(
+        text=f"{tuned.table.markdown()}\n\nModel: {tuned.model}",
+        data={"model": str(tuned.model), "lines": tuned.table.data(), "notes": list(tuned.table.notes)},
+    )
