@@ -31,7 +31,7 @@ ORDER = (
     {"backbone", "folding", "guides"},
     # level 2: where a model looks, how it is fooled, and what befalls images
     {"attacks", "corruptions", "diffusion", "explanations", "fingerprint"},
-    {"manifest", "overlay"},
+    {"manifest", "overlay", "training_attacks"},
     # level 3: training methods, data sets, figures
     {"data", "methods", "metrics"},
     {"explanation_attacks"},

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from matplotlib.figure import Figure
 
 from egat_hub.backbone import Backbone
 from egat_hub.collective import gather_objects, rank
-from egat_hub.config import digest, to_dict
+from egat_hub.config import digest, identity, to_dict
 from egat_hub.data import DataConfig, EvaluationView, MultiDomain, TrainingView
 from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig, judge, train
 from egat_hub.engine.measuring import PROTOCOL
@@ -25,12 +26,14 @@ from egat_hub.experiments.figures import case_study_of
 from egat_hub.experiments.further_attack import FurtherAttack
 from egat_hub.experiments.variants import Variant
 from egat_hub.hub import from_pretrained, save_pretrained
-from egat_hub.methods import METHODS, Method
+from egat_hub.methods import METHODS, AdversarialMethod, Method
 from egat_hub.methods.cost import count_passes
 from egat_hub.randomness import derive_seed
 from egat_hub.results import Outcome, Row, read_outcomes, write_outcomes
 
 MODEL = "model"
+LOG = "log.jsonl"
+ATTACK_GRADIENTS = "attack_gradients"
 COST = ("Units", "TrainSeconds")
 PLACES = ("data_dir", "masks_dir")
 """Fields of a data set that are of one machine and tell nobody else anything."""
@@ -67,7 +70,7 @@ class Cell:
         """What decides, as a nested dict."""
         return {
             "method": self.variant.method,
-            "method_config": to_dict(self.variant.config),
+            "method_config": identity(self.variant.config),
             "domain": self.domain,
             "seed": self.seed,
             "model": to_dict(self.model),
@@ -252,6 +255,7 @@ class Bench:
             "best_step": trained.best_step,
             "val_accuracy": trained.val_accuracy,
             "training_seconds": round(trained.seconds, 1),
+            **_attack_gradients(folder / LOG),
             "versions": {name: version(name) for name in PACKAGES},
         }
         if source.get("tag"):
@@ -311,12 +315,18 @@ class Bench:
         )
 
     def _cost(self, cell: Cell, metadata: Mapping[str, Any], like: Row) -> list[Outcome]:
-        """Units of a training step, counted in one of eight images, and the seconds that training took."""
+        """Units of a training step, counted in one of eight images, and the seconds that training took.
+
+        Where an attack's cost changes from step to step, it is the mean over the steps that were logged.
+        """
         size, classes = cell.data.image_size, len(self.dataset.classes)
         method = cell.build(classes).to(PartialState().device).train()
         images = torch.rand(8, 3, size, size).to(method.backbone.mean)
         labels = torch.arange(8, device=images.device) % classes
-        units = count_passes(method, images, labels, mask=torch.ones_like(images[:, :1])).units
+        passes = count_passes(method, images, labels, mask=torch.ones_like(images[:, :1]))
+        units = passes.units
+        if isinstance(method, AdversarialMethod) and ATTACK_GRADIENTS in metadata:
+            units += method.gradient_units * (metadata[ATTACK_GRADIENTS] - passes.attack_gradients)
         values = dict(zip(COST, (units, float(metadata["training_seconds"])), strict=True))
         return [
             Outcome(replace(like, metric=metric, value=value, n=1, protocol={}), [value])
@@ -331,6 +341,15 @@ class Bench:
 
     def _view(self, cell: Cell, domain: str, split: str) -> EvaluationView:
         return EvaluationView(self.dataset[domain], split, image_size=cell.data.image_size)
+
+
+def _attack_gradients(log: Path) -> dict[str, float]:
+    """Mean number of gradients of a training attack that varies it, over the steps of a log."""
+    if rank() != 0:
+        return {}
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    found = [line[ATTACK_GRADIENTS] for line in lines if ATTACK_GRADIENTS in line]
+    return {ATTACK_GRADIENTS: fmean(found)} if found else {}
 
 
 def _journal(outcomes: Path) -> Path:

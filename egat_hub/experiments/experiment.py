@@ -21,7 +21,9 @@ from egat_hub.experiments.search import Grid, Trial, choose
 from egat_hub.experiments.tables import Published, report
 from egat_hub.experiments.variants import VARIANTS, Variant, with_chosen
 from egat_hub.hub import from_pretrained
+from egat_hub.methods import AdversarialConfig
 from egat_hub.results import Outcome, write_rows
+from egat_hub.training_attacks import Ramp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,8 +213,11 @@ def run(ready: Ready, paper: Sequence[Path] = ()) -> None:
 
 def _warn_of_warm_up(cell: Cell) -> None:
     """Say so if a term is still growing, or not there yet, when training ends."""
-    for name in ("warmup", "epsilon_warmup", "ramp"):
-        steps = getattr(cell.variant.config, name, 0)
+    config = cell.variant.config
+    grown = {name: getattr(config, name, 0) for name in ("warmup", "epsilon_warmup", "ramp")}
+    if isinstance(config, AdversarialConfig) and isinstance(ramp := config.build_training_attack(), Ramp):
+        grown["training_attack_options.over"] = ramp.over - 1
+    for name, steps in grown.items():
         if steps >= cell.train.steps:
             warnings.warn(
                 f"{cell.variant.name} has {name}={steps}, and training ends at step {cell.train.steps}: its "

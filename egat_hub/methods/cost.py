@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from unittest.mock import patch
 
+import torch
 from torch import Tensor
 
 from egat_hub.methods.base import Method
@@ -15,12 +16,17 @@ STEP = 10_000
 
 @dataclass
 class Passes:
-    """Passes of a whole batch through the network in one training step."""
+    """Passes of a whole batch through the network in one training step.
+
+    ``attack_gradients`` of them belong to a training attack whose number of gradients changes from step to
+    step.
+    """
 
     forward: float = 0.0
     to_input: float = 0.0
     to_weights: float = 0.0
     through_backward: float = 0.0
+    attack_gradients: float = 0.0
 
     @property
     def units(self) -> float:
@@ -59,6 +65,8 @@ def count_passes(method: Method, images: Tensor, labels: Tensor, *, mask: Tensor
         return out.view_as(out)  # explanations that ask for gradients here stop before the hook
 
     with patch.object(method.backbone, "features", counting):
-        method(images, labels, step=STEP, mask=mask)["loss"].backward()
+        result = method(images, labels, step=STEP, mask=mask, index=torch.arange(len(images)))
+        result["loss"].backward()
     method.zero_grad()
+    passes.attack_gradients = float(result["figures"].get("attack_gradients", 0.0))
     return passes
