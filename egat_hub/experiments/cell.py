@@ -326,7 +326,9 @@ class Bench:
         passes = count_passes(method, images, labels, mask=torch.ones_like(images[:, :1]))
         units = passes.units
         if isinstance(method, AdversarialMethod) and ATTACK_GRADIENTS in metadata:
-            units += method.gradient_units * (metadata[ATTACK_GRADIENTS] - passes.attack_gradients)
+            units += method.gradient_units(method.config) * (
+                metadata[ATTACK_GRADIENTS] - passes.attack_gradients
+            )
         values = dict(zip(COST, (units, float(metadata["training_seconds"])), strict=True))
         return [
             Outcome(replace(like, metric=metric, value=value, n=1, protocol={}), [value])

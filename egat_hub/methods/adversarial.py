@@ -86,8 +86,8 @@ class AdversarialMethod(Method):
         self.training_attack = self.config.build_training_attack()
         self.memory = Memory() if self.training_attack.remembers else None
 
-    @property
-    def gradient_units(self) -> float:
+    @classmethod
+    def gradient_units(cls, config: Any) -> float:
         """Units of a gradient of the attack's objective: a forward and a backward to the input."""
         return 2.0
 

@@ -83,10 +83,10 @@ class IGN(AdversarialMethod):
                 terms["ign"] = weight * path.norm(attacked)
         return logits, terms
 
-    @property
-    def gradient_units(self) -> float:
-        points = self.config.attack_points
-        return 2.0 * (2 * points - 1) + 4.0 * points + 2.0 * (self.config.objective == "sum_norm")
+    @classmethod
+    def gradient_units(cls, config: IGNConfig) -> float:
+        points = config.attack_points
+        return 2.0 * (2 * points - 1) + 4.0 * points + 2.0 * (config.objective == "sum_norm")
 
     def _attacked(self, batch: Batch, weight: float) -> Tensor:
         c = self.config

@@ -67,8 +67,9 @@ def test_the_cost_of_a_step_follows_from_its_gradients(attack, method):
     trained = make(attack, method, attack_steps=3)
     passes = count_passes(trained, images, labels)
     asked = {"pgd": 3, "ramp": 3, "early_stop": passes.attack_gradients}.get(attack, 1)
-    rest = count_passes(make("fgsm_rs", method), images, labels).units - trained.gradient_units
-    assert passes.units == pytest.approx(rest + trained.gradient_units * asked)
+    gradient = trained.gradient_units(trained.config)
+    rest = count_passes(make("fgsm_rs", method), images, labels).units - gradient
+    assert passes.units == pytest.approx(rest + gradient * asked)
     assert (passes.attack_gradients > 0) is trained.training_attack.varies
 
 

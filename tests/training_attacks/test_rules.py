@@ -82,10 +82,7 @@ def test_images_that_nothing_breaks_are_those_of_pgd():
     net, (images, _) = backbone(size=SIZE), batch(size=SIZE)
     labels = reference.logits(net.eval(), images).argmax(1)
     losses = [
-        PGDAT(backbone(size=SIZE), seed=4, epsilon=1e-4, attack_steps=2, training_attack=attack)(
-            images, labels
-        )
-        for attack in ("pgd", "early_stop")
+        make(attack, epsilon=1e-4)(images, labels, index=INDEX)["loss"] for attack in ("pgd", "early_stop")
     ]
     torch.testing.assert_close(*losses)
 
