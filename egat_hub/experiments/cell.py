@@ -27,7 +27,7 @@ from egat_hub.experiments.further_attack import FurtherAttack
 from egat_hub.experiments.variants import Variant
 from egat_hub.hub import from_pretrained, save_pretrained
 from egat_hub.methods import METHODS, AdversarialMethod, Method
-from egat_hub.methods.cost import count_passes
+from egat_hub.methods.cost import step_cost
 from egat_hub.randomness import derive_seed
 from egat_hub.results import Outcome, Row, read_outcomes, write_outcomes
 
@@ -323,12 +323,10 @@ class Bench:
         method = cell.build(classes).to(PartialState().device).train()
         images = torch.rand(8, 3, size, size).to(method.backbone.mean)
         labels = torch.arange(8, device=images.device) % classes
-        passes = count_passes(method, images, labels, mask=torch.ones_like(images[:, :1]))
+        passes, gradients = step_cost(method, images, labels, mask=torch.ones_like(images[:, :1]))
         units = passes.units
         if isinstance(method, AdversarialMethod) and ATTACK_GRADIENTS in metadata:
-            units += method.gradient_units(method.config) * (
-                metadata[ATTACK_GRADIENTS] - passes.attack_gradients
-            )
+            units += method.gradient_units(method.config) * (metadata[ATTACK_GRADIENTS] - gradients)
         values = dict(zip(COST, (units, float(metadata["training_seconds"])), strict=True))
         return [
             Outcome(replace(like, metric=metric, value=value, n=1, protocol={}), [value])

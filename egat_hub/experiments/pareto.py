@@ -211,11 +211,11 @@ def _caption(rows: Sequence[Row], ready: Ready) -> str:
     attempt = attempt_of(shown)
     seeds = ", ".join(map(str, ready.experiment.seeds))
     train = ready.experiment.train
+    protocol = f"epsilon {attempt.budget:g} under {attempt.settings}; n = {shown.n} test images"
     return (
-        f"Robust accuracy in percent at epsilon {attempt.budget:g} under {attempt.settings}; "
-        f"n = {shown.n} test images; mean and standard deviation over seeds {seeds}. "
-        f"Time of {train.steps} steps of {train.batch_size} images: gradients of the attack times the time of one, plus the rest of a step, "
-        f"all timed in turns in one process, median of {ROUNDS} rounds "
+        f"Robust accuracy in percent at {protocol}; mean and standard deviation over seeds {seeds}. Time of "
+        f"{train.steps} steps of {train.batch_size} images: gradients of the attack times the time of one, "
+        f"plus the rest of a step, timed in turns in one process, median of {ROUNDS} rounds "
         f"({machine(PartialState().device.type)}). Gain kept: robust accuracy beyond that of ERM, in percent "
         "of what the method gains with its own PGD."
     )
