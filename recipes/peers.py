@@ -105,7 +105,7 @@ def attacks(net: Backbone, images: Tensor, labels: Tensor, epsilon: float) -> di
 
 
 def maps(net: Backbone, images: Tensor, labels: Tensor) -> dict[str, Work]:
-    """Ways to the same maps, stretched to [0, 1]; ours first. Peers hook the layer that gives the features."""
+    """Ways to the same maps, stretched to [0, 1]; ours first. Peers hook the layer that gives features."""
     found: dict[str, Work] = {OWN.split(",")[0]: lambda: GradCAM()(net, images, labels).detach()}
     layer = last_layer(net, images)
     if layer is not None and find_spec("captum"):

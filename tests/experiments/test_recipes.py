@@ -15,8 +15,8 @@ from egat_hub.methods import METHODS
 from .tiny import parsed
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-BENCHMARK_OF = {"fronts": "pacs", "attack_curves": "pacs", "sensitivity": "vlcs"}
-SCRIPTS = sorted(path for path in RECIPES.glob("*.py") if path.stem not in ("runtime", "sca"))
+BENCHMARK_OF = {"fronts": "pacs", "attack_curves": "pacs", "pareto": "pacs", "sensitivity": "vlcs"}
+SCRIPTS = sorted(path for path in RECIPES.glob("*.py") if path.stem not in ("peers", "runtime", "sca"))
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
