@@ -19,14 +19,13 @@ from egat_hub.experiments.tables.formats import markdown, to_csv
 from egat_hub.experiments.tables.in_domain import attempt_of
 from egat_hub.experiments.tables.table import Entry, Table
 from egat_hub.experiments.timing import machine
-from egat_hub.experiments.trade import Trade, verdicts
+from egat_hub.experiments.trade import ERM, Trade, verdicts
 from egat_hub.experiments.variants import Variant
 from egat_hub.methods import METHODS, AdversarialConfig, AdversarialMethod
 from egat_hub.results import Outcome, Row, Summary, write_rows
 from egat_hub.training_attacks import TRAINING_ATTACKS
 from egat_hub.whole_file import write_whole
 
-ERM = "erm"
 ROUNDS = 7
 """How often steps are timed."""
 
@@ -66,7 +65,8 @@ def main(benchmark: str, *, description: str, arguments: Sequence[str] | None = 
             text += [f"### {title}\n\n{markdown(tables[-1])}\n", *(f"- {line}" for line in verdicts(trades))]
             text += ["", caption, ""]
             rows += [*own, *_timed(own, trades)]
-            pareto_figure(trades, title, caption).savefig(output / f"pareto_{domain}.png", dpi=110)
+            if any(trade.base != ERM for trade in trades):
+                pareto_figure(trades, title, caption).savefig(output / f"pareto_{domain}.png", dpi=110)
         write_rows(output / "pareto.json", rows)
         write_whole(output / "pareto.csv", to_csv(tables))
         write_whole(output / "pareto.md", "\n".join(text) + "\n")
@@ -176,7 +176,7 @@ def pareto_table(trades: Sequence[Trade], title: str) -> Table:
     lines = {}
     for trade in trades:
         base, erm = by_name.get(trade.base), by_name.get(ERM)
-        time = trade.seconds.mean / base.seconds.mean if base else None
+        time = trade.seconds.mean / base.seconds.mean if base and trade is not erm else None
         kept = trade.kept(base, erm) if base and erm and trade is not erm else None
         lines[trade.name] = (
             Entry(trade.gradients, digits=2),

@@ -9,22 +9,32 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from egat_hub.experiments.line_styles import line_style
-from egat_hub.experiments.trade import KEPT, TIME, Trade, front
+from egat_hub.experiments.trade import ERM, KEPT, TIME, Trade, front
 
 
 def pareto_figure(trades: Sequence[Trade], title: str, caption: str) -> Figure:
-    """A point for each variant with its name beside, and a gray line through those that none beats.
+    """A panel for each method, a marker for each training attack, and ERM in all of them.
 
-    Markers tell methods apart, without colour. Dotted lines bound what is asked of a cheaper attack on the
-    first method: 95 % of its gain over ERM in half of its time.
+    A gray line joins what nothing beats in less time, whose markers are filled; the shape of a marker tells
+    attacks apart, without colour. Dotted lines bound what is asked of a cheaper attack: 95 % of the gain of
+    the method's own PGD over ERM in half of its time.
 
     Args:
-        trades: at least one.
+        trades: at least one that is not ERM.
         title: of the figure.
         caption: the protocol, below.
     """
-    figure = Figure(figsize=(7.0, 5.6), layout="constrained")
-    axes = figure.subplots()
+    bases = list(dict.fromkeys(trade.base for trade in trades if trade.base != ERM))
+    figure = Figure(figsize=(0.8 + 5.4 * len(bases), 5.4), layout="constrained")
+    for axes, base in zip(figure.subplots(1, len(bases), squeeze=False, sharey=True)[0], bases, strict=True):
+        _panel(axes, [trade for trade in trades if trade.base in (ERM, base)], base)
+    figure.axes[0].set_ylabel("robust accuracy (%)")
+    figure.suptitle(title)
+    figure.supxlabel(textwrap.fill(caption, 20 + 62 * len(bases)), fontsize="x-small")
+    return figure
+
+
+def _panel(axes: Axes, trades: Sequence[Trade], base: str) -> None:
     best = front(trades)
     axes.step(
         [trade.minutes for trade in best],
@@ -33,39 +43,29 @@ def pareto_figure(trades: Sequence[Trade], title: str, caption: str) -> Figure:
         color="#9a9a9a",
         linewidth=1.0,
         zorder=1,
-        label="not beaten in less time",
     )
-    bases = list(dict.fromkeys(trade.base for trade in trades))
+    attacked = [trade for trade in trades if trade.base != ERM]
     for trade in trades:
-        style = {**line_style(bases.index(trade.base)), "linestyle": "none"}
-        if trade not in best:
-            style["markerfacecolor"] = "white"
-        accuracy = trade.accuracy
-        axes.errorbar(trade.minutes, accuracy.mean, yerr=accuracy.sd, elinewidth=0.6, capsize=2, **style)
-        axes.annotate(
-            trade.name,
-            (trade.minutes, accuracy.mean),
-            (7, 5),
-            textcoords="offset points",
-            fontsize="x-small",
+        style = {"marker": "X", "color": "#000000"}
+        if trade in attacked:
+            style = line_style(attacked.index(trade))
+        axes.errorbar(
+            trade.minutes,
+            trade.accuracy.mean,
+            yerr=trade.accuracy.sd,
+            elinewidth=0.6,
+            capsize=2,
+            label=trade.name,
+            **{**style, "linestyle": "none"},
+            markerfacecolor=style["color"] if trade in best else "none",
         )
-    _asked(axes, trades)
+    erm, own = ([trade for trade in trades if trade.name == name] for name in (ERM, base))
+    if erm and own:
+        low, high = erm[0].accuracy.mean, own[0].accuracy.mean
+        axes.axvline(TIME * own[0].minutes, color="gray", linestyle=":", linewidth=0.8)
+        axes.axhline(low + KEPT / 100 * (high - low), color="gray", linestyle=":", linewidth=0.8)
     axes.set_xlabel("training time (minutes)")
-    axes.set_ylabel("robust accuracy (%)")
     axes.set_xlim(left=0)
-    axes.margins(x=0.18)
+    axes.set_title(base)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="x-small", loc="lower right")
-    figure.suptitle(title)
-    figure.supxlabel(textwrap.fill(caption, 95), fontsize="x-small")
-    return figure
-
-
-def _asked(axes: Axes, trades: Sequence[Trade]) -> None:
-    erm = next((trade for trade in trades if trade.name == "erm"), None)
-    base = next((trade for trade in trades if trade.name == trade.base and trade is not erm), None)
-    if erm is None or base is None:
-        return
-    low, high = erm.accuracy.mean, base.accuracy.mean
-    axes.axvline(TIME * base.minutes, color="gray", linestyle=":", linewidth=0.8)
-    axes.axhline(low + KEPT / 100 * (high - low), color="gray", linestyle=":", linewidth=0.8)

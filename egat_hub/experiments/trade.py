@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from egat_hub.results import Summary
 
+ERM = "erm"
+"""What every gain is measured from."""
+
 KEPT, TIME = 95.0, 0.5
 """What a cheaper attack is asked for: percent of the gain, at this share of the time at most."""
 
@@ -68,7 +71,7 @@ def front(trades: Sequence[Trade]) -> list[Trade]:
 def verdicts(trades: Sequence[Trade]) -> Iterator[str]:
     """For each method, which training attacks keep 95 % of its gain in half of its time or less."""
     by_name = {trade.name: trade for trade in trades}
-    erm = by_name.get("erm")
+    erm = by_name.get(ERM)
     for base in [trade for trade in trades if trade.name == trade.base and trade is not erm]:
         whole = base.gain(erm) if erm else None
         if erm is None or whole is None:

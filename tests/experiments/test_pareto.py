@@ -93,12 +93,19 @@ def test_times_are_a_line_in_the_number_of_gradients():
     assert StepTime(0.3, 0.2).seconds(2.5) == pytest.approx(0.8)
 
 
-def test_the_figure_names_every_point_and_fills_those_of_the_front():
-    figure = pareto_figure([ERM, PGD, trade("pgd_at a", 11, [30, 30])], "title", "caption")
-    (axes,) = figure.axes
-    assert {text.get_text() for text in axes.texts} == {"erm", "pgd_at", "pgd_at a"}
-    points = [container[0] for container in axes.containers]
-    assert [point.get_markerfacecolor() == "white" for point in points] == [False, False, True]
+def test_the_figure_has_a_panel_for_each_method_and_fills_what_nothing_beats():
+    other = trade("trades", 12, [55, 55], base="trades")
+    figure = pareto_figure([ERM, PGD, trade("pgd_at a", 11, [30, 30]), other], "title", "caption")
+    assert [axes.get_title() for axes in figure.axes] == ["pgd_at", "trades"]
+    first, second = figure.axes
+    points = {container.get_label(): container[0] for container in first.containers}
+    assert {name: point.get_markerfacecolor() != "none" for name, point in points.items()} == {
+        "erm": True,
+        "pgd_at": True,
+        "pgd_at a": False,
+    }
+    assert len({point.get_marker() for point in points.values()}) == 3
+    assert [container.get_label() for container in second.containers] == ["erm", "trades"]
 
 
 @pytest.fixture(scope="module")
