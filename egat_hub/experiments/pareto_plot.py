@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -46,7 +47,7 @@ def _panel(axes: Axes, trades: Sequence[Trade], base: str) -> None:
     )
     attacked = [trade for trade in trades if trade.base != ERM]
     for trade in trades:
-        style = {"marker": "X", "color": "#000000"}
+        style: dict[str, Any] = {"marker": "X", "color": "#000000"}
         if trade in attacked:
             style = line_style(attacked.index(trade))
         axes.errorbar(
