@@ -12,10 +12,27 @@ from typing import Any, TypeVar
 
 C = TypeVar("C")
 
+LATER: Mapping[str, Any] = types.MappingProxyType({"later": True})
+"""Metadata of a field that came after runs were made that it says nothing new about while at its default."""
+
 
 def to_dict(config: Any) -> dict[str, Any]:
     """A config dataclass as nested dicts and lists of JSON types; tuples become lists."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def identity(config: Any) -> dict[str, Any]:
+    """As :func:`to_dict`, without fields marked ``LATER`` that have their default: what names a run.
+
+    So runs and checkpoints from before such a field are those of its default.
+    """
+    told = to_dict(config)
+    for field in dataclasses.fields(config):
+        made = field.default_factory
+        default = field.default if made is dataclasses.MISSING else made()
+        if field.metadata.get("later") and getattr(config, field.name) == default:
+            del told[field.name]
+    return told
 
 
 def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:

@@ -8,6 +8,9 @@ whole batch is one unit, a backward to the weights W two, for it passes through 
 backward through a backward D four, for it goes back through both; a step of ERM has three. The floor of EGAT
 / TRADES is what their counts cost at the unit costs measured in the same rounds.
 
+The roofline of a method is its units times a third of a training pass, which has three; what is above it is
+waste, and what is below it is cheaper than it counts, as the attack is on a folded network.
+
 PGD, TRADES and EGAT fold BatchNorm away while they attack; "unfolded" are the same without that.
 
 The last line is the cost of judging maps: Comp and Suff of a model's map and of the controls at five shares,
@@ -17,10 +20,8 @@ one image, map and share at a time, over the same in batches.
 from __future__ import annotations
 
 import itertools
-import random
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from statistics import median
 
 import torch
@@ -31,6 +32,7 @@ from torch.nn import functional as F
 
 from egat_hub.attacks import PGD
 from egat_hub.backbone import Backbone, View, create_backbone
+from egat_hub.experiments.timing import interleaved, machine, ratio
 from egat_hub.explanations import GradCAM
 from egat_hub.methods import EGAT, METHODS, AdversarialMethod, Method
 from egat_hub.methods.cost import STEP, count_passes
@@ -101,38 +103,45 @@ def runtime(
     trades_method = built["trades"]
     assert isinstance(trades_method, AdversarialMethod)
     parts = _parts(trades_method, images, labels) | _judging(separate.backbone, images)
-    times = _rounds({**steps, **parts}, rounds)
+    times = interleaved({**steps, **parts}, rounds)
     erm, trades = times["erm"], times["trades"]
+    unit = [seconds / 3 for seconds in times["pass"]]
     lines = [
         [
             name,
             f"{u.forward:g} / {u.to_input:g} / {u.to_weights:g} / {u.through_backward:g}",
             f"{u.units:g}",
             f"{1000 * median(times[name]):.0f}",
-            _ratio(times[name], erm),
-            _ratio(times[name], trades),
+            ratio(times[name], erm),
+            ratio(times[name], trades),
+            ratio(times[name], [u.units * seconds for seconds in unit]),
         ]
         for name, u in units.items()
     ]
+    print(f"{model}, {image_size} px, batch {batch_size}, {rounds} rounds, frozen BN: {freeze_bn}")
+    print(f"{machine(device)}\n")
+    titles = ["method", "F / I / W / D", "units", "ms", "/ ERM", "/ TRADES", "/ roofline"]
+    print(tabulate(lines, titles, "github"))
+    attack = median(times["attack"]) / (2 * PGD().steps)
     print(
-        f"{model}, {image_size} px, batch {batch_size}, {device}, {rounds} rounds, frozen BN: {freeze_bn}\n"
+        f"\nRoofline: units x {1000 * median(unit):.1f} ms, a third of a training pass. A unit of the folded "
+        f"attack takes {1000 * attack:.1f} ms."
     )
-    print(tabulate(lines, ["method", "F / I / W / D", "units", "ms", "/ ERM", "/ TRADES"], "github"))
     floor = [
         (attack + 3 * step) / (attack + forward + 2 * step)
         for attack, step, forward in zip(times["attack"], times["pass"], times["forward"], strict=True)
     ]
-    ratio = [egat / other for egat, other in zip(times["egat"], trades, strict=True)]
+    measured = [egat / other for egat, other in zip(times["egat"], trades, strict=True)]
     print(
         f"\nEGAT / TRADES over its floor of {median(floor):.3f} at measured unit costs "
-        f"({units['egat'].units / units['trades'].units:.3f} in units): {_ratio(ratio, floor)}"
+        f"({units['egat'].units / units['trades'].units:.3f} in units): {ratio(measured, floor)}"
     )
     for name, unfolded in {"attack": "attack, unfolded", **UNFOLDED}.items():
-        print(f"{name} / {unfolded}: {_ratio(times[name], times[unfolded])}")
-    print(f"EGAT / EGAT with separate CAMs: {_ratio(times['egat'], times[SEPARATE])}")
+        print(f"{name} / {unfolded}: {ratio(times[name], times[unfolded])}")
+    print(f"EGAT / EGAT with separate CAMs: {ratio(times['egat'], times[SEPARATE])}")
     print(
         f"Comp and Suff at {len(SHARES)} shares, one by one / in batches of {batch_size}: "
-        f"{_ratio(times['one by one'], times['batched'])}"
+        f"{ratio(times['one by one'], times['batched'])}"
     )
 
 
@@ -140,7 +149,7 @@ def _step(method: Method, images: Tensor, labels: Tensor) -> Callable[[], None]:
     optimizer = torch.optim.Adam(method.parameters(), lr=1e-5)
 
     def step() -> None:
-        method(images, labels, step=STEP)["loss"].backward()
+        method(images, labels, step=STEP, index=torch.arange(len(images)))["loss"].backward()
         optimizer.step()
         optimizer.zero_grad()
 
@@ -198,31 +207,6 @@ def _judging(backbone: Backbone, images: Tensor) -> dict[str, Callable[[], None]
             judge(part, saliency, Faithfulness(q=q), probability(part))
 
     return {"batched": batched, "one by one": one_by_one}
-
-
-def _rounds(jobs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    times: dict[str, list[float]] = {name: [] for name in jobs}
-    order = list(jobs)
-    for number in range(rounds + 1):
-        random.shuffle(order)
-        for name in order:
-            _wait()
-            started = time.perf_counter()
-            jobs[name]()
-            _wait()
-            if number:  # the first round warms up
-                times[name].append(time.perf_counter() - started)
-    return times
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def _ratio(times: list[float], other: list[float]) -> str:
-    ratios = [a / b for a, b in zip(times, other, strict=True)]
-    return f"{median(ratios):.3f} [{min(ratios):.3f}..{max(ratios):.3f}]"
 
 
 if __name__ == "__main__":

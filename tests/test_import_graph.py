@@ -31,8 +31,8 @@ ORDER = (
     # level 1: networks in pixel space, BatchNorm folded away, guide maps
     {"backbone", "folding", "guides"},
     # level 2: where a model looks, how it is fooled, and what befalls images
-    {"attacks", "corruptions", "diffusion", "explanations", "fingerprint"},
-    {"manifest", "overlay"},
+    {"attacks", "corruptions", "diffusion", "explanations", "fingerprint", "passes"},
+    {"manifest", "overlay", "training_attacks"},
     # level 3: training methods, data sets, figures
     {"data", "methods", "metrics"},
     {"explanation_attacks"},

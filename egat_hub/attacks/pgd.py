@@ -36,16 +36,20 @@ class PGD(IterativeAttack):
         super().__post_init__()
 
     def run(self, gradient: Gradient, images: Tensor, epsilon: float, random: SampleRandom) -> Tensor:
-        length = epsilon * self.relative_step
-        perturbed = self._start(images, epsilon, random)
-        for _ in range(self.steps):
-            perturbed = project(perturbed + length * gradient(perturbed).sign(), images, epsilon)
-        return perturbed
+        return self.climb(gradient, self.begin(images, epsilon, random), images, epsilon)
 
     def default_step(self) -> float:
         return 2.5 / self.steps
 
-    def _start(self, images: Tensor, epsilon: float, random: SampleRandom) -> Tensor:
+    def climb(self, gradient: Gradient, perturbed: Tensor, images: Tensor, epsilon: float) -> Tensor:
+        """All steps, from ``perturbed`` within the ball around ``images``, each [B,3,H,W]."""
+        length = epsilon * self.relative_step
+        for _ in range(self.steps):
+            perturbed = project(perturbed + length * gradient(perturbed).sign(), images, epsilon)
+        return perturbed
+
+    def begin(self, images: Tensor, epsilon: float, random: SampleRandom) -> Tensor:
+        """Where the first step starts [B,3,H,W]."""
         if self.start == "clean":
             return images
         if self.start == "normal":

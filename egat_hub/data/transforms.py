@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from PIL import Image
 from torchvision import tv_tensors
@@ -11,15 +13,60 @@ from torchvision.transforms.v2 import functional
 _BILINEAR = v2.InterpolationMode.BILINEAR
 
 
-def training_transform(image_size: int) -> v2.Transform:
+WHOLE = torch.tensor([0.0, 0.0, 1.0, 1.0, 0.0])
+"""``top, left, height, width`` in shares of the sides and 0, not flipped, of an image that is shown whole."""
+
+
+class Framed(torch.nn.Module):
+    """A transform that knows which part of its image it has shown last.
+
+    Attributes:
+        frame: ``top, left, height, width`` in shares of the image's sides, and 1 where it was flipped [5].
+    """
+
+    def __init__(self, crop: _Crop, flip: _Flip, *others: torch.nn.Module) -> None:
+        super().__init__()
+        self._crop, self._flip = crop, flip
+        self._all = v2.Compose([crop, flip, *others])
+
+    @property
+    def frame(self) -> torch.Tensor:
+        return torch.tensor([*self._crop.shown, float(self._flip.flipped)])
+
+    def forward(self, *inputs: Any) -> Any:
+        return self._all(*inputs)
+
+
+class _Crop(v2.RandomResizedCrop):
+    shown = 0.0, 0.0, 1.0, 1.0
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        chosen = super().make_params(flat_inputs)
+        height, width = functional.get_size(flat_inputs[0])
+        top, left, down, across = (chosen[name] for name in ("top", "left", "height", "width"))
+        self.shown = top / height, left / width, down / height, across / width
+        return chosen
+
+
+class _Flip(v2.RandomHorizontalFlip):
+    flipped = False
+
+    def forward(self, *inputs: Any) -> Any:
+        self.flipped = False
+        return super().forward(*inputs)
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        self.flipped = True
+        return super().transform(inpt, params)
+
+
+def training_transform(image_size: int) -> Framed:
     """Random crop (70 to 100 % of the area), flip, colour jitter, gray in one of ten; global torch RNG."""
-    return v2.Compose(
-        [
-            v2.RandomResizedCrop(image_size, scale=(0.7, 1.0), interpolation=_BILINEAR, antialias=True),
-            v2.RandomHorizontalFlip(),
-            v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.3),
-            v2.RandomGrayscale(0.1),
-        ]
+    return Framed(
+        _Crop(image_size, scale=(0.7, 1.0), interpolation=_BILINEAR, antialias=True),
+        _Flip(),
+        v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.3),
+        v2.RandomGrayscale(0.1),
     )
 
 
@@ -29,7 +76,7 @@ def evaluation_transform(image_size: int) -> v2.Transform:
 
 
 def apply(
-    transform: v2.Transform, image: Image.Image, mask: Image.Image | None
+    transform: torch.nn.Module, image: Image.Image, mask: Image.Image | None
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Transform an image and its mask together.
 

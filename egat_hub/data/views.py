@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from .domains import Domain
-from .transforms import apply, evaluation_transform, training_transform
+from .transforms import WHOLE, Framed, apply, evaluation_transform, training_transform
 
 Item = dict[str, torch.Tensor]
 
@@ -52,6 +52,9 @@ class EvaluationView(Dataset[Item]):
 class TrainingView(Dataset[Item]):
     """A split for training; items are asked for by ``(position, step)``.
 
+    Beside what :class:`EvaluationView` gives, they have ``frame`` (float32 ``[5]``), the part of the image
+    that is shown: ``top, left, height, width`` in shares of its sides, and 1 where it is flipped.
+
     Augmentation is a pure function of seed, step and position and leaves the global random state alone,
     so the number of workers or processes and resuming change nothing.
 
@@ -79,7 +82,8 @@ class TrainingView(Dataset[Item]):
         entropy = np.random.SeedSequence([self._seed, step, position]).generate_state(1)[0]
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(entropy))  # torch.manual_seed would reseed the GPU too
-            return _item(self.domain, int(self.indices[position]), self._transform)
+            item = _item(self.domain, int(self.indices[position]), self._transform)
+        return item | {"frame": self._transform.frame if isinstance(self._transform, Framed) else WHOLE}
 
 
 def _item(domain: Domain, index: int, transform: torch.nn.Module) -> Item:

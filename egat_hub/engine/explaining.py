@@ -150,20 +150,29 @@ def stability(
 ) -> Columns:
     """Maps of the same class before and after the attack, where the clean prediction is right.
 
-    Besides all of them, those whose prediction the attack flipped and those that kept it.
+    Besides all of them, those whose prediction the attack flipped and those that kept it. Cost: a forward of
+    the images that are classified correctly.
     """
-    backbone, maps = explained.backbone, explained.predicted.maps
-    after = backbone.view(attacked)
-    other = explained.explanation.of(backbone, after, explained.predicted.classes)
+    chosen = correct if correct.any() else ~correct  # some, for every batch has to have the same figures
+    backbone, (classes, _, maps) = explained.backbone, explained.predicted
+    classes, maps, known = classes[chosen], maps[chosen], correct[chosen]
+    after = backbone.view(attacked[chosen])
+    other = explained.explanation.of(backbone, after, classes)
     lost = dead(maps.relu()) | dead(other.relu())
-    kept = after.logits.argmax(1) == explained.predicted.classes
+    kept = after.logits.argmax(1) == classes
     protocol = {"explanation": explained.name, **attacked_by}
-    columns = {column("DeadPairs", protocol): where(correct, percent(lost))}
+
+    def spread(defined: Tensor, values: Tensor) -> Tensor:
+        whole = torch.full(correct.shape, torch.nan, device=correct.device)
+        whole[chosen] = where(defined, values)
+        return whole
+
+    columns = {column("DeadPairs", protocol): spread(known, percent(lost))}
     for name in STABILITY:
         agreement = STABILITY[name](maps, other, tuple(attacked.shape[-2:]))
         measured = {"measure": name, **protocol}
-        columns[column("Stability", measured)] = where(correct & ~lost, agreement)
-        for prediction, chosen in (("kept", kept), ("flipped", ~kept)):
+        columns[column("Stability", measured)] = spread(known & ~lost, agreement)
+        for prediction, those in (("kept", kept), ("flipped", ~kept)):
             split = {**measured, "prediction": prediction}
-            columns[column("Stability", split)] = where(correct & ~lost & chosen, agreement)
+            columns[column("Stability", split)] = spread(known & ~lost & those, agreement)
     return columns

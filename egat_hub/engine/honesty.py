@@ -120,12 +120,13 @@ def single_step(suspect: Suspect) -> Tensor:
 
 def without_gradient(suspect: Suspect) -> Tensor:
     """Points of accuracy that the attack leaves more than random corners of the ball do."""
-    standing = suspect.correct
+    standing = suspect.correct.clone()
     for corner in range(CORNERS):
-        draws = replace(suspect.random, step=corner)
-        signs = draws.uniform(suspect.images, -1, 1, "corner").sign()
-        found = (suspect.images + suspect.epsilon * signs).clamp(0, 1)
-        standing = standing & (suspect.model(found).argmax(1) == suspect.labels)
+        if not standing.any():
+            break
+        images, draws = suspect.images[standing], replace(suspect.random.select(standing), step=corner)
+        found = (images + suspect.epsilon * draws.uniform(images, -1, 1, "corner").sign()).clamp(0, 1)
+        standing[standing.clone()] = suspect.model(found).argmax(1) == suspect.labels[standing]
     return _points(suspect.withstands, standing)
 
 

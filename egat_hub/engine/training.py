@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from egat_hub.backbone import Backbone
 from egat_hub.collective import world_size
-from egat_hub.config import digest, to_dict
+from egat_hub.config import digest, identity, to_dict
 from egat_hub.data import EvaluationView, TrainingView, training_loader
 from egat_hub.engine.batchnorm import average_statistics
 from egat_hub.engine.checkpoints import Checkpoints, Progress
@@ -194,7 +194,8 @@ def _groups(method: Method, config: TrainConfig, transfer: Transfer) -> list[dic
 
 def _identity(method: Method, config: TrainConfig, seed: int, transfer: Transfer) -> str:
     """What a checkpoint must have in common with the run that goes on from it."""
-    backbone, settings = method.backbone, [to_dict(method.config), to_dict(replace(config, steps=1)), seed]
+    backbone = method.backbone
+    settings = [identity(method.config), to_dict(replace(config, steps=1)), seed]
     settings += [to_dict(transfer)] if transfer != Transfer() else []
     network = f"{backbone.architecture} with {backbone.num_classes} classes"
     return f"{network}, {type(method).__name__}, settings {digest(settings)}"

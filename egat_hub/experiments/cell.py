@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from matplotlib.figure import Figure
 
 from egat_hub.backbone import Backbone
 from egat_hub.collective import rank
-from egat_hub.config import digest, to_dict
+from egat_hub.config import digest, identity, to_dict
 from egat_hub.data import DataConfig, EvaluationView, MultiDomain, TrainingView
 from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig, Transfer, judge, train
 from egat_hub.engine.measuring import PROTOCOL
@@ -26,13 +27,15 @@ from egat_hub.experiments.further_attack import FurtherAttack
 from egat_hub.experiments.kept import journal_of, keep, kept, main_says
 from egat_hub.experiments.variants import Variant
 from egat_hub.hub import from_pretrained, save_pretrained
-from egat_hub.methods import METHODS, Method
-from egat_hub.methods.cost import count_passes
+from egat_hub.methods import METHODS, AdversarialMethod, Method
+from egat_hub.methods.cost import step_cost
 from egat_hub.randomness import derive_seed
 from egat_hub.results import Outcome, Row, read_outcomes
 
 MODEL = "model"
 CONFIG = "config.json"
+LOG = "log.jsonl"
+ATTACK_GRADIENTS = "attack_gradients"
 COST = ("Units", "TrainSeconds")
 PLACES = ("data_dir", "masks_dir")
 """Fields of a data set that are of one machine and tell nobody else anything."""
@@ -69,7 +72,7 @@ class Cell:
         """What decides, as a nested dict."""
         return {
             "method": self.variant.method,
-            "method_config": to_dict(self.variant.config),
+            "method_config": identity(self.variant.config),
             "domain": self.domain,
             "seed": self.seed,
             "model": to_dict(self.model),
@@ -262,6 +265,7 @@ class Bench:
             "best_step": trained.best_step,
             "val_accuracy": trained.val_accuracy,
             "training_seconds": round(trained.seconds, 1),
+            **_attack_gradients(folder / LOG),
             "versions": {name: version(name) for name in PACKAGES},
             **origin,
         }
@@ -320,12 +324,18 @@ class Bench:
         )
 
     def _cost(self, cell: Cell, metadata: Mapping[str, Any], like: Row) -> list[Outcome]:
-        """Units of a training step, counted in one of eight images, and the seconds that training took."""
+        """Units of a training step, counted in one of eight images, and the seconds that training took.
+
+        Where an attack's cost changes from step to step, it is the mean over the steps that were logged.
+        """
         size, classes = cell.data.image_size, len(self.dataset.classes)
         method = cell.build(classes).to(PartialState().device).train()
         images = torch.rand(8, 3, size, size).to(method.backbone.mean)
         labels = torch.arange(8, device=images.device) % classes
-        units = count_passes(method, images, labels, mask=torch.ones_like(images[:, :1])).units
+        passes, gradients = step_cost(method, images, labels, mask=torch.ones_like(images[:, :1]))
+        units = passes.units
+        if isinstance(method, AdversarialMethod) and ATTACK_GRADIENTS in metadata:
+            units += method.gradient_units(method.config) * (metadata[ATTACK_GRADIENTS] - gradients)
         values = dict(zip(COST, (units, float(metadata["training_seconds"])), strict=True))
         return [
             Outcome(replace(like, metric=metric, value=value, n=1, protocol={}), [value])
@@ -346,3 +356,12 @@ def resolved(data: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a data set with its places as absolute paths."""
     places = {name: data[name] and str(Path(data[name]).expanduser().resolve()) for name in PLACES}
     return {**data, **places}
+
+
+def _attack_gradients(log: Path) -> dict[str, float]:
+    """Mean number of gradients of a training attack that varies it, over the steps of a log."""
+    if rank() != 0:
+        return {}
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    found = [line[ATTACK_GRADIENTS] for line in lines if ATTACK_GRADIENTS in line]
+    return {ATTACK_GRADIENTS: fmean(found)} if found else {}

@@ -12,7 +12,8 @@ from egat_hub.data import MultiDomain
 from egat_hub.engine import EvaluationConfig, evaluate
 from egat_hub.engine.training import create_optimizer
 from egat_hub.experiments.cell import Cell
-from egat_hub.methods import Method
+from egat_hub.methods import AdversarialConfig, Method
+from egat_hub.training_attacks import Ramp
 
 
 def check_cell(cell: Cell, dataset: MultiDomain, domains: Sequence[str]) -> Method:
@@ -52,8 +53,11 @@ def check_evaluation(method: Method, evaluation: EvaluationConfig, image_size: i
 
 def _warn_of_warm_up(cell: Cell) -> None:
     """Say so if a term is still growing, or not there yet, when training ends."""
-    for name in ("warmup", "epsilon_warmup", "ramp"):
-        steps = getattr(cell.variant.config, name, 0)
+    config = cell.variant.config
+    grown = {name: getattr(config, name, 0) for name in ("warmup", "epsilon_warmup", "ramp")}
+    if isinstance(config, AdversarialConfig) and isinstance(ramp := config.build_training_attack(), Ramp):
+        grown["training_attack_options.over"] = ramp.over - 1
+    for name, steps in grown.items():
         if steps >= cell.train.steps:
             warnings.warn(
                 f"{cell.variant.name} has {name}={steps}, and training ends at step {cell.train.steps}: its "

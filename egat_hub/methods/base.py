@@ -53,6 +53,7 @@ class Batch:
         labels: classes [B].
         masks: object masks [B,1,H,W] in [0,1], where the data set has them.
         random: keyed random numbers of this step and these images.
+        frames: which part of its image each one shows [B,5], where that is known.
         figures: what a method finds worth logging besides its loss; filled by the step.
     """
 
@@ -60,6 +61,7 @@ class Batch:
     labels: Tensor
     masks: Tensor | None
     random: SampleRandom
+    frames: Tensor | None = None
     figures: dict[str, Tensor] = field(default_factory=dict)
 
     @property
@@ -116,6 +118,11 @@ class Method(TrainingTask):
         """Whether every batch has to come with object masks."""
         return False
 
+    @property
+    def needs_index(self) -> bool:
+        """Whether images have to come with their numbers, by which they are known again."""
+        return False
+
     def restarts_optimizer(self, step: int) -> bool:
         """Whether the optimiser forgets its state before a step, as after a jump of the objective."""
         return False
@@ -128,6 +135,7 @@ class Method(TrainingTask):
         index: Tensor | None = None,
         step: int | None = None,
         mask: Tensor | None = None,
+        frame: Tensor | None = None,
     ) -> dict[str, Any]:
         """One training step up to, and without, the backward pass.
 
@@ -138,6 +146,9 @@ class Method(TrainingTask):
             step: training step; by default the number of earlier calls in train mode without one, which is
                 kept in ``state_dict``.
             mask: object masks [B,1,H,W] in [0,1].
+            frame: which part of its image each one shows after augmentation [B,5]: ``top, left, height,
+                width`` in shares of the image's sides, and 1 where it is flipped. By default the whole of
+                it.
 
         Returns:
             ``"loss"``, ``"output"`` (logits of the clean images [B,C]), ``"figures"`` (detached scalars that
@@ -145,18 +156,23 @@ class Method(TrainingTask):
 
         Raises:
             ValueError: at the first call, shapes that do not fit, images that are not in [0, 1], masks needed
-                but missing.
+                but missing; at any call, numbers of images needed but missing.
         """
         if step is None:
             step = int(self._next_step)
             self._next_step += int(self.training)
         if index is None:
+            if self.needs_index:
+                raise ValueError(
+                    f"{type(self).__name__} is set to keep something of every image and does not know which "
+                    "these are. Pass index=, stable numbers of the images [B]."
+                )
             index = torch.arange(len(images)) + rank() * len(images)
         if not self._checked:
             self._check(images, labels, mask)
             self._checked = True
         random = SampleRandom(self.seed, tuple(index.tolist()), step)
-        batch = Batch(images, labels, mask, random)
+        batch = Batch(images, labels, mask, random, frame)
         logits, terms = self.terms(batch)
         loss = torch.stack(list(terms.values())).sum()
         return {"loss": loss, "output": logits, "figures": batch.figures, **terms}

@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from unittest.mock import patch
+from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from egat_hub.methods.base import Method
+from egat_hub.passes import Passes, counted
 
 STEP = 10_000
 """A step after every warm-up."""
 
 
-@dataclass
-class Passes:
-    """Passes of a whole batch through the network in one training step."""
+class StepCost(NamedTuple):
+    """What a step took.
 
-    forward: float = 0.0
-    to_input: float = 0.0
-    to_weights: float = 0.0
-    through_backward: float = 0.0
+    Attributes:
+        passes: of the whole batch.
+        attack_gradients: gradients that a training attack asked for, if their number changes from step to
+            step, else 0.
+    """
 
-    @property
-    def units(self) -> float:
-        """All of them, a forward being one.
-
-        A backward to the input costs as much, one to the weights twice as much, for it passes through the
-        network too, and a backward through a backward four times as much, for it goes back through both.
-        """
-        return self.forward + self.to_input + 2 * self.to_weights + 4 * self.through_backward
+    passes: Passes
+    attack_gradients: float
 
 
 def count_passes(method: Method, images: Tensor, labels: Tensor, *, mask: Tensor | None = None) -> Passes:
+    """The passes of :func:`step_cost`."""
+    return step_cost(method, images, labels, mask=mask).passes
+
+
+def step_cost(method: Method, images: Tensor, labels: Tensor, *, mask: Tensor | None = None) -> StepCost:
     """Run one step, past every warm-up, and count. What the head and further networks do is not counted.
 
     Args:
@@ -41,24 +41,9 @@ def count_passes(method: Method, images: Tensor, labels: Tensor, *, mask: Tensor
         labels: classes [B].
         mask: object masks [B,1,H,W], for methods that need them.
     """
-    passes, features = Passes(), method.backbone.features
-
-    def counting(batch: Tensor) -> Tensor:
-        share = len(batch) / len(images)
-        passes.forward += share
-        out = features(batch)
-        if out.requires_grad:
-            frozen = not any(p.requires_grad for p in method.backbone.parameters())
-            kinds = iter(("to_input" if batch.requires_grad or frozen else "to_weights", "through_backward"))
-
-            def passed(_: Tensor) -> None:
-                kind = next(kinds)
-                setattr(passes, kind, getattr(passes, kind) + share)
-
-            out.register_hook(passed)
-        return out.view_as(out)  # explanations that ask for gradients here stop before the hook
-
-    with patch.object(method.backbone, "features", counting):
-        method(images, labels, step=STEP, mask=mask)["loss"].backward()
+    index = torch.arange(len(images))
+    with counted(method.backbone, len(images)) as passes:
+        result = method(images, labels, step=STEP, mask=mask, index=index)
+        result["loss"].backward()
     method.zero_grad()
-    return passes
+    return StepCost(passes, float(result["figures"].get("attack_gradients", 0.0)))

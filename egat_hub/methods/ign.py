@@ -11,6 +11,8 @@ from egat_hub.methods.adversarial import AdversarialConfig, AdversarialMethod
 from egat_hub.methods.base import METHODS, Batch
 from egat_hub.methods.loss_path import LossPath
 from egat_hub.modes import evaluating
+from egat_hub.training_attacks import Slope
+from egat_hub.training_attacks.ascent import Rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +30,7 @@ class IGNConfig(AdversarialConfig):
         objective: ``"norm"`` for IG-NORM, ``"sum_norm"`` for IG-SUM-NORM.
 
     Raises:
-        ValueError: a path without points.
+        ValueError: a path without points, or an ``attack_dtype``: second derivatives are taken in float32.
     """
 
     lambda_ign: float = 0.1
@@ -41,6 +43,10 @@ class IGNConfig(AdversarialConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.attack_dtype is not None:
+            raise ValueError(
+                "The attack of IGN takes second derivatives, in float32. Leave out attack_dtype."
+            )
         if self.points < 1 or self.attack_points < 1:
             raise ValueError(
                 f"A path needs at least 1 point, got points={self.points}, "
@@ -77,16 +83,21 @@ class IGN(AdversarialMethod):
                 terms["ign"] = weight * path.norm(attacked)
         return logits, terms
 
+    @classmethod
+    def gradient_units(cls, config: IGNConfig) -> float:
+        points = config.attack_points
+        return 2.0 * (2 * points - 1) + 4.0 * points + 2.0 * (config.objective == "sum_norm")
+
     def _attacked(self, batch: Batch, weight: float) -> Tensor:
         c = self.config
-        path = LossPath(self.backbone, batch.images, batch.labels, c.attack_points)
 
-        def gradient(perturbed: Tensor) -> Tensor:
+        def slope(perturbed: Tensor, rows: Rows) -> Slope:
+            path = LossPath(self.backbone, batch.images[rows], batch.labels[rows], c.attack_points)
             if c.objective == "norm":
                 return path.norm_slope(perturbed)
-            slope = path.slope(perturbed)
-            return slope + weight * path.norm_slope(perturbed) if weight else slope
+            along = path.slope(perturbed)
+            if not weight:
+                return along
+            return Slope(along.gradient + weight * path.norm_slope(perturbed).gradient, along.logits)
 
-        epsilon = c.epsilon_at(batch.step)
-        with self.attacking():
-            return c.attack().ascend(gradient, self.backbone, batch.images, epsilon, random=batch.random)
+        return self.maximise(batch, slope)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from egat_hub.backbone import Backbone
 from egat_hub.modes import twice_differentiable
+from egat_hub.training_attacks import Slope
 
 
 @dataclass(frozen=True)
@@ -36,19 +37,19 @@ class LossPath:
     def attributions(self, perturbed: Tensor) -> Tensor:
         """Integrated gradients [B,3,H,W] of the path to ``perturbed``."""
         delta = (perturbed - self.images).detach()
-        return delta * sum(self.slope(self._point(delta, j)) for j in self._numbers()) / self.points
+        return delta * sum(self.slope(self._point(delta, j)).gradient for j in self._numbers()) / self.points
 
-    def slope(self, point: Tensor) -> Tensor:
-        """Gradient [B,3,H,W] of the summed loss at a point [B,3,H,W]."""
+    def slope(self, point: Tensor) -> Slope:
+        """Gradient [B,3,H,W] of the summed loss at a point [B,3,H,W], and the logits there."""
         return self._slope_at(point, create_graph=False)[1]
 
-    def norm_slope(self, perturbed: Tensor) -> Tensor:
-        """Gradient [B,3,H,W] of the summed L1 norm of IG with respect to ``perturbed``."""
-        attributions, mean, parts = self._parts(perturbed)
+    def norm_slope(self, perturbed: Tensor) -> Slope:
+        """Gradient [B,3,H,W] of the summed L1 norm of IG by ``perturbed``, and the logits there."""
+        attributions, mean, logits, parts = self._parts(perturbed)
         total = attributions.sign() * mean
         for share, point, part in parts:
             total += share * torch.autograd.grad(part, point)[0]
-        return total
+        return Slope(total, logits)
 
     def norm(self, perturbed: Tensor) -> Tensor:
         """L1 norm of IG, averaged over images, as a function of the network's parameters."""
@@ -56,7 +57,7 @@ class LossPath:
             return self.attributions(perturbed).abs().sum() / len(perturbed)
         parameters = [p for p in self.backbone.parameters() if p.requires_grad]
         gradients = [torch.zeros_like(p) for p in parameters]
-        attributions, _, parts = self._parts(perturbed)
+        attributions, _, _, parts = self._parts(perturbed)
         for _, _, part in parts:
             found = torch.autograd.grad(part / len(perturbed), parameters, allow_unused=True)
             for gradient, more in zip(gradients, found, strict=True):
@@ -64,24 +65,29 @@ class LossPath:
                     gradient += more
         return _WithGradients.apply(attributions.abs().sum() / len(perturbed), gradients, *parameters)
 
-    def _parts(self, perturbed: Tensor) -> tuple[Tensor, Tensor, Iterator[tuple[float, Tensor, Tensor]]]:
-        """IG, the mean slope, and of every point: its share j/m, itself, its part of the norm with a graph.
+    def _parts(
+        self, perturbed: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Iterator[tuple[float, Tensor, Tensor]]]:
+        """IG, the mean slope, logits at the end, and the parts of the norm.
+
+        Of every point: its share j/m, itself, its part of the norm with a graph.
 
         The last point's graph serves both passes.
         """
         delta = (perturbed - self.images).detach()
-        end, end_slope = self._slope_at(perturbed, create_graph=True)
+        end, (end_slope, logits) = self._slope_at(perturbed, create_graph=True)
         others = self._numbers()[:-1]
-        mean = (end_slope.detach() + sum(self.slope(self._point(delta, j)) for j in others)) / self.points
+        along = sum(self.slope(self._point(delta, j)).gradient for j in others)
+        mean = (end_slope.detach() + along) / self.points
         weight = delta * (delta * mean).sign() / self.points
 
         def parts() -> Iterator[tuple[float, Tensor, Tensor]]:
             yield 1.0, end, _weighted_sum(weight, end_slope)
             for j in others:
-                point, slope = self._slope_at(self._point(delta, j), create_graph=True)
+                point, (slope, _) = self._slope_at(self._point(delta, j), create_graph=True)
                 yield j / self.points, point, _weighted_sum(weight, slope)
 
-        return delta * mean, mean, parts()
+        return delta * mean, mean, logits, parts()
 
     def _numbers(self) -> range:
         return range(1, self.points + 1)
@@ -89,13 +95,15 @@ class LossPath:
     def _point(self, delta: Tensor, j: int) -> Tensor:
         return self.images + (j / self.points) * delta
 
-    def _slope_at(self, point: Tensor, *, create_graph: bool) -> tuple[Tensor, Tensor]:
-        """A point as a leaf, and the gradient there; in float32, which second derivatives need."""
+    def _slope_at(self, point: Tensor, *, create_graph: bool) -> tuple[Tensor, Slope]:
+        """A point as a leaf, gradient and logits there; in float32, which second derivatives need."""
         plain = torch.autocast(point.device.type, enabled=False)
         with torch.enable_grad(), plain, twice_differentiable(create_graph):
             point = point.detach().float().requires_grad_()
-            loss = F.cross_entropy(self.backbone(point), self.labels, reduction="sum")
-            return point, torch.autograd.grad(loss, point, create_graph=create_graph)[0]
+            logits = self.backbone(point)
+            loss = F.cross_entropy(logits, self.labels, reduction="sum")
+            (gradient,) = torch.autograd.grad(loss, point, create_graph=create_graph)
+            return point, Slope(gradient, logits.detach())
 
 
 def _weighted_sum(weight: Tensor, slope: Tensor) -> Tensor:

@@ -56,8 +56,6 @@ class TRADES(AdversarialMethod):
             with torch.no_grad(), without_float16(batch.images):
                 target = self.backbone(batch.images)
             torch.clear_autocast_cache()  # older releases would train with these, cast without a graph
-            return self.config.perturb(
-                self.backbone,
-                batch,
-                objective=lambda logits: kl_divergence(target, logits, reduction="none"),
+            return self.perturb(
+                batch, lambda logits, rows: kl_divergence(target[rows], logits, reduction="none")
             )

@@ -15,8 +15,9 @@ from egat_hub.methods import METHODS
 from .tiny import parsed
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-BENCHMARK_OF = {"fronts": "pacs", "attack_curves": "pacs", "sensitivity": "vlcs"}
-SCRIPTS = sorted(path for path in RECIPES.glob("*.py") if path.stem not in ("runtime", "sca", "case_study"))
+BENCHMARK_OF = {"fronts": "pacs", "attack_curves": "pacs", "pareto": "pacs", "sensitivity": "vlcs"}
+OTHERS = ("case_study", "finetune", "model_card", "peers", "runtime", "sca")
+SCRIPTS = sorted(path for path in RECIPES.glob("*.py") if path.stem not in OTHERS)
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

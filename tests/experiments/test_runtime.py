@@ -38,6 +38,7 @@ def test_the_recipe_prints_every_method_and_both_ratios(runtime, capsys):
     runtime.runtime(model="test_resnet", image_size=32, batch_size=2, rounds=1, device="cpu")
     printed = capsys.readouterr().out
     assert all(f"| {name} " in printed for name in METHODS)
+    assert "Roofline: units x " in printed
     assert "EGAT / TRADES over its floor of" in printed
     assert "EGAT / EGAT with separate CAMs: " in printed
     assert "Comp and Suff at 5 shares, one by one / in batches of 2: " in printed

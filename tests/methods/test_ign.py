@@ -66,7 +66,7 @@ def test_one_point_at_a_time_gives_the_gradients_of_the_whole_graph(net, points,
     parameters = list(net.parameters())
     slope, *gradients = torch.autograd.grad(norm, [leaf, *parameters], allow_unused=True)
     torch.testing.assert_close(path.attributions(perturbed), whole.detach())
-    torch.testing.assert_close(path.norm_slope(perturbed), slope)
+    torch.testing.assert_close(path.norm_slope(perturbed).gradient, slope)
     value = path.norm(perturbed)
     torch.testing.assert_close(value, norm.detach() / len(images))
     (3 * value).backward()
@@ -80,7 +80,7 @@ def test_nothing_happens_between_an_image_and_itself(net, monkeypatch):
     images, labels, _ = pair()
     path = LossPath(net, images, labels, 3)
     assert not path.attributions(images).any()
-    assert not path.norm_slope(images).any()
+    assert not path.norm_slope(images).gradient.any()
     assert path.norm(images).item() == 0
 
 

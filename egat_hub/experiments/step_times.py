@@ -1,0 +1,92 @@
+"""Seconds of a training step, as a function of the gradients that its attack asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from torch import Tensor
+
+from egat_hub.experiments.cell import Cell
+from egat_hub.experiments.timing import Job, interleaved
+from egat_hub.methods import Method
+from egat_hub.methods.cost import STEP
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """A step takes ``rest + gradients * gradient`` seconds.
+
+    Attributes:
+        rest: all but the attack.
+        gradient: one gradient of the attack, of the whole batch.
+    """
+
+    rest: float
+    gradient: float = 0.0
+
+    def seconds(self, gradients: float) -> float:
+        """Of a step whose attack asks for so many gradients."""
+        return self.rest + gradients * self.gradient
+
+
+def step_times(cells: Sequence[Cell], num_classes: int, rounds: int) -> dict[str, StepTime]:
+    """Times of methods by their names, measured in turns in this process.
+
+    A method is timed with PGD of its own number of steps and of one step. What an attack costs beside its
+    gradients (a memory of perturbations, batches that shrink) is left out.
+
+    Args:
+        cells: one of each method, whose training attack is ``"pgd"`` where it has one.
+        num_classes: of the data set.
+        rounds: how often each is timed; medians count.
+    """
+    jobs: dict[str, Job] = {}
+    for cell in cells:
+        for steps in _numbers(cell):
+            jobs[_name(cell, steps)] = _step(_with(cell, steps).build(num_classes), cell)
+    times = {name: median(found) for name, found in interleaved(jobs, rounds).items()}
+    return {cell.variant.name: _fitted(times, cell) for cell in cells}
+
+
+def _fitted(times: Mapping[str, float], cell: Cell) -> StepTime:
+    numbers = _numbers(cell)
+    first, last = times[_name(cell, numbers[0])], times[_name(cell, numbers[-1])]
+    if numbers == (0,):
+        return StepTime(first)
+    gradient = (last - first) / (numbers[-1] - numbers[0])
+    return StepTime(first - numbers[0] * gradient, gradient)
+
+
+def _numbers(cell: Cell) -> tuple[int, ...]:
+    """Numbers of attack steps to time; 0 for a method that does not attack."""
+    most = getattr(cell.variant.config, "attack_steps", 0)
+    return (1, max(2, most)) if most else (0,)
+
+
+def _name(cell: Cell, steps: int) -> str:
+    return f"{cell.variant.name}, {steps} attack steps"
+
+
+def _with(cell: Cell, steps: int) -> Cell:
+    if not steps:
+        return cell
+    config: Any = cell.variant.config
+    return replace(cell, variant=replace(cell.variant, config=replace(config, attack_steps=steps)))
+
+
+def _step(method: Method, cell: Cell) -> Job:
+    method.to(PartialState().device).train()
+    size, count = cell.data.image_size, cell.train.batch_size
+    images = torch.rand(count, 3, size, size).to(method.backbone.mean)
+    labels: Tensor = torch.arange(count, device=images.device) % method.backbone.num_classes
+
+    def step() -> None:
+        method(images, labels, step=STEP, mask=torch.ones_like(images[:, :1]))["loss"].backward()
+        method.zero_grad()
+
+    return step

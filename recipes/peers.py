@@ -1,0 +1,174 @@
+"""PGD-10 and Grad-CAM beside those of other packages, as ratios within one run.
+
+    python recipes/peers.py --model resnet50 --image_size 112
+
+Peers are timed where they are installed: torchattacks and foolbox for the attack, captum and pytorch-grad-cam
+for maps. None of them is needed for anything else. torchattacks asks for a release of requests from 2020, so
+it is best installed without its dependencies, in an environment of its own:
+
+    pip install --no-deps torchattacks grad-cam ttach
+    pip install foolbox scikit-learn opencv-python-headless
+
+Every round times each once, in shuffled order; ratios are formed within a round and their median and range
+are printed. All attacks take the same ten steps of epsilon / 4 from the clean images, and how far their
+results differ from ours is printed beside, for a quicker attack that does less is none.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from importlib.util import find_spec
+from statistics import median
+
+import torch
+from jsonargparse import auto_cli
+from tabulate import tabulate
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from egat_hub.attacks import PGD
+from egat_hub.backbone import Backbone, create_backbone
+from egat_hub.experiments.timing import interleaved, machine, ratio
+from egat_hub.explanations import GradCAM
+from egat_hub.folding import find_pairs, folded
+
+STEPS, LENGTH = 10, 0.25
+"""Steps, and their length relative to epsilon."""
+
+OWN = "own, folded"
+PACKAGES = ("torch", "timm", "torchattacks", "foolbox", "captum", "grad-cam")
+
+Work = Callable[[], Tensor]
+
+
+def peers(
+    model: str = "resnet50",
+    image_size: int = 112,
+    batch_size: int = 8,
+    epsilon: float = 0.01,
+    rounds: int = 7,
+    device: str = "cuda" if torch.cuda.is_available() else "cpu",
+) -> None:
+    """Time an attack and a batch of maps.
+
+    Args:
+        model: timm's name of the network.
+        image_size: side of the images in pixels.
+        batch_size: images at a time.
+        epsilon: budget of the attack.
+        rounds: repetitions.
+        device: where to run.
+    """
+    torch.manual_seed(0)
+    torch.set_flush_denormal(True)
+    net = create_backbone(model, num_classes=5, image_size=image_size, pretrained=False).to(device).eval()
+    images = torch.rand(batch_size, 3, image_size, image_size, device=device)
+    labels = torch.arange(batch_size, device=device) % 5
+    print(f"{model}, {image_size} px, batch {batch_size}, {rounds} rounds\n{machine(device, PACKAGES)}\n")
+    _compare(f"PGD-{STEPS}", attacks(net, images, labels, epsilon), rounds, scale=epsilon)
+    _compare("Grad-CAM", maps(net, images, labels), rounds)
+
+
+def attacks(net: Backbone, images: Tensor, labels: Tensor, epsilon: float) -> dict[str, Work]:
+    """Ways to the same attacked images [B,3,H,W]; ours first."""
+    own = PGD(steps=STEPS, step_size=LENGTH, start="clean")
+    pairs, contiguous = find_pairs(net, images[:2]), copy.deepcopy(net)
+    last = copy.deepcopy(net).to(memory_format=torch.channels_last)
+
+    def own_folded() -> Tensor:
+        with folded(net, pairs):
+            return own(net, images, labels, epsilon)
+
+    found: dict[str, Work] = {
+        OWN: own_folded,
+        "own, unfolded": lambda: own(net, images, labels, epsilon),
+        "plain loop, channels_last": lambda: _loop(
+            last, images.contiguous(memory_format=torch.channels_last), labels, epsilon
+        ),
+    }
+    if find_spec("torchattacks"):
+        import torchattacks
+
+        attack = torchattacks.PGD(
+            contiguous, eps=epsilon, alpha=LENGTH * epsilon, steps=STEPS, random_start=False
+        )
+        found["torchattacks"] = lambda: attack(images, labels)
+    if find_spec("foolbox"):
+        import foolbox
+
+        victim = foolbox.PyTorchModel(contiguous, bounds=(0, 1), device=images.device)
+        other = foolbox.attacks.LinfPGD(abs_stepsize=LENGTH * epsilon, steps=STEPS, random_start=False)
+        goal = foolbox.criteria.Misclassification(labels)
+        found["foolbox"] = lambda: other.run(victim, images, goal, epsilon=epsilon)
+    return found
+
+
+def maps(net: Backbone, images: Tensor, labels: Tensor) -> dict[str, Work]:
+    """Ways to the same maps, stretched to [0, 1]; ours first. Peers hook the layer that gives features."""
+    found: dict[str, Work] = {OWN.split(",")[0]: lambda: GradCAM()(net, images, labels).detach()}
+    layer = last_layer(net, images)
+    if layer is not None and find_spec("captum"):
+        from captum.attr import LayerGradCam
+
+        hooked = LayerGradCam(net, layer)
+        found["captum"] = lambda: _stretched(
+            hooked.attribute(images, target=labels, relu_attributions=True)[:, 0]
+        )
+    if layer is not None and find_spec("pytorch_grad_cam"):
+        from pytorch_grad_cam import GradCAM as OtherGradCAM
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+        cam = OtherGradCAM(model=net, target_layers=[layer])
+        goals = [ClassifierOutputTarget(label) for label in labels.tolist()]
+        found["pytorch-grad-cam"] = lambda: torch.from_numpy(cam(input_tensor=images, targets=goals))
+    return found
+
+
+@torch.no_grad()
+def last_layer(net: Backbone, images: Tensor) -> nn.Module | None:
+    """The last module whose output are the features; None where no module gives them away."""
+    outputs: dict[nn.Module, object] = {}
+    hooks = [
+        module.register_forward_hook(lambda m, args, out: outputs.update({m: out}))
+        for module in net.net.modules()
+    ]
+    features = net.features(images)
+    for hook in hooks:
+        hook.remove()
+    same = [m for m, out in outputs.items() if isinstance(out, Tensor) and out is features]
+    return same[-1] if same else None
+
+
+def _loop(net: Backbone, images: Tensor, labels: Tensor, epsilon: float) -> Tensor:
+    perturbed = images.clone()
+    for _ in range(STEPS):
+        perturbed = perturbed.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(F.cross_entropy(net(perturbed), labels, reduction="sum"), perturbed)
+        moved = perturbed.detach() + LENGTH * epsilon * slope.sign()
+        perturbed = torch.minimum(torch.maximum(moved, images - epsilon), images + epsilon).clamp(0, 1)
+    return perturbed.contiguous()
+
+
+def _stretched(maps: Tensor) -> Tensor:
+    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    return ((maps - low) / (high - low).clamp_min(1e-6)).detach()
+
+
+def _compare(title: str, jobs: dict[str, Work], rounds: int, scale: float = 1.0) -> None:
+    """Times and ratios to the first, and the share of values that are others than its."""
+    first, *_ = jobs
+    expected = jobs[first]().cpu()
+    times = interleaved(jobs, rounds)
+    lines = []
+    for name, job in jobs.items():
+        found = job().cpu()
+        alike = found.shape == expected.shape
+        differs = ((found - expected).abs() > 1e-3 * scale).float().mean().item() if alike else None
+        shown = "of another size" if differs is None else f"{100 * differs:.2f} %"
+        lines.append([name, f"{1000 * median(times[name]):.1f}", ratio(times[name], times[first]), shown])
+    print(tabulate(lines, [title, "ms", f"/ {first}", "differs"], "github"), end="\n\n")
+
+
+if __name__ == "__main__":
+    auto_cli(peers, as_positional=False)
