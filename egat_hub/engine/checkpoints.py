@@ -96,8 +96,8 @@ class Checkpoints:
         if progress.sharded != sharded:
             way = "with" if progress.sharded else "without"
             raise ValueError(
-                f"The checkpoint in {newest} was written {way} FSDP. Go on with the configuration of Accelerate "
-                "that the run began with, or remove the checkpoint."
+                f"The checkpoint in {newest} was written {way} FSDP. Go on with the configuration of "
+                "Accelerate that the run began with, or remove the checkpoint."
             )
         self._accelerator.load_state(str(newest))
         progress.best = load_file(newest / BEST)
