@@ -16,7 +16,7 @@ from accelerate import PartialState
 from matplotlib.figure import Figure
 
 from egat_hub.backbone import Backbone
-from egat_hub.collective import gather_objects, rank
+from egat_hub.collective import main_says, rank
 from egat_hub.config import digest, to_dict
 from egat_hub.data import DataConfig, EvaluationView, MultiDomain, TrainingView
 from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig, judge, train
@@ -117,10 +117,13 @@ class Bench:
 
     def read(self, cell: Cell) -> list[Outcome] | None:
         """What was measured, or None while that is not finished."""
-        paths = self._files(cell)
-        if not _main_says(lambda: all(path.exists() for path in paths)):
+        if not main_says(lambda: self.is_finished(cell)):
             return None
-        return self._named(cell, {path: read_outcomes(path) for path in paths})
+        return self._named(cell, {path: read_outcomes(path) for path in self._files(cell)})
+
+    def is_finished(self, cell: Cell) -> bool:
+        """Whether all is measured."""
+        return all(path.exists() for path in self._files(cell))
 
     def run(self, cell: Cell) -> list[Outcome]:
         """Train, measure and save, or do what of it is not done yet.
@@ -135,7 +138,7 @@ class Bench:
         found: dict[Path, list[Outcome]] = {}
         files = self._files(cell)
         for path, measure in files.items():
-            if _main_says(path.exists):
+            if main_says(path.exists):
                 found[path] = read_outcomes(path)
                 continue
             found[path] = measure(cell, backbone, metadata, _journal(path))
@@ -156,15 +159,19 @@ class Bench:
 
     def validation(self, cell: Cell, epsilon: float) -> dict[str, float] | None:
         """Clean and robust validation accuracy, ``"cAcc"`` and ``"aAcc"``, or None while they are unknown."""
-        path = self._validation(cell, epsilon)[0]
-        if not _main_says(path.exists):
+        if not main_says(lambda: self.is_validated(cell, epsilon)):
             return None
+        path = self._validation(cell, epsilon)[0]
         return {row.metric: row.value for row, _ in read_outcomes(path) if row.metric in ("cAcc", "aAcc")}
+
+    def is_validated(self, cell: Cell, epsilon: float) -> bool:
+        """Whether :meth:`validate` is done."""
+        return self._validation(cell, epsilon)[0].exists()
 
     def validate(self, cell: Cell, epsilon: float) -> None:
         """Train, and measure accuracy on the validation split, or do what of it is not done yet."""
         path, config = self._validation(cell, epsilon)
-        if not _main_says(path.exists):
+        if not main_says(path.exists):
             backbone, _ = self._trained(cell)
             outcomes = self._judge(cell, backbone, config, _journal(path), split="val")
             if rank() == 0:
@@ -179,7 +186,7 @@ class Bench:
     def _trained(self, cell: Cell) -> tuple[Backbone, dict[str, Any]]:
         """The network of a cell and what is known of it, from its folder if it is there."""
         folder = self.output / cell.name
-        if _main_says((folder / MODEL).exists):
+        if main_says((folder / MODEL).exists):
             classifier = from_pretrained(folder / MODEL)
             return classifier.backbone.to(PartialState().device), classifier.metadata
         folder.mkdir(parents=True, exist_ok=True)
@@ -340,8 +347,3 @@ def _journal(outcomes: Path) -> Path:
 
 def _resolved(folder: str | None) -> str | None:
     return None if folder is None else str(Path(folder).expanduser().resolve())
-
-
-def _main_says(question: Callable[[], bool]) -> bool:
-    """The main process's answer, in all processes."""
-    return gather_objects(question() if rank() == 0 else False)[0]
