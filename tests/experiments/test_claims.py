@@ -15,6 +15,7 @@ import pytest
 from egat_hub.experiments.claim import SILENCE, Claim, owner
 
 from .claimed_runs import CELLS
+from .tiny import elsewhere
 
 TESTS = Path(__file__).parents[1]
 
@@ -22,16 +23,6 @@ TESTS = Path(__file__).parents[1]
 @pytest.fixture
 def folder(tmp_path):
     return tmp_path / "cell"
-
-
-def elsewhere(folder: Path, *, age: float = 0.0) -> Path:
-    """A claim of a process on another machine, whose last sign of life is that old."""
-    folder.mkdir()
-    path = folder / "claim.0"
-    path.write_text(json.dumps({"host": "other", "space": "", "pid": os.getpid(), "since": ""}))
-    stamp = path.stat().st_mtime - age
-    os.utime(path, (stamp, stamp))
-    return path
 
 
 def died() -> int:
