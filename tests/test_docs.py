@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import launch_command_parser
 from torch.nn import functional as F
 
 from egat_hub import cli, config
@@ -118,8 +120,10 @@ def test_commands_parse(page, monkeypatch, package):
     monkeypatch.chdir(ROOT)
     for command in commands(page):
         assert command[:2] == ["accelerate", "launch"]
-        assert Path(command[2]).is_file()
-        build_parser(Path(command[2]).stem, "").parse_args(command[3:])
+        told = launch_command_parser().parse_args(command[2:])
+        assert told.config_file is None or load_config_from_file(told.config_file)
+        assert Path(told.training_script).is_file()
+        build_parser(Path(told.training_script).stem, "").parse_args(told.training_script_args)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
