@@ -68,5 +68,5 @@ def test_a_checkpoint_in_shards_is_for_a_run_in_shards(tmp_path):
     fit(method(), tmp_path, steps=1)
     (path,) = tmp_path.glob("checkpoints/step_*/progress.json")
     path.write_text(json.dumps({**json.loads(path.read_text()), "sharded": True}))
-    with pytest.raises(ValueError, match="was written with FSDP. Go on with the configuration"):
+    with pytest.raises(ValueError, match=r"was written with FSDP\. Go on with the configuration"):
         fit(method(), tmp_path, steps=2)
