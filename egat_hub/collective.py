@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
@@ -36,6 +37,11 @@ def gather_objects(item: T) -> list[T]:
     items: list[Any] = [None] * world_size()
     dist.all_gather_object(items, item)
     return items
+
+
+def main_says(question: Callable[[], bool]) -> bool:
+    """The main process's answer, in all processes."""
+    return gather_objects(question() if rank() == 0 else False)[0]
 
 
 class _AllGather(torch.autograd.Function):

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import launch_command_parser
 from torch.nn import functional as F
 
 from egat_hub import cli, config
@@ -118,9 +120,10 @@ def test_commands_parse(page, monkeypatch, package):
     monkeypatch.chdir(ROOT)
     for command in commands(page):
         assert command[:2] == ["accelerate", "launch"]
-        place = next(index for index, word in enumerate(command) if word.startswith("recipes/"))
-        assert Path(command[place]).is_file()
-        name, options = Path(command[place]).stem, command[place + 1 :]
+        told = launch_command_parser().parse_args(command[2:])
+        assert told.config_file is None or load_config_from_file(told.config_file)
+        assert Path(told.training_script).is_file()
+        name, options = Path(told.training_script).stem, told.training_script_args
         if name in COMMANDS:
             cli.build_parser([name, *options]).parse_args([name, *options])
         else:

@@ -25,3 +25,15 @@ def average_statistics(model: nn.Module) -> None:
                 if statistic is not None:
                     dist.all_reduce(statistic)
                     statistic /= world_size()
+
+
+@torch.no_grad()
+def share_statistics(model: nn.Module) -> None:
+    """Take the main process's running statistics, in place, as ``DistributedDataParallel`` does a step."""
+    if world_size() == 1:
+        return
+    for module in model.modules():
+        if is_batchnorm(module):
+            for statistic in (module.running_mean, module.running_var, module.num_batches_tracked):
+                if statistic is not None:
+                    dist.broadcast(statistic, 0)

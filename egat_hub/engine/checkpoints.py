@@ -11,6 +11,8 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from egat_hub.engine.sharding import is_sharded
+
 PROGRESS = "progress.json"
 BEST = "best.safetensors"
 
@@ -21,6 +23,7 @@ class Progress:
 
     Attributes:
         network: what is trained and how, to refuse a checkpoint of something else.
+        sharded: whether parameters are sharded over processes, which makes files of another form.
         step: optimiser steps done.
         seconds: time spent in them.
         best_step: step of the best validation so far.
@@ -29,6 +32,7 @@ class Progress:
     """
 
     network: str
+    sharded: bool = False
     step: int = 0
     seconds: float = 0.0
     best_step: int = -1
@@ -76,16 +80,24 @@ class Checkpoints:
         """Load the newest checkpoint into what is prepared; a fresh :class:`Progress` if there is none.
 
         Raises:
-            ValueError: the checkpoint is of another network, method or configuration.
+            ValueError: the checkpoint is of another network, method or configuration, or only one of it and
+                this run has sharded parameters.
         """
+        sharded = is_sharded(self._accelerator)
         newest = max(self._all(), default=None)
         if newest is None:
-            return Progress(network)
+            return Progress(network, sharded)
         progress = Progress(**json.loads((newest / PROGRESS).read_text()))
         if progress.network != network:
             raise ValueError(
                 f"The checkpoint in {newest} is of {progress.network}, and this run trains {network}. Choose "
                 "another output folder, or remove the checkpoint."
+            )
+        if progress.sharded != sharded:
+            way = "with" if progress.sharded else "without"
+            raise ValueError(
+                f"The checkpoint in {newest} was written {way} FSDP. Go on with the configuration of "
+                "Accelerate that the run began with, or remove the checkpoint."
             )
         self._accelerator.load_state(str(newest))
         progress.best = load_file(newest / BEST)

@@ -11,12 +11,13 @@ from egat_hub.collective import world_size
 
 
 def join_processes() -> PartialState:
-    """Accelerate's state; under ``torchrun`` on CPUs it has to be told that there are several processes.
+    """Accelerate's state; it has to be told of ``use_cpu``, and of several processes on CPUs.
 
     Raises:
         RuntimeError: several processes that Accelerate takes for one.
     """
-    state = PartialState(cpu="LOCAL_RANK" in os.environ and not torch.accelerator.is_available())
+    told = os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true"
+    state = PartialState(cpu=told or ("LOCAL_RANK" in os.environ and not torch.accelerator.is_available()))
     if state.num_processes != world_size():
         raise RuntimeError(
             f"There are {world_size()} processes, and Accelerate counts {state.num_processes}: each would "

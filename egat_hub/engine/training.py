@@ -20,13 +20,15 @@ from egat_hub.backbone import Backbone
 from egat_hub.collective import world_size
 from egat_hub.config import digest, identity, to_dict
 from egat_hub.data import EvaluationView, TrainingView, training_loader
-from egat_hub.engine.batchnorm import average_statistics
+from egat_hub.engine.batchnorm import share_statistics
 from egat_hub.engine.checkpoints import Checkpoints, Progress
 from egat_hub.engine.config import Resources, TrainConfig
 from egat_hub.engine.evaluation import evaluate
 from egat_hub.engine.log import Log
 from egat_hub.engine.measuring import EvaluationConfig
 from egat_hub.engine.processes import join_processes
+from egat_hub.engine.sharding import Network, is_sharded, precision, prepare_sharding
+from egat_hub.engine.speed import Speed
 from egat_hub.engine.transfer import Transfer, body
 from egat_hub.methods import Method
 from egat_hub.randomness import derive_seed
@@ -66,7 +68,7 @@ def train(
     killed ends as one that was not: bit for bit on a CPU. Every process calls this function.
 
     Args:
-        method: training method; its network is trained in place.
+        method: training method; its network is trained in place, and left in shards under FSDP.
         training: images to train on.
         validation: images that choose the best weights.
         config: how to train.
@@ -77,7 +79,7 @@ def train(
 
     Raises:
         ValueError: a batch size that cannot be divided among processes and micro-batches, a warm-up that
-            does not end, or a checkpoint of another network.
+            does not end, a checkpoint of another network, or settings of FSDP that methods do not work with.
         RuntimeError: several processes that Accelerate takes for one.
         FloatingPointError: the loss is no longer finite.
     """
@@ -102,12 +104,15 @@ def _train(
     accelerator = Accelerator(
         mixed_precision=config.mixed_precision, log_with=list(resources.trackers) or None, project_dir=folder
     )
+    prepare_sharding(accelerator)
+    name, run = type(method).__name__, _identity(method, config, seed, transfer)
     optimizer = create_optimizer(method, config, transfer)
+    network = Network(method, accelerator)
     if config.ema_decay is not None:
-        method.setup_ema(config.ema_decay)
+        method.setup_ema(config.ema_decay, foreach=not is_sharded(accelerator)).requires_grad_(False)
     prepared, optimizer = accelerator.prepare(method, optimizer)
     checkpoints = Checkpoints(folder / "checkpoints", accelerator)
-    progress = checkpoints.resume(_identity(method, config, seed, transfer))
+    progress = checkpoints.resume(run)
     if resources.trackers:
         accelerator.init_trackers(
             "egat_hub", config={"seed": seed, **to_dict(method.config), **to_dict(config)}
@@ -124,13 +129,15 @@ def _train(
         workers=resources.workers,
     )
     if progress.step == 0:
-        _validate(method, validation, progress, log, config, resources)
+        _validate(network, validation, progress, log, config, resources)
     bar = tqdm(
         initial=progress.step,
         total=config.steps,
-        desc=type(method).__name__,
+        desc=name,
         disable=not accelerator.is_main_process,
     )
+    speed = Speed(accelerator)
+    speed.start()
     for batch in loader:
         started = time.perf_counter()
         torch.manual_seed(derive_seed(seed, progress.step, accelerator.process_index))
@@ -142,22 +149,23 @@ def _train(
         parts = _step(accelerator, prepared, optimizer, batch, progress.step, config, held)
         progress.step += 1
         progress.seconds += time.perf_counter() - started
+        speed.stop(config.batch_size)
         last = progress.step == config.steps
         if last or progress.step % resources.log_every == 0:
             shown = {name: value.item() for name, value in accelerator.reduce(parts, "mean").items()}
-            log.write(progress.step, {**shown, "seconds": round(progress.seconds, 3)})
+            log.write(progress.step, {**shown, "seconds": round(progress.seconds, 3), **speed.figures()})
             bar.set_postfix({name: f"{value:.3g}" for name, value in shown.items()})
         bar.update()
         if last or progress.step % config.validate_every == 0:
-            _validate(method, validation, progress, log, config, resources)
+            _validate(network, validation, progress, log, config, resources)
         if last or progress.step % resources.checkpoint_every == 0:
             checkpoints.save(progress)
+        speed.start()
     bar.close()
     if resources.trackers:
         accelerator.end_training()
     accelerator.free_memory()
-    method.backbone.load_state_dict(progress.best)
-    return Trained(method.backbone.eval(), progress.best_step, progress.best_accuracy, progress.seconds)
+    return Trained(network.kept(progress.best), progress.best_step, progress.best_accuracy, progress.seconds)
 
 
 def create_optimizer(method: Method, config: TrainConfig, transfer: Transfer | None = None) -> Optimizer:
@@ -212,11 +220,14 @@ def _step(
 ) -> dict[str, Tensor]:
     """One step of all but the held parameters; the parts of the loss, averaged over its micro-batches."""
     method.train()
+    if is_sharded(accelerator):
+        share_statistics(method)
     total: dict[str, Tensor] = {}
     for i, micro in enumerate(_micro_batches(batch, config.accumulation, accelerator.device)):
         last = i == config.accumulation - 1
         with nullcontext() if last else accelerator.no_sync(method):
-            output = method(micro.pop("image"), micro.pop("label"), step=step, **micro)
+            with precision(accelerator):
+                output = method(micro.pop("image"), micro.pop("label"), step=step, **micro)
             accelerator.backward(output["loss"] / config.accumulation)
         parts = {name: value for name, value in output.items() if name not in ("output", "figures")}
         for name, value in {**parts, **output["figures"]}.items():
@@ -246,21 +257,23 @@ def _micro_batches(batch: dict[str, Tensor], count: int, device: torch.device) -
 
 
 def _validate(
-    method: Method,
+    network: Network,
     validation: EvaluationView,
     progress: Progress,
     log: Log,
     config: TrainConfig,
     resources: Resources,
 ) -> None:
-    average: Any = method.get_trainable_module(ema=True)
-    backbone: Backbone = method.backbone if average is None else average.module
-    average_statistics(backbone)
-    explanation = None if backbone.head_form == "independent" else "grad_cam"
-    accuracy = EvaluationConfig(epsilons=(), explanation=explanation, faithfulness=None, localisation=None)
-    rows = evaluate(backbone, validation, accuracy, workers=resources.workers)
-    figures = {f"val_{row.metric}": row.value for row in rows}
-    log.write(progress.step, figures)
-    if config.selection == "last" or figures["val_cAcc"] >= progress.best_accuracy:
-        progress.best_step, progress.best_accuracy = progress.step, figures["val_cAcc"]
-        progress.best = {name: value.detach().cpu().clone() for name, value in backbone.state_dict().items()}
+    with network.validated() as backbone:
+        explanation = None if backbone.head_form == "independent" else "grad_cam"
+        accuracy = EvaluationConfig(
+            epsilons=(), explanation=explanation, faithfulness=None, localisation=None
+        )
+        rows = evaluate(backbone, validation, accuracy, workers=resources.workers)
+        figures = {f"val_{row.metric}": row.value for row in rows}
+        log.write(progress.step, figures)
+        if config.selection == "last" or figures["val_cAcc"] >= progress.best_accuracy:
+            progress.best_step, progress.best_accuracy = progress.step, figures["val_cAcc"]
+            progress.best = {
+                name: value.detach().cpu().clone() for name, value in backbone.state_dict().items()
+            }

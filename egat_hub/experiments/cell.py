@@ -17,14 +17,14 @@ from accelerate import PartialState
 from matplotlib.figure import Figure
 
 from egat_hub.backbone import Backbone
-from egat_hub.collective import rank
+from egat_hub.collective import main_says, rank
 from egat_hub.config import digest, identity, to_dict
 from egat_hub.data import DataConfig, EvaluationView, MultiDomain, TrainingView
 from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig, Transfer, judge, train
 from egat_hub.engine.measuring import PROTOCOL
 from egat_hub.experiments.figures import case_study_of
 from egat_hub.experiments.further_attack import FurtherAttack
-from egat_hub.experiments.kept import journal_of, keep, kept, main_says
+from egat_hub.experiments.kept import journal_of, keep, kept
 from egat_hub.experiments.variants import Variant
 from egat_hub.hub import from_pretrained, save_pretrained
 from egat_hub.methods import METHODS, AdversarialMethod, Method
@@ -133,10 +133,13 @@ class Bench:
 
     def read(self, cell: Cell) -> list[Outcome] | None:
         """What was measured, or None while that is not finished."""
-        paths = self._files(cell)
-        if not main_says(lambda: all(path.exists() for path in paths)):
+        if not main_says(lambda: self.is_finished(cell)):
             return None
-        return self._named(cell, {path: read_outcomes(path) for path in paths})
+        return self._named(cell, {path: read_outcomes(path) for path in self._files(cell)})
+
+    def is_finished(self, cell: Cell) -> bool:
+        """Whether all is measured."""
+        return all(path.exists() for path in self._files(cell))
 
     def run(self, cell: Cell) -> list[Outcome]:
         """Train, measure and save, or do what of it is not done yet.
@@ -166,10 +169,14 @@ class Bench:
 
     def validation(self, cell: Cell, epsilon: float) -> dict[str, float] | None:
         """Clean and robust validation accuracy, ``"cAcc"`` and ``"aAcc"``, or None while they are unknown."""
-        path = self._validation(cell, epsilon)[0]
-        if not main_says(path.exists):
+        if not main_says(lambda: self.is_validated(cell, epsilon)):
             return None
+        path = self._validation(cell, epsilon)[0]
         return {row.metric: row.value for row, _ in read_outcomes(path) if row.metric in ("cAcc", "aAcc")}
+
+    def is_validated(self, cell: Cell, epsilon: float) -> bool:
+        """Whether :meth:`validate` is done."""
+        return self._validation(cell, epsilon)[0].exists()
 
     def validate(self, cell: Cell, epsilon: float) -> None:
         """Train, and measure accuracy on the validation split, or do what of it is not done yet."""

@@ -126,10 +126,10 @@ def build_parser(
         "--epsilons", nargs="+", type=float, default=[], help="further radii for the evaluation"
     )
     parser.add_argument(
-        "--output", type=Path | None, default=None, help="folder of the results; runs/<data> by default"
-    )
-    parser.add_argument(
-        "--share", type=str, default="1/1", help="part of the runs to do here, '2/3' for the second of three"
+        "--output",
+        type=Path | None,
+        default=None,
+        help="folder of the results, shared by all who start the same command; runs/<data> by default",
     )
     parser.add_argument(
         "--search",
@@ -186,27 +186,19 @@ def build_experiment(parser: ArgumentParser, options: Namespace) -> Experiment:
         further=tuple(built.further),
         resources=built.resources,
         output=built.output or Path("runs") / built.data.replace("/", "--"),
-        share=_share(built.share),
         grid=Grid.read(built.search) if built.search else None,
     )
 
 
 def save_config(parser: ArgumentParser, options: Namespace, path: Path) -> None:
     """Write the options as YAML that ``--config`` reads back to the same options."""
-    kept = {name: value for name, value in options.as_dict().items() if name not in ("config", "share")}
+    kept = {name: value for name, value in options.as_dict().items() if name != "config"}
     kept["train"] = {**kept["train"], "mixed_precision": launched_precision(kept["train"]["mixed_precision"])}
     try:
         text = parser.dump(Namespace(**kept), skip_unset=False)
     except ValueError:  # what jsonargparse 4.49 says to an argument that it does not know
         text = parser.dump(Namespace(**kept), skip_none=False)
     write_whole(path, text)
-
-
-def _share(text: str) -> tuple[int, int]:
-    number, _, count = text.partition("/")
-    if not (number.isdecimal() and count.isdecimal()):
-        raise ValueError(f"Expected a share such as 1/3, 2/3 or 3/3, got {text!r}.")
-    return int(number), int(count)
 
 
 def launched_precision(chosen: str | None) -> Any:

@@ -16,6 +16,7 @@ from egat_hub.experiments.checks import check_cell, check_evaluation
 from egat_hub.experiments.figures import case_study_of
 from egat_hub.experiments.further_attack import FurtherAttack
 from egat_hub.experiments.search import Grid, Trial, choose
+from egat_hub.experiments.sharing import complete_all
 from egat_hub.experiments.tables import Published, report
 from egat_hub.experiments.variants import VARIANTS, Variant, with_chosen
 from egat_hub.hub import from_pretrained
@@ -38,12 +39,8 @@ class Experiment:
         epsilon: the budget that methods train for and are judged by; one of the evaluation's.
         resources: loading, logging, saving.
         output: folder of runs, tables, figures and ``results.json``.
-        share: which part of the runs is this machine's, as (number from 1, of how many).
         grid: settings to choose among first, on validation data and the first seed, or None.
         further: attacks that are measured besides that of the evaluation.
-
-    Raises:
-        ValueError: a share that is none.
     """
 
     variants: tuple[Variant, ...]
@@ -57,14 +54,10 @@ class Experiment:
     epsilon: float
     resources: Resources
     output: Path
-    share: tuple[int, int] = (1, 1)
     grid: Grid | None = None
     further: tuple[FurtherAttack, ...] = ()
 
     def __post_init__(self) -> None:
-        number, count = self.share
-        if not 1 <= number <= count:
-            raise ValueError(f"Expected a share such as 1/3, 2/3 or 3/3, got {number}/{count}.")
         self.trials(self.domains)
 
     def trials(self, domains: tuple[str, ...]) -> list[Trial]:
@@ -105,19 +98,11 @@ class Ready:
         """The training domains."""
         return tuple(dict.fromkeys(cell.domain for cell in self.cells))
 
-    @property
-    def share(self) -> slice:
-        """Which of a number of runs are this machine's."""
-        number, count = self.experiment.share
-        return slice(number - 1, None, count)
-
-    def searched(self) -> Ready | None:
-        """With the settings that the search chose; None while other machines are at it."""
+    def searched(self) -> Ready:
+        """With the settings that the search chose."""
         experiment = self.experiment
         trials = experiment.trials(self.domains)
-        chosen = choose(self.bench, trials, self.share, epsilon=experiment.epsilon)
-        if chosen is None:
-            return None
+        chosen = choose(self.bench, trials, epsilon=experiment.epsilon)
         experiment = replace(experiment, variants=with_chosen(experiment.variants, chosen), grid=None)
         return replace(self, experiment=experiment, cells=tuple(experiment.cells(self.domains)))
 
@@ -159,25 +144,16 @@ def prepare(experiment: Experiment) -> Ready:
 
 
 def complete(ready: Ready) -> list[tuple[Cell, list[Outcome]]]:
-    """Run every cell of the share that is not finished; every process calls this.
+    """Run every cell that is not finished and that nobody else is at; every process calls this.
 
     Returns:
-        Every finished cell of the experiment, whichever machine ran it, and what was measured.
+        Every cell of the experiment, whichever machine ran it, and what was measured, once all are finished.
     """
-    state, bench = PartialState(), ready.bench
+    bench = ready.bench
     if ready.experiment.grid:
-        searched = ready.searched()
-        if searched is None:
-            return []
-        ready = searched
-    mine = list({cell.name: cell for cell in ready.cells}.values())[ready.share]
-    for number, cell in enumerate(mine, start=1):
-        state.print(f"[{number}/{len(mine)}] {cell.name}")
-        bench.run(cell)
-    finished = [(cell, found) for cell in ready.cells if (found := bench.read(cell)) is not None]
-    if len(finished) < len(ready.cells):
-        state.print(f"{len(ready.cells) - len(finished)} of {len(ready.cells)} runs are not finished yet.")
-    return finished
+        ready = ready.searched()
+    complete_all(bench, ready.cells, bench.is_finished, bench.run)
+    return [(cell, found) for cell in ready.cells if (found := bench.read(cell)) is not None]
 
 
 def run(ready: Ready, paper: Sequence[Path] = ()) -> None:

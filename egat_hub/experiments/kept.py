@@ -8,7 +8,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from egat_hub.collective import gather_objects, rank
+from egat_hub.collective import main_says, rank
 from egat_hub.results import Outcome, read_outcomes, write_outcomes
 
 
@@ -37,8 +37,3 @@ def keep(path: Path, measured: Sequence[Outcome]) -> None:
 def journal_of(path: Path) -> Path:
     """Folder of the batches that are measured, until the file is written."""
     return path.with_suffix(".journal")
-
-
-def main_says(question: Callable[[], bool]) -> bool:
-    """The main process's answer, in all processes."""
-    return gather_objects(question() if rank() == 0 else False)[0]

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -16,6 +17,7 @@ from accelerate import PartialState
 
 from egat_hub.config import from_dict, to_dict
 from egat_hub.experiments.cell import Bench, Cell
+from egat_hub.experiments.sharing import complete_all
 from egat_hub.experiments.variants import Variant
 from egat_hub.methods import MethodConfig
 from egat_hub.whole_file import write_whole
@@ -92,32 +94,26 @@ class Trial:
     cells: tuple[Cell, ...]
 
 
-def choose(
-    bench: Bench, trials: Sequence[Trial], share: slice, *, epsilon: float
-) -> dict[str, Variant] | None:
-    """Run the share's part of the trials; of every method the best candidate, once all trials are done.
+def choose(bench: Bench, trials: Sequence[Trial], *, epsilon: float) -> dict[str, Variant]:
+    """Run the trials that nobody else is at; of every method the best candidate, once all trials are done.
 
     All trials and the choice are kept in ``search.json``.
 
     Args:
         bench: where cells are trained.
         trials: candidates; those of one name compete.
-        share: which of the runs are this machine's.
         epsilon: radius of the attack on validation images.
 
     Returns:
-        The chosen ones by name; None while other machines are at work.
+        The chosen ones by name.
     """
     runs = [cell for trial in trials for cell in trial.cells]
-    for cell in runs[share]:
-        PartialState().print(f"[search] {cell.name}")
-        bench.validate(cell, epsilon)
+    complete_all(
+        bench, runs, partial(bench.is_validated, epsilon=epsilon), partial(bench.validate, epsilon=epsilon)
+    )
     scored = []
     for trial in trials:
         found = {cell.domain: bench.validation(cell, epsilon) for cell in trial.cells}
-        if None in found.values():
-            PartialState().print("The search is not finished; start again when the other machines are done.")
-            return None
         scored.append((fmean(fmean(figures.values()) for figures in found.values() if figures), trial, found))
     best = {trial.candidate.name: trial for _, trial, _ in sorted(scored, key=lambda item: item[0])}
     if PartialState().is_main_process:

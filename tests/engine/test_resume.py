@@ -9,7 +9,7 @@ import torch
 
 from egat_hub.methods import METHODS
 
-from .tiny import fit, log_of, method, network, same
+from .tiny import MEASURED, fit, log_of, method, network, same
 
 
 def weights(trained):
@@ -17,9 +17,9 @@ def weights(trained):
 
 
 def figures(folder):
-    """The log without the time."""
+    """The log without time and memory."""
     return [
-        {key: value for key, value in json.loads(line).items() if key != "seconds"}
+        {key: value for key, value in json.loads(line).items() if key not in MEASURED}
         for line in (folder / "log.jsonl").read_text().splitlines()
     ]
 

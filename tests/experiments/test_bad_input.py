@@ -55,8 +55,6 @@ def refused(tmp_path, capfd):
         ("--epsilon 2", r"Expected epsilon in \[0, 1\].* got 2.0; 8/255 is 0.0314"),
         ("--epsilons 0.1 8", r"Expected epsilon in \[0, 1\].* got 8.0"),
         ("--train.batch_size 33 --train.accumulation 2", r"got 33 for 1 x 2\. Use 34"),
-        ("--share 3/2", "Expected a share such as 1/3, 2/3 or 3/3, got 3/2"),
-        ("--share half", "Expected a share .* got 'half'"),
         ("--train.steps 0", "Expected steps of at least 1, got 0"),
         ("--train.steps many", "train.steps"),
         ("--train.optimizer adma", "adma"),

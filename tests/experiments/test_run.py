@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 
 import pytest
@@ -12,10 +13,11 @@ import torch
 
 from egat_hub.engine import evaluation
 from egat_hub.experiments import cell as cells
+from egat_hub.experiments import sharing
 from egat_hub.hub import from_pretrained
 from egat_hub.results import read_outcomes, read_rows
 
-from .tiny import call
+from .tiny import call, elsewhere
 
 TWO_BY_TWO = ("--methods", "erm", "egat", "--seeds", "0", "1")
 
@@ -203,20 +205,29 @@ def test_timm_and_this_package_load_the_same_model(finished):
     assert (metadata["method"], metadata["seed"], metadata["train_domain"]) == ("egat", 0, "meadow")
 
 
-def test_machines_that_share_the_runs_do_each_once(finished, tmp_path, capfd):
-    for number in (1, 2):
-        call(tmp_path, *TWO_BY_TWO, "--share", f"{number}/2")
-        printed = capfd.readouterr().out
-        assert ("2 of 4 runs are not finished yet" in printed) == (number == 1)
-        assert len(runs(tmp_path)) == 2 * number
+def test_machines_that_share_the_runs_do_each_once(finished, tmp_path, monkeypatch, capfd):
+    names = [run.name for run in runs(finished)]
+    claims = {name: elsewhere(tmp_path / name) for name in names[:2]}
+
+    def other_machine(seconds):
+        """Finishes its first run, and dies in the second one."""
+        assert [run.name for run in runs(tmp_path)] == names[2:]
+        assert seconds == sharing.PAUSE
+        shutil.copytree(finished / names[0], tmp_path / names[0], dirs_exist_ok=True)
+        claims[names[0]].unlink()
+        os.utime(claims[names[1]], (0, 0))
+
+    monkeypatch.setattr(sharing.time, "sleep", other_machine)
+    trained = []
+    train = cells.train
+    monkeypatch.setattr(cells, "train", lambda *a, **k: trained.append(a[4].name) or train(*a, **k))
+    call(tmp_path, *TWO_BY_TWO)
+    assert sorted(trained) == sorted(names[1:])
+    assert trained[-1] == names[1]
+    assert f"Waiting for {names[0]}: other, process {os.getpid()}." in capfd.readouterr().out
+    assert not list(tmp_path.rglob("claim*"))
     apart, together = (
         [row for row in read_rows(folder / "results.json") if row.metric != "TrainSeconds"]
         for folder in (tmp_path, finished)
     )
     assert apart == together
-
-
-def test_a_machine_without_a_run_says_so_and_ends(tmp_path, capfd):
-    call(tmp_path, "--share", "2/2")
-    assert not runs(tmp_path)
-    assert "1 of 1 runs are not finished yet" in capfd.readouterr().out

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 
 import pytest
 
+from egat_hub.experiments import sharing
 from egat_hub.experiments.search import Grid
 from egat_hub.experiments.variants import with_chosen
 from egat_hub.results import read_rows
 
-from .tiny import call, parsed
+from .tiny import call, elsewhere, parsed
 
 GRID = "igr: {lambda_igr: [0.0, 1000.0]}\nirm: {lambda_irm: [1, 2]}\n"
 METHODS = ("--methods", "erm", "igr", "irm")
@@ -60,17 +62,23 @@ def test_the_choice_is_used_for_all_seeds_and_recorded(tmp_path, grid):
     assert {row.method for row in read_rows(output / "results.json")} == {"erm", "igr", "irm"}
 
 
-def test_machines_that_share_a_search_wait_for_each_other(tmp_path, grid, capfd):
+def test_machines_that_share_a_search_wait_for_each_other(tmp_path, grid, monkeypatch):
     output = tmp_path / "out"
-    command = (*METHODS, "--search", str(grid), "--share")
-    call(output, *command, "1/2")
-    assert "search is not finished" in capfd.readouterr().out
-    assert len(list(output.glob("*/validation_*"))) == 2
-    call(output, *command, "2/2")
-    assert len(list(output.glob("*/validation_*"))) == 4
-    assert "2 of 3 runs are not finished yet" in capfd.readouterr().out
-    call(output, *command, "1/2")
-    assert "not finished" not in capfd.readouterr().out
+    call(output, *METHODS, "--search", str(grid))
+    chosen = (output / "search.json").read_text()
+    lost = next(output.glob("igr_*/validation_*")).parent
+    for path in (*output.glob("*/outcomes_*"), output / "search.json", *lost.glob("validation_*")):
+        path.unlink()
+    claim = elsewhere(lost)
+
+    def other_machine(seconds):
+        assert not list(output.glob("*/outcomes_*"))
+        os.utime(claim, (0, 0))
+
+    monkeypatch.setattr(sharing.time, "sleep", other_machine)
+    call(output, *METHODS, "--search", str(grid))
+    assert (output / "search.json").read_text() == chosen
+    assert len(list(output.glob("*/outcomes_*"))) == 3
 
 
 @pytest.mark.parametrize(

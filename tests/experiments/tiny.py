@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 from egat_hub.experiments import Experiment, main
@@ -33,3 +35,13 @@ def call(output: Path, *arguments: str, paper: tuple[Path, ...] = ()) -> None:
     """Run the tiny experiment; later arguments win."""
     command = [*SYNTHETIC, *ONE_RUN, *NETWORK, *QUICK, "--output", str(output), *arguments]
     main("vlcs", description="", paper=paper, arguments=command)
+
+
+def elsewhere(folder: Path, *, age: float = 0.0) -> Path:
+    """A claim of a process on another machine, whose last sign of life is that old."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "claim.0"
+    path.write_text(json.dumps({"host": "other", "space": "", "pid": os.getpid(), "since": ""}))
+    stamp = path.stat().st_mtime - age
+    os.utime(path, (stamp, stamp))
+    return path

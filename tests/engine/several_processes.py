@@ -1,6 +1,6 @@
-"""What each of two processes sees of training and evaluation, written to FOLDER/<world size>_<rank>_*.
+"""What each of several processes sees of training and evaluation, written to FOLDER/<world size>_<rank>_*.
 
-python -m torch.distributed.run --standalone --nproc_per_node 2 -m engine.two_processes FOLDER
+python -m torch.distributed.run --standalone --nproc_per_node 2 -m engine.several_processes FOLDER
 """
 
 from __future__ import annotations
@@ -19,18 +19,39 @@ from egat_hub.collective import gather_objects, rank, world_size
 from egat_hub.engine import EvaluationConfig, evaluate, evaluation, training
 from egat_hub.engine.batchnorm import average_statistics
 from egat_hub.engine.processes import join_processes
+from egat_hub.hub import save_pretrained
 from egat_hub.methods import METHODS
 from egat_hub.methods.mixup import Mixup
 from egat_hub.results import write_rows
 
-from .tiny import fit, method, network, view
+from .sharded import sharded
+from .tiny import fit, method, network, same, view
 
 ODD = {61: 7, 5: 4, 3: 8}
 """Number of images and batch size: a ragged last batch, a batch for one process alone."""
 
 
-def train_and_record(name: str, folder: Path, *, groupnorm: bool = True) -> None:
-    """Weights and rows of every validation, one a step, of a method on a network without BatchNorm."""
+FEW = ("erm", "egat")
+"""Methods that four processes train."""
+
+SHARDED = ("pgd_at", "trades", "egat", "batchnorm", "average")
+"""What two processes also train with parameters that are sharded over them."""
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    **{name: {} for name in METHODS},
+    "batchnorm": {"method": "egat", "groupnorm": False},
+    "accumulated": {"method": "erm", "accumulation": 2},
+    "average": {"method": "erm", "groupnorm": False, "ema_decay": 0.6, "accumulation": 2, "clip_grad": 0.5},
+}
+"""What is trained: a method, whether its network is without BatchNorm, and the configuration."""
+
+
+def train_and_record(name: str, folder: Path, *, prefix: str = "") -> None:
+    """Weights and rows of every validation, one a step."""
+    settings = {"steps": 4, "validate_every": 1, "optimizer": "sgd", "lr": 0.02, **SETTINGS[name]}
+    chosen, groupnorm = settings.pop("method", name), settings.pop("groupnorm", True)
+    if world_size() == 1:
+        settings.pop("accumulation", None)
     states: dict[str, torch.Tensor] = {}
     rows: list[Any] = []
     partners: list[torch.Tensor] = []
@@ -51,19 +72,32 @@ def train_and_record(name: str, folder: Path, *, groupnorm: bool = True) -> None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "evaluate", recorded)
         patch.setattr(Mixup, "draw", classmethod(drawn))
-        trained = fit(
-            method("egat" if name == "batchnorm" else name, network(groupnorm=groupnorm)),
-            folder / f"{world_size()}_{name}",
-            steps=4,
-            validate_every=1,
-            optimizer="sgd",
-            lr=0.02,
-        )
+        ours = method(chosen, network(groupnorm=groupnorm))
+        trained = fit(ours, folder / f"{prefix}{world_size()}_{name}", **settings)
     states |= {f"best {key}": value for key, value in trained.backbone.state_dict().items()}
     if partners:
         states["partners"] = torch.stack(partners)
-    save_file(states, folder / f"{world_size()}_{rank()}_{name}.safetensors")
-    write_rows(folder / f"{world_size()}_{rank()}_{name}.json", [row for found in rows for row in found])
+    save_file(states, folder / f"{prefix}{world_size()}_{rank()}_{name}.safetensors")
+    written = folder / f"{prefix}{world_size()}_{rank()}_{name}.json"
+    write_rows(written, [row for found in rows for row in found])
+
+
+def train_in_shards(folder: Path) -> None:
+    """With parameters that are sharded: whole runs, and one in two parts that is exported."""
+    with sharded():
+        for name in SHARDED:
+            train_and_record(name, folder, prefix="sharded")
+        parts, whole = (
+            [
+                fit(method("egat", network()), folder / name, steps=steps, validate_every=2, ema_decay=0.6)
+                for steps in stops
+            ][-1]
+            for name, stops in (("parts", (2, 4)), ("whole", (4,)))
+        )
+    assert same(parts.backbone.state_dict(), whole.backbone.state_dict())
+    if rank() == 0:
+        save_file(whole.backbone.state_dict(), folder / "whole.safetensors")
+        save_pretrained(whole.backbone, folder / "exported", label_names=list("abcde"), metadata={}, rows=[])
 
 
 def judge(folder: Path) -> None:
@@ -100,11 +134,13 @@ def average(folder: Path) -> None:
 def main(folder: Path) -> None:
     join_processes()
     torch.set_num_threads(1)
-    for name in METHODS:
+    for name in FEW if world_size() == 4 else SETTINGS:
         train_and_record(name, folder)
-    train_and_record("batchnorm", folder, groupnorm=False)
-    judge(folder)
-    average(folder)
+    if world_size() < 4:
+        judge(folder)
+        average(folder)
+    if world_size() == 2:
+        train_in_shards(folder)
     if dist.is_initialized():
         dist.barrier()  # or the process that is still in its last exchange may wait for ever
         dist.destroy_process_group()

@@ -1,0 +1,62 @@
+"""How fast training is, and how much memory it takes."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import torch
+from accelerate import Accelerator
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+
+class Speed:
+    """Images a second and the peak of memory, for log lines.
+
+    Time counts from a :meth:`start` to the next :meth:`stop`: with waiting for images, without validation and
+    checkpoints.
+
+    Args:
+        accelerator: of the run.
+    """
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+        self._images, self._seconds, self._started = 0, 0.0, 0.0
+        if accelerator.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(accelerator.device)
+
+    def start(self) -> None:
+        """Time counts from now on."""
+        self._started = time.perf_counter()
+
+    def stop(self, images: int) -> None:
+        """A step with so many images, over all processes, is done."""
+        self._seconds += time.perf_counter() - self._started
+        self._images += images
+
+    def figures(self) -> dict[str, float]:
+        """Images a second of all processes since the last call, and MiB at most so far in one of them.
+
+        Memory is what PyTorch allocated on a CUDA device, or what the process held in RAM on a CPU. Every
+        process calls this.
+        """
+        found = {"images_per_second": round(self._images / self._seconds, 2)}
+        self._images, self._seconds = 0, 0.0
+        peak = torch.tensor([_peak(self._accelerator.device)], device=self._accelerator.device)
+        most = self._accelerator.gather(peak).max().item()
+        return {**found, "peak_memory_mib": round(most, 1)} if most else found
+
+
+def _peak(device: torch.device) -> float:
+    """MiB; 0 where it is not known."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    if device.type != "cpu" or resource is None:
+        return 0.0
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
