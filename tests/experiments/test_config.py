@@ -164,8 +164,15 @@ def cell(**changes):
     return Cell(**{**settings, "model": built.model, "data": built.data, "train": built.train, **changes})
 
 
-CHOSEN = {"mixed_precision": "bf16", "freeze_bn": True, "data_dir": "images", "masks_dir": "masks"}
+CHOSEN = {
+    "mixed_precision": "bf16",
+    "attack_dtype": "bfloat16",
+    "freeze_bn": True,
+    "data_dir": "images",
+    "masks_dir": "masks",
+}
 OTHER = {
+    "pgd": "ramp",
     "no": "bf16",
     "l1": "l2",
     "auto": "joint",
@@ -178,6 +185,8 @@ OTHER = {
 def variants(config):
     """The config with each of its fields changed."""
     for field in dataclasses.fields(config):
+        if field.name == "training_attack_options":  # there are none of the default
+            continue
         value = getattr(config, field.name)
         changed = {
             bool: lambda v: not v,
@@ -198,6 +207,11 @@ def test_every_field_of_a_run_changes_its_name():
     names = {base.name, cell(domain="night").name, cell(seed=1).name, cell(variant=other).name}
     count = 4
     for _, config in variants(base.variant.config):
+        names.add(cell(variant=dataclasses.replace(base.variant, config=config)).name)
+        count += 1
+    for options in ({"over": 3}, {"over": 4}):
+        ramp = {"training_attack": "ramp", "training_attack_options": options}
+        config = dataclasses.replace(base.variant.config, **ramp)
         names.add(cell(variant=dataclasses.replace(base.variant, config=config)).name)
         count += 1
     for part in ("model", "data", "train"):
