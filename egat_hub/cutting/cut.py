@@ -77,7 +77,10 @@ class Cut:
                 net.forward_features(images)
             except _Reached as reached:
                 return _packed(reached.output, len(images))
-        raise RuntimeError(f"{type(net).__name__} never called {self.module}, where it was cut.")
+        raise RuntimeError(
+            f"{type(net).__name__} never called {self.module}, where it was cut; if it recomputes "
+            "activations, switch that off by net.set_grad_checkpointing(False)."
+        )
 
     @torch.compiler.disable
     def after(self, net: Any, features: Tensor) -> Any:

@@ -191,6 +191,13 @@ def test_images_of_another_size_are_refused():
         backbone(torch.rand(2, 3, 96, 96).to(backbone.mean))
 
 
+def test_recomputed_activations_are_refused():
+    backbone = make(FAMILIES["cait_xxs24_224"])
+    backbone.net.set_grad_checkpointing()
+    with pytest.raises(RuntimeError, match=r"never called blocks.*set_grad_checkpointing\(False\)"):
+        backbone(pictures(backbone))
+
+
 def test_the_head_without_dropout_leaves_out_all_after_the_cut():
     backbone = make(FAMILIES["xcit_nano_12_p16_224"], drop_path_rate=0.5, proj_drop_rate=0.5).train()
     assert backbone.has_dropout

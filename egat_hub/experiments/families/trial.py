@@ -60,9 +60,9 @@ def try_family(family: str) -> Outcome:
 
 def _wrap(name: str, options: dict[str, Any]) -> tuple[Backbone, dict[str, Any]]:
     """The network at the smallest size that it takes and that leaves a map of more than one position."""
-    fixed = timm.get_pretrained_cfg(name).fixed_input_size
+    cfg = timm.get_pretrained_cfg(name)
     for size in SIZES:
-        given = options | ({"img_size": size} if fixed else {})
+        given = options | ({"img_size": size} if cfg and cfg.fixed_input_size else {})
         if not _takes(name, size, given):
             continue
         try:
