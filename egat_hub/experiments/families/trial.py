@@ -13,6 +13,7 @@ from egat_hub.backbone import Backbone, create_backbone
 from egat_hub.experiments.families.checks import CHECKS
 from egat_hub.experiments.families.outcome import Outcome
 from egat_hub.experiments.families.smallest import CLASSES, smallest
+from egat_hub.modes import is_batchnorm
 
 SIZES = (64, 96, 128, 160, 192, 224, 256)
 """Sides of images to try, before the one that a network was made for."""
@@ -94,7 +95,21 @@ def _create(name: str, size: int | None, options: dict[str, Any]) -> Backbone:
         for parameter in backbone.parameters():  # logits that are zero tell nothing
             if parameter.ndim > 1 and not parameter.any():
                 parameter.normal_(std=0.02)
+    _calibrate(backbone)
     return backbone
+
+
+@torch.no_grad()
+def _calibrate(backbone: Backbone) -> None:
+    """Let BatchNorm measure a batch: with the statistics of a new network, activations fade away."""
+    norms = {norm: norm.momentum for norm in backbone.modules() if is_batchnorm(norm)}
+    if norms:
+        for norm in norms:
+            norm.momentum = 1.0
+        images = torch.rand(4 * IMAGES, 3, backbone.image_size, backbone.image_size)
+        backbone.train()(images)
+        for norm, momentum in norms.items():
+            norm.momentum = momentum
 
 
 @torch.no_grad()
