@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+import timm
+
 from egat_hub.experiments.families.outcome import Outcome
 from egat_hub.whole_file import write_whole
 
@@ -20,8 +22,8 @@ def summary(outcomes: Iterable[Outcome]) -> str:
     outcomes = list(outcomes)
     kinds = Counter(outcome.kind for outcome in outcomes)
     return (
-        f"{len(outcomes)} families: {kinds['works']} work, {kinds['refused']} are refused, "
-        f"{kinds['fails']} fail."
+        f"{len(outcomes)} of the {len(timm.list_modules())} families of timm {timm.__version__} tried: "
+        f"{kinds['works']} work, {kinds['refused']} are refused, {kinds['fails']} fail."
     )
 
 
