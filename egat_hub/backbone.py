@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, cast
 
 import timm
@@ -12,11 +14,11 @@ from timm.data import resolve_model_data_config
 from timm.layers import DropPath
 from torch import Tensor, nn
 
+from egat_hub.cutting import Cut, NoCutError, find_cut
 from egat_hub.last_block import features_after, obstacle, tokens_before
 from egat_hub.modes import evaluating, is_batchnorm, without_dropout, without_recording
 
 HeadForm = Literal["pooled_linear", "differentiable", "independent"]
-FeatureLayer = Literal["last", "before_last_block"]
 
 
 class View(NamedTuple):
@@ -25,6 +27,17 @@ class View(NamedTuple):
     images: Tensor
     features: Tensor
     logits: Tensor
+
+
+class _NoMapError(ValueError):
+    """Features are no spatial map."""
+
+
+class _Probe(NamedTuple):
+    """How the logits come from the features, and whether these are one token, which is no map."""
+
+    form: HeadForm
+    token_alone: bool
 
 
 class Backbone(nn.Module):
@@ -42,8 +55,10 @@ class Backbone(nn.Module):
 
     Class-token transformers would all be independent. So where the last features decide nothing, features
     are taken from before the last block, which then belongs to the head, if a second probe shows that the
-    network can be cut there. ``feature_layer`` is then ``"before_last_block"``, not ``"last"``; where that
-    fails, ``obstacle`` says why. Either way ``head(features(x))`` are the network's logits.
+    network can be cut there. ``feature_layer`` is then ``"before_last_block"``, not ``"last"``. Where that
+    fails, or where there is no map in the last features, a third probe looks for the last module inside whose
+    output is a map that all of the logits come from; ``feature_layer`` is then its dotted name. Where there
+    is none either, ``obstacle`` says why. Either way ``head(features(x))`` are the network's logits.
 
     Args:
         net: a classifier created by timm with at least 2 classes.
@@ -52,7 +67,7 @@ class Backbone(nn.Module):
 
     Raises:
         TypeError: ``net`` is not a timm classifier.
-        ValueError: the network has fewer than 2 classes, or its features are not a spatial map.
+        ValueError: the network has fewer than 2 classes, or no spatial map inside.
     """
 
     mean: Tensor
@@ -82,11 +97,10 @@ class Backbone(nn.Module):
         self.has_dropout = getattr(net, "drop_rate", 0) > 0 or any(
             isinstance(m, nn.Dropout) and m.p > 0 for m in net.modules()
         )
-        self.feature_layer: FeatureLayer = "last"
+        self.feature_layer = "last"
         self.obstacle: str | None = None
-        self.head_form: HeadForm = _probe_head(self)
-        if self.head_form == "independent":
-            self._cut()
+        self._inside: Cut | None = None
+        self.head_form: HeadForm = self._choose_features()
         self.train(net.training)
 
     @property
@@ -97,7 +111,7 @@ class Backbone(nn.Module):
     @property
     def channels(self) -> int:
         """Number of channels K of the feature map."""
-        return self.net.num_features
+        return self.net.num_features if self._inside is None else self._inside.channels
 
     @property
     def architecture(self) -> str:
@@ -120,8 +134,16 @@ class Backbone(nn.Module):
         return self
 
     def features(self, images: Tensor) -> Tensor:
-        """Images [B,3,H,W] in [0,1] to the network's own features (NCHW, NHWC or tokens)."""
+        """Images [B,3,H,W] in [0,1] to the network's own features (NCHW, NHWC or tokens).
+
+        From a module inside that returns several tensors, they come flattened and side by side, [B,D].
+
+        Raises:
+            ValueError: images of another size than ``image_size``, where features are taken inside.
+        """
         images = (images - self.mean) / self.std
+        if self._inside is not None:
+            return self._inside.before(self.net, images)
         if self.feature_layer == "last":
             return self.net.forward_features(images)
         return tokens_before(self.net, images)
@@ -156,6 +178,8 @@ class Backbone(nn.Module):
         Raises:
             ValueError: there is no spatial map in the features.
         """
+        if self._inside is not None:
+            return self._inside.grid(features)
         if features.ndim == 4:
             channels = self.channels
             last = getattr(self.net, "output_fmt", "NCHW") == "NHWC" or (
@@ -166,30 +190,63 @@ class Backbone(nn.Module):
             tokens = features[:, getattr(self.net, "num_prefix_tokens", 0) :]
             height, width = self._token_grid(tokens.shape[1])
             return tokens.transpose(1, 2).unflatten(2, (height, width))
-        raise ValueError(
+        raise _NoMapError(
             f"Features of {type(self.net).__name__} have shape {tuple(features.shape)}: no spatial map to "
-            "explain. Choose a network whose forward_features keeps the positions."
+            "explain."
         )
 
     def _logits(self, features: Tensor) -> Tensor:
-        if self.feature_layer == "before_last_block":
+        if self._inside is not None:
+            features = self._inside.after(self.net, features)
+        elif self.feature_layer == "before_last_block":
             features = features_after(self.net, features, self._token_grid)
         return self.net.forward_head(features)
 
-    def _cut(self) -> None:
-        """Take features from before the last block, if that can be and if they decide something there."""
+    def _choose_features(self) -> HeadForm:
+        """Where features are taken from: the end, before the last block, or inside."""
         images = _probe_images(self, torch.Generator().manual_seed(0))
+        form: HeadForm = "independent"
+        wrong: _NoMapError | None = None
+        alone = False
+        try:
+            form, alone = _probe_head(self, images)
+        except _NoMapError as error:
+            wrong = error
+        else:
+            if form == "independent":
+                form = self._before_last_block(images)
+        if form == "independent" or alone:
+            form = self._cut_inside(images, form)
+        if form == "independent" and wrong is not None:
+            raise ValueError(f"{wrong} Nor is there one inside: {self.obstacle}. Choose another network.")
+        if self.feature_layer != "last":
+            paths = (m for m in self.net.modules() if isinstance(m, DropPath))
+            self.has_dropout |= any(path.drop_prob > 0 for path in paths)
+        return form
+
+    def _before_last_block(self, images: Tensor) -> HeadForm:
+        """Take features from before the last block, if that can be and if they decide something there."""
         with evaluating(self.net):
             self.obstacle = obstacle(self.net, (images - self.mean) / self.std, self._token_grid)
-        if self.obstacle:
-            return
-        self.feature_layer = "before_last_block"
-        self.head_form = _probe_head(self)
-        if self.head_form == "independent":
+        if self.obstacle is None:
+            self.feature_layer = "before_last_block"
+            form = _probe_head(self, images).form
+            if form != "independent":
+                return form
             self.feature_layer, self.obstacle = "last", "its last block does not look at other tokens"
-            return
-        paths = (m for m in self.net.blocks[-1].modules() if isinstance(m, DropPath))
-        self.has_dropout |= any(path.drop_prob > 0 for path in paths)
+        return "independent"
+
+    def _cut_inside(self, images: Tensor, form: HeadForm) -> HeadForm:
+        """Take features from the last module inside that gives a map, if there is one."""
+        images = torch.cat([images, images.flip(3)[:1]])
+        try:
+            with evaluating(self.net), _random_classifier(self.classifier):
+                self._inside = find_cut(self.net, (images - self.mean) / self.std)
+        except NoCutError as error:
+            self.obstacle = str(error)
+            return form
+        self.feature_layer, self.obstacle = self._inside.module, None
+        return _probe_head(self, images).form
 
     def _token_grid(self, count: int) -> tuple[int, int]:
         grid = getattr(getattr(self.net, "patch_embed", None), "grid_size", None)
@@ -197,7 +254,7 @@ class Backbone(nn.Module):
             return tuple(grid)
         side = math.isqrt(count)
         if side * side != count:
-            raise ValueError(
+            raise _NoMapError(
                 f"{type(self.net).__name__} gives {count} spatial tokens, which is no square grid; use "
                 "square images."
             )
@@ -235,8 +292,11 @@ def create_backbone(
 
 def _fixed_size(net: nn.Module) -> int | None:
     """Side of the images that a network of fixed input size was created for."""
-    size = getattr(getattr(net, "patch_embed", None), "img_size", None)
-    return size[0] if isinstance(size, (tuple, list)) else None
+    for module in (getattr(net, "patch_embed", None), net, *net.children()):
+        size = getattr(module, "img_size", None)
+        if isinstance(size, (tuple, list)):
+            return size[0]
+    return None
 
 
 def _probe_images(backbone: Backbone, generator: torch.Generator) -> Tensor:
@@ -244,41 +304,53 @@ def _probe_images(backbone: Backbone, generator: torch.Generator) -> Tensor:
     return images.to(next(backbone.net.parameters()))
 
 
-def _probe_head(backbone: Backbone, tolerance: float = 1e-4) -> HeadForm:
-    """Compare the pooled-linear closed form of d logit / d features with autograd on random weights."""
+def _probe_head(backbone: Backbone, images: Tensor, tolerance: float = 1e-4) -> _Probe:
+    """Compare the pooled-linear closed form of d logit / d features with autograd on random weights.
+
+    Raises:
+        _NoMapError: the features are no map.
+    """
     weight = getattr(backbone.classifier, "weight", None)
-    generator = torch.Generator().manual_seed(0)
     with evaluating(backbone.net):
         with torch.no_grad():
-            features = backbone.features(_probe_images(backbone, generator))
+            features = backbone.features(images)
         if not isinstance(features, Tensor):
-            raise ValueError(
+            raise _NoMapError(
                 f"Features of {type(backbone.net).__name__} are a {type(features).__name__}, not one spatial "
-                "map to explain. Choose another network."
+                "map to explain."
             )
-        saved = None if weight is None else weight.detach().clone()
-        try:
-            if weight is not None:
-                with torch.no_grad():
-                    weight.copy_(torch.randn(weight.shape, generator=generator))
-            with torch.enable_grad():
-                features = features.detach().requires_grad_()
-                (slope,) = torch.autograd.grad(
-                    backbone.head(features)[:, 0].sum(), features, allow_unused=True
-                )
+        with _random_classifier(backbone.classifier), torch.enable_grad():
+            grid = backbone.grid(features)
+            positions = grid[0, 0].numel()
+            alone = features.ndim == 3 and positions == 1
+            features = features.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(backbone.head(features)[:, 0].sum(), features, allow_unused=True)
             if slope is None or not backbone.grid(slope).any():
-                return "independent"
-            slope, grid = backbone.grid(slope), backbone.grid(features)
+                return _Probe("independent", alone)
+            slope = backbone.grid(slope)
             if (
                 weight is None
                 or not isinstance(backbone.classifier, nn.Linear)
                 or weight.shape[1] != grid.shape[1]
             ):
-                return "differentiable"
-            closed = (weight[0] / grid[0, 0].numel()).view(1, -1, 1, 1).expand_as(slope)
+                return _Probe("differentiable", alone)
+            closed = (weight[0] / positions).view(1, -1, 1, 1).expand_as(slope)
             error = (slope - closed).abs().max() / closed.abs().max()
-            return "pooled_linear" if error < tolerance else "differentiable"
-        finally:
-            if weight is not None:
-                with torch.no_grad():
-                    weight.copy_(saved)
+            return _Probe("pooled_linear" if error < tolerance else "differentiable", alone)
+
+
+@contextmanager
+def _random_classifier(classifier: nn.Module) -> Iterator[None]:
+    """Weights of the last layer are random inside: those of a new network may be zero."""
+    generator = torch.Generator().manual_seed(0)
+    weights = [layer.weight for layer in classifier.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    saved = [weight.detach().clone() for weight in weights]
+    try:
+        with torch.no_grad():
+            for weight in weights:
+                weight.copy_(torch.randn(weight.shape, generator=generator))
+        yield
+    finally:
+        with torch.no_grad():
+            for weight, value in zip(weights, saved, strict=True):
+                weight.copy_(value)

@@ -43,6 +43,17 @@ def frozen(module: nn.Module) -> Iterator[None]:
             p.requires_grad_(True)
 
 
+def forget_biases(module: nn.Module) -> None:
+    """Drop the attention biases that LeViT, TinyViT, EfficientFormer and others keep from forward to forward.
+
+    They keep them in eval mode, with their graph, until ``train()`` is called, also where the parameters
+    that they were made of have changed since.
+    """
+    for m in module.modules():
+        if getattr(m, "attention_bias_cache", None):
+            m.attention_bias_cache = {}  # type: ignore[assignment]
+
+
 @contextmanager
 def without_recording(module: nn.Module) -> Iterator[None]:
     """BatchNorm in train mode as always inside, but its running statistics stay as they are."""
@@ -68,8 +79,10 @@ def _switched_off(module: nn.Module, which: Callable[[nn.Module], bool]) -> Iter
     training = [m for m in module.modules() if m.training and which(m)]
     for m in training:
         m.training = False
+    forget_biases(module)
     try:
         yield
     finally:
+        forget_biases(module)
         for m in training:
             m.training = True

@@ -28,7 +28,8 @@ ORDER = (
         "results",
         "whole_folder",
     },
-    # level 1: networks in pixel space, BatchNorm folded away, guide maps
+    # level 1: networks cut in two, networks in pixel space, BatchNorm folded away, guide maps
+    {"cutting"},
     {"backbone", "folding", "guides"},
     # level 2: where a model looks, how it is fooled, and what befalls images
     {"attacks", "corruptions", "diffusion", "explanations", "fingerprint", "passes"},

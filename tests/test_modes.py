@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import timm
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from egat_hub.modes import evaluating, is_batchnorm, twice_differentiable, without_dropout
+from egat_hub.modes import evaluating, forget_biases, is_batchnorm, twice_differentiable, without_dropout
 
 
 @pytest.fixture
@@ -116,3 +118,32 @@ def test_attention_has_a_second_derivative_where_it_is_wanted():
     with twice_differentiable(False):
         assert torch.equal(F.scaled_dot_product_attention(query, query, query), fused)
     torch.testing.assert_close(attention(query), fused)
+
+
+@pytest.fixture
+def levit() -> nn.Module:
+    """A network that keeps its attention biases in eval mode."""
+    torch.manual_seed(0)
+    return timm.create_model("levit_128s", num_classes=3, img_size=64)
+
+
+def test_biases_of_before_a_training_step_are_not_used_after_it(levit):
+    images = torch.rand(2, 3, 64, 64)
+    with evaluating(levit):
+        before = levit(images)
+    with torch.no_grad():
+        for name, parameter in levit.named_parameters():
+            if name.endswith("attention_biases"):
+                parameter.normal_()
+    with evaluating(levit):
+        after = levit(images)
+    assert not torch.equal(before, after)
+    assert torch.equal(levit.eval()(images), after)
+
+
+def test_a_network_can_be_copied_after_it_was_explained(levit):
+    levit.eval()(torch.rand(1, 3, 64, 64))
+    with pytest.raises(RuntimeError, match="deepcopy"):
+        copy.deepcopy(levit)
+    forget_biases(levit)
+    copy.deepcopy(levit)

@@ -19,8 +19,8 @@ class GradCAM(Explanation):
 
     For a pooled-linear head ``alpha_k`` is the head's weight divided by the number of positions, so the
     map costs one weighted sum of features that exist already. Any other head is differentiated on its
-    own, never the rest of the network; that of a class-token transformer is its last block and what follows,
-    and A are the patches that enter it. Dropout in the head is left out.
+    own, never the rest of the network. Where features are taken inside the network, as for class-token
+    transformers, what follows them is the head. Dropout in the head is left out.
 
     Raises (when called):
         ValueError: the logits do not depend on the spatial features.
@@ -36,7 +36,7 @@ class GradCAM(Explanation):
         if backbone.head_form == "independent":
             raise ValueError(
                 f"The logits of {backbone.architecture} do not depend on its last spatial features, so "
-                f"Grad-CAM is not defined there, nor before its last block: {backbone.obstacle}. Create the "
+                f"Grad-CAM is not defined there, nor anywhere inside: {backbone.obstacle}. Create the "
                 "network with global_pool='avg'."
             )
 

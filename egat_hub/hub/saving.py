@@ -17,6 +17,7 @@ from egat_hub.hub.describing import describe
 from egat_hub.hub.layout import MANIFEST, RESULTS, is_figure, is_ours
 from egat_hub.manifest import Manifest
 from egat_hub.model_name import model_name
+from egat_hub.modes import forget_biases
 from egat_hub.results import Row, write_rows
 from egat_hub.timm_folder import CONFIG, read_network, write_network
 from egat_hub.whole_folder import whole_folder
@@ -63,6 +64,7 @@ def save_pretrained(
     names = check_label_names(label_names, backbone.num_classes)
     _check_metadata(metadata)
     _check_figure_names(figures)
+    forget_biases(backbone)
     backbone = copy.deepcopy(backbone).to("cpu", torch.float32).to(memory_format=torch.contiguous_format)
     fingerprint = Fingerprint.of(backbone)
     with whole_folder(Path(folder).expanduser(), may_hold=is_ours) as partial:

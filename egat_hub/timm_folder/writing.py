@@ -8,6 +8,7 @@ from typing import Any
 
 from timm.data import resolve_model_data_config
 from timm.models import save_for_hf
+from torch import Tensor
 
 from egat_hub.backbone import Backbone
 from egat_hub.timm_folder.names import CONFIG, WEIGHTS
@@ -47,12 +48,26 @@ def write_network(
     """
     pretrained_cfg = {**dict.fromkeys(SOURCE_ONLY), "tag": tag, "license": license}
     size = (3, backbone.image_size, backbone.image_size)
-    save_for_hf(
-        backbone.net,
-        str(folder),
-        model_config={"label_names": list(label_names), "pretrained_cfg": pretrained_cfg},
-        model_args=dict(model_args or {}),
-        safe_serialization=True,
-        data_config={**resolve_model_data_config(backbone.net), **PREPROCESSING, "input_size": size},
-    )
+    hook = backbone.net.register_state_dict_post_hook(_separate)
+    try:
+        save_for_hf(
+            backbone.net,
+            str(folder),
+            model_config={"label_names": list(label_names), "pretrained_cfg": pretrained_cfg},
+            model_args=dict(model_args or {}),
+            safe_serialization=True,
+            data_config={**resolve_model_data_config(backbone.net), **PREPROCESSING, "input_size": size},
+        )
+    finally:
+        hook.remove()
     (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # safetensors writes for the owner alone
+
+
+def _separate(_net: Any, weights: dict[str, Tensor], *_: Any) -> None:
+    """Give every name a tensor of its own: safetensors refuses those that a network has under several."""
+    seen: set[int] = set()
+    for name, weight in weights.items():
+        storage = weight.untyped_storage().data_ptr()
+        if storage in seen:
+            weights[name] = weight.clone()
+        seen.add(storage)

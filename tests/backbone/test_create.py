@@ -89,7 +89,14 @@ def test_fewer_than_two_classes_are_refused(num_classes):
         Backbone(net)
 
 
-def test_several_feature_maps_are_refused():
-    net = timm.create_model("crossvit_9_240", num_classes=3, depth=[[1, 1, 0]] * 3)
-    with pytest.raises(ValueError, match=r"Features of CrossVit are a list, not one spatial map"):
+def test_a_network_without_a_map_is_refused():
+    net = timm.create_model("test_resnet", num_classes=3)
+    net.forward_features = lambda images: images.mean((2, 3)).tile(1, 32)
+    net.forward_head = lambda pooled: net.fc(pooled)
+    with pytest.raises(ValueError, match=r"shape \(2, 96\): no spatial map to explain\. Nor is there"):
         Backbone(net)
+
+
+def test_the_size_of_the_images_is_found_where_the_patches_are_made():
+    for name in ("tnt_s_patch16_224", "coat_lite_tiny"):
+        assert Backbone(timm.create_model(name, num_classes=3, img_size=64)).image_size == 64

@@ -9,7 +9,7 @@ import pytest
 import timm
 import torch
 
-from egat_hub.backbone import Backbone, _probe_head
+from egat_hub.backbone import Backbone, _probe_head, _probe_images
 
 FORMS = {
     "test_resnet": ("pooled_linear", {}),
@@ -22,7 +22,7 @@ FORMS = {
     "mobilenetv4_conv_small": ("differentiable", {}),
     "edgenext_xx_small": ("differentiable", {}),
     "test_vit": ("differentiable", {"img_size": 64}),
-    "deit_tiny_distilled_patch16_224": ("independent", {"img_size": 64, "depth": 1, "embed_dim": 24}),
+    "deit_tiny_distilled_patch16_224": ("differentiable", {"img_size": 64, "depth": 1, "embed_dim": 24}),
     "deit3_small_patch16_224": (
         "differentiable",
         {"img_size": 64, "depth": 2, "embed_dim": 24, "num_heads": 2},
@@ -83,7 +83,7 @@ def test_modes_of_single_layers_survive_the_probe():
     for module in list(backbone.net.modules())[::2]:
         module.training = False
     before = [module.training for module in backbone.modules()]
-    _probe_head(backbone)
+    _probe_head(backbone, _probe_images(backbone, torch.Generator()))
     assert [module.training for module in backbone.modules()] == before
 
 
