@@ -79,7 +79,7 @@ def test_options_that_cannot_work(refused, arguments, pattern):
 
 
 def test_a_network_that_cannot_be_explained(refused):
-    network = ("--model.name", "test_vit", "--model.options", '{"img_size": 32, "depth": 1}')
+    network = ("--model.name", "test_vit", "--model.options", '{"img_size": 32, "depth": 0}')
     refused("Grad-CAM is not defined there", *network, "--methods", "egat")
 
 
