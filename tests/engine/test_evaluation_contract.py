@@ -146,7 +146,7 @@ def test_settings_out_of_range_are_refused(settings):
         EvaluationConfig(**settings)
 
 
-@pytest.mark.parametrize(("depth", "explained"), [(2, True), (1, False)])
+@pytest.mark.parametrize(("depth", "explained"), [(2, True), (1, True), (0, False)])
 def test_class_token_networks_get_every_figure_where_a_map_decides(depth, explained):
     net = network("test_vit", img_size=SIZE, depth=depth)
     metrics = {row.metric for row in evaluate(net, view("test"), CONFIG)}

@@ -96,7 +96,7 @@ def test_a_run_that_was_stopped_goes_on(request_of, tmp_path, monkeypatch):
 
 
 def test_a_network_without_a_map_is_trained_without_one(request_of, tmp_path):
-    flat = save_base(tmp_path / "flat", "test_vit", img_size=SIZE, depth=1)
+    flat = save_base(tmp_path / "flat", "test_vit", img_size=SIZE, depth=0)
     with pytest.warns(UserWarning, match=r"by pgd_at instead of egat.*: pgd_at, trades"):
         ready = prepare(request_of(model=str(flat)))
     assert ready.cell.variant.method == "pgd_at"
