@@ -43,7 +43,7 @@ class Claim:
         """Claim a folder, which is created; None if another process has it.
 
         If the claim is lost all the same, because this process was silent for too long, the main thread is
-        interrupted (``KeyboardInterrupt``), with a message.
+        interrupted (``KeyboardInterrupt``), with a message; where interrupts are ignored, the process ends.
 
         Args:
             folder: what to work on.
@@ -81,7 +81,10 @@ class Claim:
                 continue
             if lost and not self._over.is_set():
                 print(f"{self.path.parent} was taken over while this process gave no sign of life; stopping.")
-                os.kill(os.getpid(), signal.SIGINT)
+                ignored = (
+                    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+                )  # as shells start what they put behind
+                os.kill(os.getpid(), signal.SIGTERM if ignored else signal.SIGINT)
                 return
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -90,7 +91,15 @@ def test_a_living_claim_is_refreshed(folder):
     claim.release()
 
 
-def test_a_process_that_lost_its_claim_stops(folder, capfd):
+@pytest.fixture
+def interruptible():
+    """Interrupts as of a program in the foreground, whatever started the tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_process_that_lost_its_claim_stops(folder, capfd, interruptible):
     claim = Claim.take(folder, beat=0.01)
     (folder / "claim.1").touch()
     with pytest.raises(KeyboardInterrupt):
@@ -98,6 +107,22 @@ def test_a_process_that_lost_its_claim_stops(folder, capfd):
     assert "was taken over while this process gave no sign of life" in capfd.readouterr().out
     claim.release()
     assert [path.name for path in folder.iterdir()] == ["claim.1"]
+
+
+LOSER = """
+import signal, sys, time
+from pathlib import Path
+from egat_hub.experiments.claim import Claim
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+claim = Claim.take(Path(sys.argv[1]), beat=0.01)
+(Path(sys.argv[1]) / "claim.1").touch()
+time.sleep(60)
+"""
+
+
+def test_a_process_in_the_background_stops_too(folder):
+    done = subprocess.run([sys.executable, "-c", LOSER, str(folder)], capture_output=True, timeout=100)
+    assert done.returncode == -signal.SIGTERM
 
 
 def test_of_twenty_cells_none_is_lost_or_done_twice_though_one_process_is_killed(tmp_path):
