@@ -23,7 +23,7 @@ class OneRun(Bench):
         return self.output
 
 
-def claim(folder: Path, cell: Cell) -> None:
+def check_folder(folder: Path, cell: Cell) -> None:
     """Refuse a folder that holds another run.
 
     Raises:

@@ -10,7 +10,7 @@ from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfi
 from egat_hub.engine.processes import join_processes
 from egat_hub.experiments.cell import MODEL, Cell
 from egat_hub.experiments.checks import check_cell, check_evaluation
-from egat_hub.experiments.one_run import OneRun, begin, claim, train_domain
+from egat_hub.experiments.one_run import OneRun, begin, check_folder, train_domain
 from egat_hub.experiments.variants import Variant
 from egat_hub.results import Outcome
 
@@ -76,7 +76,7 @@ def prepare_single(
     )
     check_evaluation(check_cell(cell, dataset, [cell.domain]), evaluation, data.image_size)
     output = output or Path("runs") / "train" / cell.name
-    claim(output, cell)
+    check_folder(output, cell)
     if state.is_main_process:
         verify(dataset.values())
     state.wait_for_everyone()

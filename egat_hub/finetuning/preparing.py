@@ -13,7 +13,7 @@ from egat_hub.data import DataConfig, open_dataset, verify
 from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig, Transfer
 from egat_hub.engine.processes import join_processes
 from egat_hub.experiments.checks import check_cell, check_evaluation
-from egat_hub.experiments.one_run import OneRun, claim, train_domain
+from egat_hub.experiments.one_run import OneRun, check_folder, train_domain
 from egat_hub.experiments.variants import Variant, variant_of
 from egat_hub.explanations import EXPLANATIONS
 from egat_hub.finetuning.base import IMAGE_SIZE, Base, open_base
@@ -124,7 +124,7 @@ def prepare(request: Request) -> Ready:
     evaluation = replace(request.evaluation, epsilons=(request.epsilon,))
     check_evaluation(method, evaluation, size)
     output = request.output or Path("runs") / "finetune" / cell.name
-    claim(output, cell)
+    check_folder(output, cell)
     old = open_old(base, request.old_data, request.old_data_dir)
     if state.is_main_process:
         verify(dataset.values())
