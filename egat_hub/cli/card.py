@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from egat_hub.cli.answer import Answer
-from egat_hub.cli.folders import model_folder
-from egat_hub.hub.layout import CARD
+from egat_hub.hub.layout import CARD, MANIFEST, model_folder
 from egat_hub.whole_file import write_whole
 
 
@@ -25,7 +24,13 @@ def card(model: Path, *, output: Path | None = None, repo_id: str | None = None)
     """
     from egat_hub.hub.describing import describe
 
-    text = describe(model_folder(model), repo_id=repo_id)[CARD]
+    folder = model_folder(model.expanduser())
+    if not (folder / MANIFEST).is_file():
+        raise FileNotFoundError(
+            f"Expected the folder of a saved model or of a run, found no {MANIFEST} in {folder}; models of "
+            "the Hub get there with 'egat-hub pull'."
+        )
+    text = describe(folder, repo_id=repo_id)[CARD]
     if output is None:
         return Answer(text=text, data={"card": text})
     write_whole(output, text)

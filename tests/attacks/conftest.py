@@ -6,11 +6,12 @@ import copy
 
 import pytest
 import torch
+from quarters import CLASSES, quarters
 from torch import Tensor, nn
 
 from egat_hub.attacks import ATTACKS, Attack, GradientAttack
 
-CLASSES, SIZE = 4, 12
+SIZE = 12
 QUICK = {"auto_attack": {"iterations": 5, "queries": 10}}
 """Options of attacks that take long by default."""
 
@@ -25,14 +26,7 @@ def build(name: str) -> Attack:
 
 def make_images(count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Noisy images [count,3,12,12] in [0,1]; the class is the brighter quarter."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(count) % CLASSES
-    images = 0.5 + 0.12 * torch.randn(count, 3, SIZE, SIZE, generator=generator)
-    half = SIZE // 2
-    for image, label in zip(images, labels.tolist(), strict=True):
-        row, column = divmod(label, 2)
-        image[:, row * half : (row + 1) * half, column * half : (column + 1) * half] += 0.15
-    return images.clamp(0, 1), labels
+    return quarters(count, seed, size=SIZE, noise=0.12, contrast=0.15)
 
 
 @pytest.fixture(params=sorted(ATTACKS))

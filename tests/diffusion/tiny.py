@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from quarters import CLASSES, quarters
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from egat_hub.diffusion import SCA, LatentDiffusion, Prompts
 
-SIZE, CLASSES, WIDTH = 8, 4, 8
+SIZE, WIDTH = 8, 8
 NAMES = ("north_west", "north_east", "south_west", "south_east")
 SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 EPSILON = 0.15
@@ -22,14 +23,7 @@ EPSILON = 0.15
 
 def make_images(count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Noisy images [count,3,8,8] in [0,1]; the class is the brighter quarter."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(count) % CLASSES
-    images = 0.5 + 0.05 * torch.randn(count, 3, SIZE, SIZE, generator=generator)
-    half = SIZE // 2
-    for image, label in zip(images, labels.tolist(), strict=True):
-        row, column = divmod(label, 2)
-        image[:, row * half : (row + 1) * half, column * half : (column + 1) * half] += 0.1
-    return images.clamp(0, 1), labels
+    return quarters(count, seed, size=SIZE, noise=0.05, contrast=0.1)
 
 
 def embed(prompts: Sequence[str]) -> Tensor:
