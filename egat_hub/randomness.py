@@ -36,6 +36,11 @@ class SampleRandom:
     index: tuple[int, ...]
     step: int = 0
 
+    @classmethod
+    def by_position(cls, images: Tensor) -> SampleRandom:
+        """Those of seed 0 and the position in the batch, for images [B, ...] that nobody numbered."""
+        return cls(0, tuple(range(len(images))))
+
     def __len__(self) -> int:
         return len(self.index)
 

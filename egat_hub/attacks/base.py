@@ -113,7 +113,7 @@ class Attack(ABC):
         images = images.detach()
         if epsilon == 0 or len(images) == 0:
             return Attacked(images.clone())
-        random = random or SampleRandom(0, tuple(range(len(images))))
+        random = random or SampleRandom.by_position(images)
         with torch.inference_mode(False), evaluating(model), without_float16(images), torch.no_grad():
             images = images.clone()
             found = search(images, random)

@@ -68,7 +68,7 @@ def attack_curve(
     """
     if restarts < 1:
         raise ValueError(f"Expected at least 1 restart, got {restarts}.")
-    random = random or SampleRandom(0, tuple(range(len(images))))
+    random = random or SampleRandom.by_position(images)
     with evaluating(model):
         attack = attack.adapted(model, images)
         standing = model(images).argmax(1) == labels if correct is None else correct

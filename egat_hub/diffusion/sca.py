@@ -122,7 +122,7 @@ class SCA:
             return Unrestricted(
                 images.detach().clone(), none.bool(), none.bool(), none, none, none, none, protocol
             )
-        random = random or SampleRandom(0, tuple(range(len(images))))
+        random = random or SampleRandom.by_position(images)
         with (
             torch.inference_mode(False),
             torch.autocast(images.device.type, enabled=False),

@@ -105,7 +105,7 @@ class ExplanationAttack(ABC):
         check_epsilon(epsilon)
         explanation.check(backbone)
         explanation = replace(explanation, head_grad=True, relu=False, normalize="none")
-        random = random or SampleRandom(0, tuple(range(len(images))))
+        random = random or SampleRandom.by_position(images)
         with torch.inference_mode(False), torch.no_grad(), evaluating(backbone), without_float16(images):
             images = images.detach().clone()
             clean = Look.at(backbone, explanation, images)
