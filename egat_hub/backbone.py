@@ -29,6 +29,10 @@ class View(NamedTuple):
     logits: Tensor
 
 
+CHANNELS_LAST = ("cpu", "cuda")
+"""Devices whose convolutions are faster on ``torch.channels_last``."""
+
+
 class _NoMapError(ValueError):
     """Features are no spatial map."""
 
@@ -141,7 +145,7 @@ class Backbone(nn.Module):
         Raises:
             ValueError: images of another size than ``image_size``, where features are taken inside.
         """
-        images = (images - self.mean) / self.std
+        images = self._normalized(images)
         if self._inside is not None:
             return self._inside.before(self.net, images)
         if self.feature_layer == "last":
@@ -195,6 +199,15 @@ class Backbone(nn.Module):
             "explain."
         )
 
+    def _normalized(self, images: Tensor) -> Tensor:
+        """What the network takes. In train mode channels last, which convolutions keep however weights lie.
+
+        Not in eval mode: there the logits are those of the network alone, to the last bit.
+        """
+        images = (images - self.mean) / self.std
+        last = self.training and images.device.type in CHANNELS_LAST
+        return images.contiguous(memory_format=torch.channels_last) if last else images
+
     def _logits(self, features: Tensor) -> Tensor:
         if self._inside is not None:
             features = self._inside.after(self.net, features)
@@ -227,7 +240,7 @@ class Backbone(nn.Module):
     def _before_last_block(self, images: Tensor) -> HeadForm:
         """Take features from before the last block, if that can be and if they decide something there."""
         with evaluating(self.net):
-            self.obstacle = obstacle(self.net, (images - self.mean) / self.std, self._token_grid)
+            self.obstacle = obstacle(self.net, self._normalized(images), self._token_grid)
         if self.obstacle is None:
             self.feature_layer = "before_last_block"
             form = _probe_head(self, images).form
@@ -241,7 +254,7 @@ class Backbone(nn.Module):
         images = torch.cat([images, images.flip(3)[:1]])
         try:
             with evaluating(self.net), _random_classifier(self.classifier):
-                self._inside = find_cut(self.net, (images - self.mean) / self.std)
+                self._inside = find_cut(self.net, self._normalized(images))
         except NoCutError as error:
             self.obstacle = str(error)
             return form

@@ -54,6 +54,26 @@ def test_logits_are_those_of_the_network_on_normalised_images(net, backbone):
     assert torch.equal(backbone(images()), net((images() - mean) / std))
 
 
+def test_convolutions_train_on_channels_last_and_judge_as_they_are():
+    backbone = Backbone(timm.create_model("test_resnet", num_classes=4), image_size=SIZE)
+    weights = {name: value.stride() for name, value in backbone.state_dict().items()}
+    layouts = {}
+    for mode in (True, False):
+        features = backbone.train(mode).features(images())
+        layouts[mode] = features.is_contiguous(memory_format=torch.channels_last), features.is_contiguous()
+    assert layouts == {True: (True, False), False: (False, True)}
+    assert {name: value.stride() for name, value in backbone.state_dict().items()} == weights
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "resnet10t"])
+def test_the_layout_changes_nothing_but_rounding(name):
+    torch.manual_seed(0)
+    net = timm.create_model(name, num_classes=4, pretrained_cfg_overlay={"mean": MEAN, "std": STD}).double()
+    backbone, pixels = Backbone(net, image_size=SIZE).train(), images(torch.float64)
+    mean, std = (torch.tensor(v, dtype=torch.float64).view(1, 3, 1, 1) for v in (MEAN, STD))
+    torch.testing.assert_close(backbone(pixels), net((pixels - mean) / std), rtol=1e-10, atol=1e-10)
+
+
 def test_a_view_holds_one_forward(net, backbone):
     view = backbone.view(images())
     assert torch.equal(view.images, images())

@@ -59,8 +59,11 @@ def case(original, request) -> Case:
 def by_hooks(case: Case) -> Tensor:
     """Grad-CAM as textbooks have it: a hook, a forward of everything, a derivative kept in the graph."""
     kept: list[Tensor] = []
+    images = (case.images - case.backbone.mean) / case.backbone.std
+    if case.backbone.training:  # the layout of training, for other kernels round otherwise
+        images = images.contiguous(memory_format=torch.channels_last)
     with case.layer.register_forward_hook(lambda module, inputs, output: kept.append(output)):
-        logits = case.backbone.net((case.images - case.backbone.mean) / case.backbone.std)
+        logits = case.backbone.net(images)
     score = logits.gather(1, case.classes[:, None]).sum()
     (slope,) = torch.autograd.grad(score, kept[0], create_graph=True)
     return torch.relu((slope.mean((2, 3), keepdim=True) * kept[0]).sum(1))

@@ -28,8 +28,9 @@ def trades_example(images):
 
 @pytest.mark.parametrize("freeze_bn", [True, False])
 def test_pgd_at_is_cross_entropy_on_attacked_images(freeze_bn):
-    ours, theirs = backbone(freeze_bn=freeze_bn), backbone(freeze_bn=freeze_bn)
     images, labels = batch()
+    ours, theirs = (backbone(freeze_bn=freeze_bn).double() for _ in range(2))
+    images = images.double()
     attacked = reference.pgd_on_labels(theirs, images, labels, EPSILON, STEPS, RANDOM)
     logits = reference.logits(theirs, attacked)
     result = PGDAT(ours, seed=5, **ATTACK)(images, labels, step=2)

@@ -81,19 +81,20 @@ def expected(net, images, labels, c):
 def test_terms_and_their_gradient(choice):
     options = {k: v for k, v in choice.items() if k not in ("name", "freeze_bn")}
     network = {k: v for k, v in choice.items() if k in ("name", "freeze_bn")}
-    ours, theirs = backbone(**network), backbone(**network)
+    ours, theirs = (backbone(**network).double() for _ in range(2))
     images, labels = batch(8)
+    images = images.double()
     method = EGAT(ours, seed=5, epsilon=EPSILON, attack_steps=STEPS, **WEIGHTS, **options)
     result = method(images, labels, step=2)
     clean, terms = expected(theirs, images, labels, method.config)
     torch.testing.assert_close(result.pop("output"), clean)
     assert result.pop("figures") == {}
     loss = result.pop("loss")
-    torch.testing.assert_close(result, terms, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(result, terms, rtol=1e-6, atol=1e-9)
     assert all(term > 1e-5 for term in terms.values())
 
     loss.backward()
     sum(terms.values()).backward()
     for (name, mine), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
         error = (mine.grad - other.grad).norm() / other.grad.norm()
-        assert error < 2e-3, f"{name}: {error:.2g}"
+        assert error < 1e-6, f"{name}: {error:.2g}"
