@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from PIL import Image
 
+from .decoded import Decoded
+from .images import Reader
 from .names import resolve
 from .splits import SPLITS, stratified_split
-
-Reader = Callable[[int], tuple[Image.Image, Image.Image | None]]
 
 
 class Domain:
@@ -78,6 +78,20 @@ class Domain:
             UnknownNameError: another split is asked for.
         """
         return self._split[resolve(split, SPLITS, kind="splits")]
+
+    def decoded(self, indices: Sequence[int] | np.ndarray, *, limit: int) -> Domain:
+        """The same domain, with images at ``indices`` decoded now and kept in memory, as many as fit.
+
+        Args:
+            indices: positions, int64.
+            limit: bytes of pixels to keep at most.
+
+        Raises:
+            UnreadableImageError: one of the images cannot be decoded.
+        """
+        other = copy.copy(self)
+        other._read = Decoded(self._read, indices, limit=limit)
+        return other
 
     def ordered(self, classes: Sequence[str]) -> Domain:
         """The same images and split, with labels that count the classes in another order.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -9,6 +10,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from .aspect import Size, same_aspect
+
+Reader = Callable[[int], "tuple[Image.Image, Image.Image | None]"]
+"""Gives the RGB image at a position and, where there are masks, its ``"L"`` mask of the same size."""
 
 
 class UnreadableImageError(ValueError):

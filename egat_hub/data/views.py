@@ -77,6 +77,16 @@ class TrainingView(Dataset[Item]):
     def __len__(self) -> int:
         return len(self.indices)
 
+    def decoded(self, *, limit: int) -> TrainingView:
+        """The same view, with images decoded now and kept in memory, as many as fit into ``limit`` bytes.
+
+        Raises:
+            UnreadableImageError: one of the images cannot be decoded.
+        """
+        view = copy.copy(self)
+        view.domain = self.domain.decoded(self.indices, limit=limit)
+        return view
+
     def __getitem__(self, key: tuple[int, int]) -> Item:
         position, step = key
         entropy = np.random.SeedSequence([self._seed, step, position]).generate_state(1)[0]

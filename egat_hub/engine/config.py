@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from egat_hub.backbone import Backbone, create_backbone
 from egat_hub.config import check_choices
+from egat_hub.data import default_workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,18 +91,21 @@ class Resources:
     """What changes no result: loading, logging, saving.
 
     Attributes:
-        workers: processes that load images.
+        workers: processes that load images; by default none without a GPU, else up to 8.
+        cache_gib: memory for decoded training images in each process, in GiB; images beyond it are decoded
+            whenever they are seen, as all are where none is seen twice.
         log_every: steps between lines in ``log.jsonl``.
         checkpoint_every: steps between checkpoints.
         trackers: names of Accelerate trackers (``"tensorboard"``, ``"wandb"``, ``"trackio"``...).
     """
 
-    workers: int = 0
+    workers: int = field(default_factory=default_workers)
+    cache_gib: float = 1.0
     log_every: int = 10
     checkpoint_every: int = 200
     trackers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("log_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"Expected {name} of at least 1, got {getattr(self, name)}.")
+        for name, least in (("workers", 0), ("cache_gib", 0), ("log_every", 1), ("checkpoint_every", 1)):
+            if not getattr(self, name) >= least:
+                raise ValueError(f"Expected {name} of at least {least}, got {getattr(self, name)}.")

@@ -26,13 +26,17 @@ class Speed:
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
-        self._images, self._seconds, self._started = 0, 0.0, 0.0
+        self._images, self._seconds, self._waited, self._started = 0, 0.0, 0.0, 0.0
         if accelerator.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(accelerator.device)
 
     def start(self) -> None:
         """Time counts from now on."""
         self._started = time.perf_counter()
+
+    def loaded(self) -> None:
+        """The images of a step are there."""
+        self._waited += time.perf_counter() - self._started
 
     def stop(self, images: int) -> None:
         """A step with so many images, over all processes, is done."""
@@ -42,11 +46,16 @@ class Speed:
     def figures(self) -> dict[str, float]:
         """Images a second of all processes since the last call, and MiB at most so far in one of them.
 
+        ``loading`` is the share of the time in which this process waited for images.
+
         Memory is what PyTorch allocated on a CUDA device, or what the process held in RAM on a CPU. Every
         process calls this.
         """
-        found = {"images_per_second": round(self._images / self._seconds, 2)}
-        self._images, self._seconds = 0, 0.0
+        found = {
+            "images_per_second": round(self._images / self._seconds, 2),
+            "loading": round(self._waited / self._seconds, 4),
+        }
+        self._images, self._seconds, self._waited = 0, 0.0, 0.0
         peak = torch.tensor([_peak(self._accelerator.device)], device=self._accelerator.device)
         most = self._accelerator.gather(peak).max().item()
         return {**found, "peak_memory_mib": round(most, 1)} if most else found

@@ -119,7 +119,7 @@ def _train(
         )
     log = Log(folder / "log.jsonl", progress.step, accelerator)
     loader = training_loader(
-        training,
+        _kept(training, config.batch_size * (config.steps - progress.step), resources),
         batch_size=config.batch_size,
         steps=config.steps,
         start_step=progress.step,
@@ -139,6 +139,7 @@ def _train(
     speed = Speed(accelerator)
     speed.start()
     for batch in loader:
+        speed.loaded()
         started = time.perf_counter()
         torch.manual_seed(derive_seed(seed, progress.step, accelerator.process_index))
         if method.restarts_optimizer(progress.step):
@@ -166,6 +167,12 @@ def _train(
         accelerator.end_training()
     accelerator.free_memory()
     return Trained(network.kept(progress.best), progress.best_step, progress.best_accuracy, progress.seconds)
+
+
+def _kept(training: TrainingView, draws: int, resources: Resources) -> TrainingView:
+    """The images as they are loaded in so many draws: decoded once, where some are drawn again."""
+    limit = int(resources.cache_gib * 2**30)
+    return training.decoded(limit=limit) if limit and draws > len(training) else training
 
 
 def create_optimizer(method: Method, config: TrainConfig, transfer: Transfer | None = None) -> Optimizer:

@@ -36,6 +36,21 @@ def test_speed_is_that_since_the_last_line_without_pauses(monkeypatch):
     assert ours.figures()["images_per_second"] == 8.0
 
 
+def test_waiting_for_images_is_a_share_of_the_time(monkeypatch):
+    clock = iter([0.0, 1.0, 4.0, 4.0, 5.0, 8.0, 8.0, 8.0, 9.0])
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: next(clock))
+    ours = Speed(Accelerator())
+    for _ in range(2):
+        ours.start()
+        ours.loaded()
+        ours.stop(8)
+    assert ours.figures()["loading"] == 0.25
+    ours.start()
+    ours.loaded()
+    ours.stop(8)
+    assert ours.figures()["loading"] == 0
+
+
 def test_memory_of_cuda_is_what_pytorch_allocated(monkeypatch):
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 * 2**20)
     assert speed._peak(SimpleNamespace(type="cuda")) == pytest.approx(3.0)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
-from egat_hub.engine import processes, training
+from egat_hub.data import TrainingView
+from egat_hub.engine import Resources, TrainConfig, processes, train, training
 from egat_hub.methods import ERM, METHODS
 from egat_hub.results import Row
 
-from .tiny import fit, log_of, method, network, same
+from .tiny import MEASURED, SIZE, domain, fit, log_of, method, network, same, view
 
 
 def state_of(module):
@@ -41,7 +44,7 @@ def test_the_log_has_parts_that_sum_to_the_loss_and_every_validation(tmp_path, n
     assert [line["step"] for line in steps] == [2, 4, 6, 7]
     assert [line["step"] for line in validations] == [0, 3, 6, 7]
     for line in steps:
-        others = ("step", "loss", "seconds", "images_per_second", "peak_memory_mib")
+        others = ("step", "loss", *MEASURED)
         parts = [line[key] for key in line if key not in others]
         assert len(parts) == (1 if name == "erm" else 7)
         assert sum(parts) == pytest.approx(line["loss"], rel=1e-5)
@@ -179,3 +182,24 @@ def test_the_last_weights_are_kept_where_they_are_asked_for(tmp_path):
     assert max(accuracies) > accuracies[-1]  # or the two rules would agree
     assert (best.best_step, best.val_accuracy) != (6, accuracies[-1])
     assert (last.best_step, last.val_accuracy) == (6, accuracies[-1])
+
+
+@pytest.mark.parametrize(("steps", "cache_gib", "reads"), [(5, 1.0, 40), (6, 1.0, 40), (6, 0.0, 48)])
+def test_images_that_are_seen_again_are_decoded_once(tmp_path, judged, steps, cache_gib, reads):
+    asked: list[int] = []
+    watched = copy.copy(domain())
+    read = watched._read
+    watched._read = lambda index: asked.append(index) or read(index)
+    images = TrainingView(watched, image_size=SIZE, seed=3)
+    assert len(images) == 40
+    config = TrainConfig(steps=steps, batch_size=8)
+    train(method(), images, view("val"), config, tmp_path, resources=Resources(cache_gib=cache_gib))
+    assert len(asked) == reads
+
+
+def test_a_cache_changes_no_result(tmp_path):
+    kept, read = (
+        fit(method(), tmp_path / str(gib), steps=9, resources={"cache_gib": gib}).backbone
+        for gib in (1.0, 0.0)
+    )
+    assert same(kept.state_dict(), read.state_dict())

@@ -20,7 +20,7 @@ from egat_hub.modes import is_batchnorm
 
 SIZE = 32
 CLASSES = 5
-MEASURED = ("seconds", "images_per_second", "peak_memory_mib")
+MEASURED = ("seconds", "images_per_second", "loading", "peak_memory_mib")
 """What a log says of the machine."""
 FAST = {"attack_steps": 2, "epsilon": 0.02, "points": 2, "warmup": 2, "lambda_irm": 1.0}
 

@@ -1,0 +1,116 @@
+"""How fast training images come: decoding, augmentation, worker processes, and images kept in memory.
+
+    python recipes/loading.py --data.name pacs --data.data_dir PACS --domain photo --workers "[0, 2, 4]"
+
+Images a second of a training loader, with as many worker processes as were asked for, from files and from
+memory, beside those of a training step of ERM, the quickest method: attacks need fewer images a second. A
+loader is timed after its first batch, when its workers run. On a CPU, workers and steps share the cores.
+
+What a training run waits for its images is ``loading`` in its ``log.jsonl``, as a share of the time.
+"""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+
+import torch
+from jsonargparse import auto_cli
+from tabulate import tabulate
+from torch.nn import functional as F
+
+from egat_hub.backbone import create_backbone
+from egat_hub.data import DataConfig, TrainingView, open_dataset, training_loader
+from egat_hub.data.transforms import apply, training_transform
+from egat_hub.experiments.timing import interleaved, machine
+
+ROOM = 2**33
+"""Bytes for images in memory."""
+
+
+def loading(
+    data: DataConfig,
+    domain: str | None = None,
+    model: str = "resnet50",
+    batch_size: int = 32,
+    batches: int = 20,
+    rounds: int = 5,
+    workers: tuple[int, ...] = (0, 2),
+    device: str = "cuda" if torch.cuda.is_available() else "cpu",
+) -> None:
+    """Time loaders and a training step.
+
+    Args:
+        data: the images.
+        domain: one of its domains; the first by default.
+        model: timm's name of the network that is trained.
+        batch_size: images in a step.
+        batches: steps that a loader is timed for.
+        rounds: repetitions.
+        workers: numbers of loading processes to try.
+        device: where to train.
+    """
+    dataset = open_dataset(data, domain and [domain], verify=False)
+    view = TrainingView(next(iter(dataset.values())), image_size=data.image_size, seed=0)
+    views = {"files": view, "memory": view.decoded(limit=ROOM)}
+    parts = _parts(view, data.image_size, batch_size)
+    step = _step(model, dataset, data.image_size, batch_size, device)
+    times = interleaved({**parts, "step": step}, rounds)
+    speeds = {name: batch_size / median(seconds) for name, seconds in times.items()}
+    lines = []
+    for count in workers:
+        for source, images in views.items():
+            loaded = median(
+                _images_per_second(images, batch_size, batches, count, seed) for seed in range(rounds)
+            )
+            lines.append([count, source, f"{loaded:.0f}", f"{loaded / speeds['step']:.2f}"])
+    print(f"{view.domain}, {data.image_size} px, batch {batch_size}, {rounds} rounds of {batches} batches")
+    print(f"{machine(device, ('torch', 'torchvision', 'pillow', 'timm'))}\n")
+    print(tabulate(lines, ["workers", "from", "images/s", f"/ step of ERM, {model}"], "github"))
+    print(
+        f"\nA step of ERM takes {speeds['step']:.0f} images/s. In one process, {speeds['decoded']:.0f} images/s "
+        f"are decoded and {speeds['augmented']:.0f} augmented."
+    )
+
+
+def _parts(view: TrainingView, image_size: int, batch_size: int):
+    """Decoding a batch, and augmenting one that is decoded."""
+    positions = [int(view.indices[n % len(view)]) for n in range(batch_size)]
+    images = [view.domain.load(position) for position in positions]
+    transform = training_transform(image_size)
+    return {
+        "decoded": lambda: [view.domain.load(position) for position in positions],
+        "augmented": lambda: [apply(transform, *image) for image in images],
+    }
+
+
+def _step(model: str, dataset, image_size: int, batch_size: int, device: str):
+    net = create_backbone(model, num_classes=len(dataset.classes), image_size=image_size, pretrained=False)
+    net = net.to(device).train()
+    images = torch.rand(batch_size, 3, image_size, image_size, device=device)
+    labels = torch.arange(batch_size, device=device) % len(dataset.classes)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-5)
+
+    def step() -> None:
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+            loss = F.cross_entropy(net(images), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def _images_per_second(view: TrainingView, batch_size: int, batches: int, workers: int, seed: int) -> float:
+    loader = iter(
+        training_loader(view, batch_size=batch_size, steps=batches + 1, seed=seed, workers=workers)
+    )
+    next(loader)
+    begin = time.perf_counter()
+    for _ in loader:
+        pass
+    return batches * batch_size / (time.perf_counter() - begin)
+
+
+if __name__ == "__main__":
+    auto_cli(loading, as_positional=False)
