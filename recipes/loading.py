@@ -68,8 +68,8 @@ def loading(
     print(f"{machine(device, ('torch', 'torchvision', 'pillow', 'timm'))}\n")
     print(tabulate(lines, ["workers", "from", "images/s", f"/ step of ERM, {model}"], "github"))
     print(
-        f"\nA step of ERM takes {speeds['step']:.0f} images/s. In one process, {speeds['decoded']:.0f} images/s "
-        f"are decoded and {speeds['augmented']:.0f} augmented."
+        f"\nA step of ERM takes {speeds['step']:.0f} images/s. One process decodes {speeds['decoded']:.0f} "
+        f"images/s, or augments {speeds['augmented']:.0f}."
     )
 
 
@@ -102,9 +102,7 @@ def _step(model: str, dataset, image_size: int, batch_size: int, device: str):
 
 
 def _images_per_second(view: TrainingView, batch_size: int, batches: int, workers: int, seed: int) -> float:
-    loader = iter(
-        training_loader(view, batch_size=batch_size, steps=batches + 1, seed=seed, workers=workers)
-    )
+    loader = iter(training_loader(view, batch_size=batch_size, steps=batches + 1, seed=seed, workers=workers))
     next(loader)
     begin = time.perf_counter()
     for _ in loader:

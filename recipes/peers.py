@@ -11,7 +11,9 @@ it is best installed without its dependencies, in an environment of its own:
 
 Every round times each once, in shuffled order; ratios are formed within a round and their median and range
 are printed. All attacks take the same ten steps of epsilon / 4 from the clean images, and how far their
-results differ from ours is printed beside, for a quicker attack that does less is none.
+results differ from ours is printed beside, for a quicker attack that does less is none: the share of values
+that differ, and how far the logits of attacked images do. The network has random weights and the BatchNorm
+statistics of random images.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from egat_hub.backbone import Backbone, create_backbone
 from egat_hub.experiments.timing import interleaved, machine, ratio
 from egat_hub.explanations import GradCAM
 from egat_hub.folding import find_pairs, folded
+from egat_hub.modes import is_batchnorm
 
 STEPS, LENGTH = 10, 0.25
 """Steps, and their length relative to epsilon."""
@@ -62,12 +65,30 @@ def peers(
     """
     torch.manual_seed(0)
     torch.set_flush_denormal(True)
-    net = create_backbone(model, num_classes=5, image_size=image_size, pretrained=False).to(device).eval()
+    net = create_backbone(model, num_classes=5, image_size=image_size, pretrained=False).to(device)
+    _settle(net, batch_size, image_size, device)
     images = torch.rand(batch_size, 3, image_size, image_size, device=device)
     labels = torch.arange(batch_size, device=device) % 5
     print(f"{model}, {image_size} px, batch {batch_size}, {rounds} rounds\n{machine(device, PACKAGES)}\n")
-    _compare(f"PGD-{STEPS}", attacks(net, images, labels, epsilon), rounds, scale=epsilon)
+    pairs = find_pairs(net, images[:2])
+    with folded(net, pairs), torch.no_grad():
+        logits = net(images)
+    with torch.no_grad():
+        apart = (logits - net(images)).abs().max() / logits.abs().max()
+    print(f"Folding {len(pairs)} BatchNorms moves logits by {apart:.1e} of the largest.\n")
+    _compare(f"PGD-{STEPS}", attacks(net, images, labels, epsilon), rounds, scale=epsilon, judge=net)
     _compare("Grad-CAM", maps(net, images, labels), rounds)
+
+
+def _settle(net: Backbone, batch_size: int, image_size: int, device: str) -> None:
+    """Statistics of a few random batches: with those of a new network, signals die out or explode."""
+    for module in net.train().modules():
+        if is_batchnorm(module):
+            module.momentum = None  # the mean of all batches
+    with torch.no_grad():
+        for _ in range(4):
+            net(torch.rand(batch_size, 3, image_size, image_size, device=device))
+    net.eval()
 
 
 def attacks(net: Backbone, images: Tensor, labels: Tensor, epsilon: float) -> dict[str, Work]:
@@ -155,8 +176,10 @@ def _stretched(maps: Tensor) -> Tensor:
     return ((maps - low) / (high - low).clamp_min(1e-6)).detach()
 
 
-def _compare(title: str, jobs: dict[str, Work], rounds: int, scale: float = 1.0) -> None:
-    """Times and ratios to the first, and the share of values that are others than its."""
+def _compare(
+    title: str, jobs: dict[str, Work], rounds: int, scale: float = 1.0, judge: Backbone | None = None
+) -> None:
+    """Times and ratios to the first, the share of values that are others than its, and how far logits are."""
     first, *_ = jobs
     expected = jobs[first]().cpu()
     times = interleaved(jobs, rounds)
@@ -167,7 +190,17 @@ def _compare(title: str, jobs: dict[str, Work], rounds: int, scale: float = 1.0)
         differs = ((found - expected).abs() > 1e-3 * scale).float().mean().item() if alike else None
         shown = "of another size" if differs is None else f"{100 * differs:.2f} %"
         lines.append([name, f"{1000 * median(times[name]):.1f}", ratio(times[name], times[first]), shown])
-    print(tabulate(lines, [title, "ms", f"/ {first}", "differs"], "github"), end="\n\n")
+        if judge is not None:
+            lines[-1].append(f"{_apart(judge, found, expected):.1e}")
+    titles = [title, "ms", f"/ {first}", "differs", *(["logits differ by"] if judge is not None else [])]
+    print(tabulate(lines, titles, "github"), end="\n\n")
+
+
+@torch.no_grad()
+def _apart(net: Backbone, found: Tensor, expected: Tensor) -> float:
+    """The largest distance of logits, over the largest logit."""
+    ours, theirs = (net(images.to(net.mean.device)) for images in (expected, found))
+    return ((ours - theirs).abs().max() / ours.abs().max()).item()
 
 
 if __name__ == "__main__":

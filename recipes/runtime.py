@@ -11,7 +11,9 @@ backward through a backward D four, for it goes back through both; a step of ERM
 The roofline of a method is its units times a third of a training pass, which has three; what is above it is
 waste, and what is below it is cheaper than it counts, as the attack is on a folded network.
 
-PGD, TRADES and EGAT fold BatchNorm away while they attack; "unfolded" are the same without that.
+PGD, TRADES and EGAT fold BatchNorm away while they attack; "unfolded" are the same without that. "TRADES, by
+hand" is the usual code around a network of timm in float32 and channels last, with nothing of this package.
+With ``--bfloat16 true`` EGAT is timed with only its attack, and with the whole step, in bfloat16 too.
 
 The last line is the cost of judging maps: Comp and Suff of a model's map and of the controls at five shares,
 one image, map and share at a time, over the same in batches.
@@ -22,7 +24,9 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from statistics import median
+from typing import Any
 
 import torch
 from jsonargparse import auto_cli
@@ -41,6 +45,8 @@ from egat_hub.modes import evaluating
 from egat_hub.randomness import SampleRandom
 
 SEPARATE = "egat, separate CAMs"
+BY_HAND = "TRADES, by hand"
+BFLOAT16_ATTACK, BFLOAT16 = "egat, attack in bfloat16", "egat, all in bfloat16"
 UNFOLDED = {name: f"{name}, unfolded" for name in ("trades", "egat")}
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)
 
@@ -58,6 +64,7 @@ def runtime(
     batch_size: int = 8,
     rounds: int = 7,
     freeze_bn: bool = False,
+    bfloat16: bool = False,
     methods: tuple[str, ...] = tuple(METHODS),
     device: str = "cuda" if torch.cuda.is_available() else "cpu",
 ) -> None:
@@ -69,6 +76,7 @@ def runtime(
         batch_size: images in a step.
         rounds: repetitions.
         freeze_bn: keep BatchNorm in eval mode, so that the views of a step share one forward.
+        bfloat16: also time EGAT in lower precision.
         methods: names of those to time; ERM, TRADES and EGAT are always among them.
         device: where to run.
     """
@@ -81,12 +89,12 @@ def runtime(
     if unknown:
         sys.exit(f"error: no such methods: {', '.join(sorted(unknown))}; there are {', '.join(METHODS)}")
 
-    def build(name: str) -> Method:
+    def build(name: str, **options: Any) -> Method:
         torch.manual_seed(0)
         net = create_backbone(
             model, num_classes=5, image_size=image_size, pretrained=False, freeze_bn=freeze_bn
         )
-        return METHODS[name](net.to(device)).train()
+        return METHODS[name](net.to(device), **options).train()
 
     chosen = [name for name in METHODS if name in {"erm", "trades", "egat", *methods}]
     built = {name: build(name) for name in chosen}
@@ -98,13 +106,17 @@ def runtime(
         built[unfolded] = method = build(name)
         assert isinstance(method, AdversarialMethod)
         method.foldable = ()
+    if bfloat16:
+        built[BFLOAT16_ATTACK] = build("egat", attack_dtype="bfloat16")
+        built[BFLOAT16] = build("egat")
     units = {name: count_passes(method, images, labels) for name, method in built.items()}
-    steps = {name: _step(method, images, labels) for name, method in built.items()}
+    steps = {name: _step(method, images, labels, bfloat16=name == BFLOAT16) for name, method in built.items()}
+    steps[BY_HAND] = _by_hand(build("erm").backbone, images, labels)
     trades_method = built["trades"]
     assert isinstance(trades_method, AdversarialMethod)
     parts = _parts(trades_method, images, labels) | _judging(separate.backbone, images)
     times = interleaved({**steps, **parts}, rounds)
-    erm, trades = times["erm"], times["trades"]
+    erm, trades, by_hand = times["erm"], times["trades"], times[BY_HAND]
     unit = [seconds / 3 for seconds in times["pass"]]
     lines = [
         [
@@ -114,14 +126,16 @@ def runtime(
             f"{1000 * median(times[name]):.0f}",
             ratio(times[name], erm),
             ratio(times[name], trades),
+            ratio(times[name], by_hand),
             ratio(times[name], [u.units * seconds for seconds in unit]),
         ]
         for name, u in units.items()
     ]
     print(f"{model}, {image_size} px, batch {batch_size}, {rounds} rounds, frozen BN: {freeze_bn}")
     print(f"{machine(device)}\n")
-    titles = ["method", "F / I / W / D", "units", "ms", "/ ERM", "/ TRADES", "/ roofline"]
+    titles = ["method", "F / I / W / D", "units", "ms", "/ ERM", "/ TRADES", f"/ {BY_HAND}", "/ roofline"]
     print(tabulate(lines, titles, "github"))
+    print(f"\n{BY_HAND}: {1000 * median(by_hand):.0f} ms; this package's over it: {ratio(trades, by_hand)}")
     attack = median(times["attack"]) / (2 * PGD().steps)
     print(
         f"\nRoofline: units x {1000 * median(unit):.1f} ms, a third of a training pass. A unit of the folded "
@@ -145,11 +159,40 @@ def runtime(
     )
 
 
-def _step(method: Method, images: Tensor, labels: Tensor) -> Callable[[], None]:
+def _step(method: Method, images: Tensor, labels: Tensor, *, bfloat16: bool = False) -> Callable[[], None]:
     optimizer = torch.optim.Adam(method.parameters(), lr=1e-5)
 
     def step() -> None:
-        method(images, labels, step=STEP, index=torch.arange(len(images)))["loss"].backward()
+        with torch.autocast(images.device.type, torch.bfloat16) if bfloat16 else nullcontext():
+            loss = method(images, labels, step=STEP, index=torch.arange(len(images)))["loss"]
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def _by_hand(backbone: Backbone, images: Tensor, labels: Tensor) -> Callable[[], None]:
+    net = backbone.net.to(memory_format=torch.channels_last)
+    images = ((images - backbone.mean) / backbone.std).contiguous(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-5)
+    epsilon, steps = 0.01, PGD().steps
+
+    def step() -> None:
+        net.eval()
+        with torch.no_grad():
+            target = net(images).softmax(1)
+        moved = images + 0.001 * torch.randn_like(images)
+        for _ in range(steps):
+            moved.requires_grad_()
+            divergence = F.kl_div(net(moved).log_softmax(1), target, reduction="sum")
+            (slope,) = torch.autograd.grad(divergence, moved)
+            moved = moved.detach() + epsilon / 4 * slope.sign()
+            moved = torch.clamp(moved, images - epsilon, images + epsilon)
+        net.train(not backbone.freeze_bn)
+        clean, attacked = net(images), net(moved)
+        kl = F.kl_div(attacked.log_softmax(1), clean.softmax(1), reduction="batchmean")
+        (F.cross_entropy(clean, labels) + 6 * kl).backward()
         optimizer.step()
         optimizer.zero_grad()
 

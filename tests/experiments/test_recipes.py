@@ -16,7 +16,7 @@ from .tiny import parsed
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 BENCHMARK_OF = {"fronts": "pacs", "attack_curves": "pacs", "pareto": "pacs", "sensitivity": "vlcs"}
-OTHERS = ("backbones", "case_study", "finetune", "model_card", "peers", "runtime", "sca")
+OTHERS = ("backbones", "case_study", "finetune", "loading", "model_card", "peers", "runtime", "sca")
 SCRIPTS = sorted(path for path in RECIPES.glob("*.py") if path.stem not in OTHERS)
 
 
