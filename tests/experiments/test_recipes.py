@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from egat_hub.data import BENCHMARKS
+from egat_hub.data import BENCHMARKS, DataConfig
 from egat_hub.methods import METHODS
 
 from .tiny import parsed
@@ -62,3 +62,14 @@ def test_published_tables_name_domains_that_exist(path):
         assert {line["train_domain"], line["test_domain"]} <= {*known, "average", "all"}, line
         float(line["value"])
     assert {line["method"] for line in lines} & set(METHODS)
+
+
+def test_loaders_are_timed_beside_a_step(capsys):
+    loading = runpy.run_path(str(RECIPES / "loading.py"))["loading"]
+    data = DataConfig(image_size=32, synthetic_size=20)
+    loading(data, model="test_resnet", batch_size=4, batches=2, rounds=1, workers=(0, 1), device="cpu")
+    shown = capsys.readouterr().out
+    assert "Domain(synthetic/meadow: 20 images, 5 classes), 32 px, batch 4" in shown
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in shown.splitlines() if "|" in line]
+    assert [row[:2] for row in cells[2:]] == [[n, kind] for n in "01" for kind in ("files", "memory")]
+    assert all(float(value) > 0 for row in cells[2:] for value in row[2:])
