@@ -199,6 +199,19 @@ class Backbone(nn.Module):
             "explain."
         )
 
+    @contextmanager
+    def compiled(self) -> Iterator[None]:
+        """Inside, :meth:`features` run through ``torch.compile``; not the head, which maps differentiate.
+
+        Features and first derivatives are equal up to rounding; there are no second ones. Of a network that
+        is cut inside nothing is compiled.
+        """
+        self.features = torch.compile(self.features)  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            del self.features
+
     def _normalized(self, images: Tensor) -> Tensor:
         """What the network takes. In train mode channels last, which convolutions keep however weights lie.
 

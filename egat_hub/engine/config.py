@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from egat_hub.backbone import Backbone, create_backbone
-from egat_hub.config import check_choices
+from egat_hub.config import LATER, check_choices
 from egat_hub.data import default_workers
 
 
@@ -54,6 +54,7 @@ class TrainConfig:
         clip_grad: largest norm of the gradient.
         accumulation: micro-batches that a process makes of its part of the batch.
         ema_decay: decay of an average of the weights, which is then what is validated and kept.
+        compile: run the network through ``torch.compile`` while it trains; the first steps take minutes.
         mixed_precision: ``"no"``, ``"fp16"`` or ``"bf16"``; by default what ``accelerate launch`` says.
         validate_every: steps between validations.
         selection: which weights are kept: ``"best_val_cAcc"``, those of the highest clean validation accuracy
@@ -71,6 +72,7 @@ class TrainConfig:
     clip_grad: float | None = None
     accumulation: int = 1
     ema_decay: float | None = None
+    compile: bool = field(default=False, metadata=LATER)
     mixed_precision: Literal["no", "fp16", "bf16"] | None = None
     validate_every: int = 200
     selection: Literal["best_val_cAcc", "last"] = "best_val_cAcc"

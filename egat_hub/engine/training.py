@@ -22,6 +22,7 @@ from egat_hub.config import digest, identity, to_dict
 from egat_hub.data import EvaluationView, TrainingView, training_loader
 from egat_hub.engine.batchnorm import share_statistics
 from egat_hub.engine.checkpoints import Checkpoints, Progress
+from egat_hub.engine.compiling import compiling
 from egat_hub.engine.config import Resources, TrainConfig
 from egat_hub.engine.evaluation import evaluate
 from egat_hub.engine.log import Log
@@ -79,7 +80,8 @@ def train(
 
     Raises:
         ValueError: a batch size that cannot be divided among processes and micro-batches, a warm-up that
-            does not end, a checkpoint of another network, or settings of FSDP that methods do not work with.
+            does not end, a checkpoint of another network, settings of FSDP that methods do not work with, or
+            a method that cannot be compiled.
         RuntimeError: several processes that Accelerate takes for one.
         FloatingPointError: the loss is no longer finite.
     """
@@ -138,30 +140,31 @@ def _train(
     )
     speed = Speed(accelerator)
     speed.start()
-    for batch in loader:
-        speed.loaded()
-        started = time.perf_counter()
-        torch.manual_seed(derive_seed(seed, progress.step, accelerator.process_index))
-        if method.restarts_optimizer(progress.step):
-            optimizer.state.clear()
-        warming = progress.step < transfer.head_warmup
-        method.backbone.freeze_bn = keeps_statistics or warming
-        held = body(method.backbone) if warming else []
-        parts = _step(accelerator, prepared, optimizer, batch, progress.step, config, held)
-        progress.step += 1
-        progress.seconds += time.perf_counter() - started
-        speed.stop(config.batch_size)
-        last = progress.step == config.steps
-        if last or progress.step % resources.log_every == 0:
-            shown = {name: value.item() for name, value in accelerator.reduce(parts, "mean").items()}
-            log.write(progress.step, {**shown, "seconds": round(progress.seconds, 3), **speed.figures()})
-            bar.set_postfix({name: f"{value:.3g}" for name, value in shown.items()})
-        bar.update()
-        if last or progress.step % config.validate_every == 0:
-            _validate(network, validation, progress, log, config, resources)
-        if last or progress.step % resources.checkpoint_every == 0:
-            checkpoints.save(progress)
-        speed.start()
+    with compiling(method, next(iter(loader)), accelerator) if config.compile else nullcontext():
+        for batch in loader:
+            speed.loaded()
+            started = time.perf_counter()
+            torch.manual_seed(derive_seed(seed, progress.step, accelerator.process_index))
+            if method.restarts_optimizer(progress.step):
+                optimizer.state.clear()
+            warming = progress.step < transfer.head_warmup
+            method.backbone.freeze_bn = keeps_statistics or warming
+            held = body(method.backbone) if warming else []
+            parts = _step(accelerator, prepared, optimizer, batch, progress.step, config, held)
+            progress.step += 1
+            progress.seconds += time.perf_counter() - started
+            speed.stop(config.batch_size)
+            last = progress.step == config.steps
+            if last or progress.step % resources.log_every == 0:
+                shown = {name: value.item() for name, value in accelerator.reduce(parts, "mean").items()}
+                log.write(progress.step, {**shown, "seconds": round(progress.seconds, 3), **speed.figures()})
+                bar.set_postfix({name: f"{value:.3g}" for name, value in shown.items()})
+            bar.update()
+            if last or progress.step % config.validate_every == 0:
+                _validate(network, validation, progress, log, config, resources)
+            if last or progress.step % resources.checkpoint_every == 0:
+                checkpoints.save(progress)
+            speed.start()
     bar.close()
     if resources.trackers:
         accelerator.end_training()
@@ -210,7 +213,7 @@ def _groups(method: Method, config: TrainConfig, transfer: Transfer) -> list[dic
 def _identity(method: Method, config: TrainConfig, seed: int, transfer: Transfer) -> str:
     """What a checkpoint must have in common with the run that goes on from it."""
     backbone = method.backbone
-    settings = [identity(method.config), to_dict(replace(config, steps=1)), seed]
+    settings = [identity(method.config), identity(replace(config, steps=1)), seed]
     settings += [to_dict(transfer)] if transfer != Transfer() else []
     network = f"{backbone.architecture} with {backbone.num_classes} classes"
     return f"{network}, {type(method).__name__}, settings {digest(settings)}"
@@ -271,7 +274,8 @@ def _validate(
     config: TrainConfig,
     resources: Resources,
 ) -> None:
-    with network.validated() as backbone:
+    eager = torch.compiler.set_stance("force_eager") if config.compile else nullcontext()
+    with network.validated() as backbone, eager:
         explanation = None if backbone.head_form == "independent" else "grad_cam"
         accuracy = EvaluationConfig(
             epsilons=(), explanation=explanation, faithfulness=None, localisation=None

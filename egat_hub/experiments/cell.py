@@ -77,7 +77,7 @@ class Cell:
             "seed": self.seed,
             "model": to_dict(self.model),
             "data": to_dict(self.data),
-            "train": to_dict(self.train),
+            "train": identity(self.train),
         }
 
     @property

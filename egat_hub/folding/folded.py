@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -83,6 +84,16 @@ def _folded_weights(layer: Any, norm: Any) -> dict[str, Tensor]:
 
 
 def _rest(norm: nn.Module) -> nn.Module:
-    """What a norm does after normalising: timm's variants have dropout and an activation of their own."""
-    steps = [getattr(norm, name, None) for name in ("drop", "act")]
-    return nn.Sequential(*(s for s in steps if s is not None and not isinstance(s, nn.Identity)))
+    """What a norm does after normalising: timm's variants have dropout and an activation of their own.
+
+    The same object every time, so that a compiled network need not be compiled again.
+    """
+    found = (getattr(norm, name, None) for name in ("drop", "act"))
+    steps = [step for step in found if isinstance(step, nn.Module) and not isinstance(step, nn.Identity)]
+    rest = _RESTS.get(norm)
+    if rest is None or list(rest) != steps:
+        rest = _RESTS[norm] = nn.Sequential(*steps)
+    return rest
+
+
+_RESTS: WeakKeyDictionary[nn.Module, nn.Sequential] = WeakKeyDictionary()
