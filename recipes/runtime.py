@@ -24,7 +24,6 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from statistics import median
 from typing import Any
 
@@ -37,9 +36,10 @@ from torch.nn import functional as F
 from egat_hub.attacks import PGD
 from egat_hub.backbone import Backbone, View, create_backbone
 from egat_hub.experiments.timing import interleaved, machine, ratio
+from egat_hub.experiments.training_step import training_step
 from egat_hub.explanations import GradCAM
 from egat_hub.methods import EGAT, METHODS, AdversarialMethod, Method
-from egat_hub.methods.cost import STEP, count_passes
+from egat_hub.methods.cost import count_passes
 from egat_hub.metrics import CONTROLS, Faithfulness
 from egat_hub.modes import evaluating
 from egat_hub.randomness import SampleRandom
@@ -110,7 +110,10 @@ def runtime(
         built[BFLOAT16_ATTACK] = build("egat", attack_dtype="bfloat16")
         built[BFLOAT16] = build("egat")
     units = {name: count_passes(method, images, labels) for name, method in built.items()}
-    steps = {name: _step(method, images, labels, bfloat16=name == BFLOAT16) for name, method in built.items()}
+    steps = {
+        name: training_step(method, images, labels, bfloat16=name == BFLOAT16)
+        for name, method in built.items()
+    }
     steps[BY_HAND] = _by_hand(build("erm").backbone, images, labels)
     trades_method = built["trades"]
     assert isinstance(trades_method, AdversarialMethod)
@@ -157,19 +160,6 @@ def runtime(
         f"Comp and Suff at {len(SHARES)} shares, one by one / in batches of {batch_size}: "
         f"{ratio(times['one by one'], times['batched'])}"
     )
-
-
-def _step(method: Method, images: Tensor, labels: Tensor, *, bfloat16: bool = False) -> Callable[[], None]:
-    optimizer = torch.optim.Adam(method.parameters(), lr=1e-5)
-
-    def step() -> None:
-        with torch.autocast(images.device.type, torch.bfloat16) if bfloat16 else nullcontext():
-            loss = method(images, labels, step=STEP, index=torch.arange(len(images)))["loss"]
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
 
 
 def _by_hand(backbone: Backbone, images: Tensor, labels: Tensor) -> Callable[[], None]:

@@ -23,7 +23,7 @@ from egat_hub.registry import Registry
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [*DOCS, ROOT / "README.md", ROOT / "docs/results/README.md"]
-SKIPPED = re.compile(r"--help|(case_study|loading|model_card|peers|runtime|sca)\.py")
+SKIPPED = re.compile(r"--help|(case_study|loading|model_card|peers|runtime|sca|throughput)\.py")
 ADDING = ROOT / "docs" / "adding_a_method.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 DEFAULT = re.compile(r"^\| `([\w.-]+)` \| (.+?) \| (stated|inferred|assumed) \| .+ \|$", re.MULTILINE)

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from egat_hub.experiments.cell import Cell
 from egat_hub.experiments.timing import Job, interleaved
+from egat_hub.experiments.training_step import training_step
 from egat_hub.methods import Method
-from egat_hub.methods.cost import STEP
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,4 @@ def _step(method: Method, cell: Cell) -> Job:
     size, count = cell.data.image_size, cell.train.batch_size
     images = torch.rand(count, 3, size, size).to(method.backbone.mean)
     labels: Tensor = torch.arange(count, device=images.device) % method.backbone.num_classes
-
-    def step() -> None:
-        method(images, labels, step=STEP, mask=torch.ones_like(images[:, :1]))["loss"].backward()
-        method.zero_grad()
-
-    return step
+    return training_step(method, images, labels)

@@ -16,7 +16,17 @@ from .tiny import parsed
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 BENCHMARK_OF = {"fronts": "pacs", "attack_curves": "pacs", "pareto": "pacs", "sensitivity": "vlcs"}
-OTHERS = ("backbones", "case_study", "finetune", "loading", "model_card", "peers", "runtime", "sca")
+OTHERS = (
+    "backbones",
+    "case_study",
+    "finetune",
+    "loading",
+    "model_card",
+    "peers",
+    "runtime",
+    "sca",
+    "throughput",
+)
 SCRIPTS = sorted(path for path in RECIPES.glob("*.py") if path.stem not in OTHERS)
 
 
@@ -73,3 +83,15 @@ def test_loaders_are_timed_beside_a_step(capsys):
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in shown.splitlines() if "|" in line]
     assert [row[:2] for row in cells[2:]] == [[n, kind] for n in "01" for kind in ("files", "memory")]
     assert all(float(value) > 0 for row in cells[2:] for value in row[2:])
+
+
+def test_steps_are_timed_beside_a_matrix_product(capsys):
+    throughput = runpy.run_path(str(RECIPES / "throughput.py"))["throughput"]
+    throughput(model="test_resnet", image_size=96, batch_size=16, rounds=1, device="cpu")
+    shown = capsys.readouterr().out
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in shown.splitlines() if "|" in line]
+    assert [row[0] for row in cells[2:]] == ["erm", "trades", "egat"]
+    erm, trades, egat = (float(row[3]) for row in cells[2:])
+    assert trades / erm == pytest.approx(27 / 3, rel=0.15)  # in units, and GFLOP are rounded
+    assert egat / erm == pytest.approx(29 / 3, rel=0.15)
+    assert all(0 < float(row[4].split()[0]) < 1.5 for row in cells[2:])

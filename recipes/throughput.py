@@ -1,0 +1,135 @@
+"""How much of a machine training uses: images a second, memory, and its share of what the machine can do.
+
+    python recipes/throughput.py --model resnet50 --batch_size 64 --bfloat16 true --compiled true
+
+The ceiling is what a product of square matrices reaches on this machine, in the same precision and the same
+rounds. Floating-point operations of a step are those of its convolutions and matrix products, counted while
+it runs uncompiled. Steps and product are timed in turns, by events on a GPU; medians are printed.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from statistics import median
+
+import torch
+from jsonargparse import auto_cli
+from tabulate import tabulate
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from egat_hub.backbone import create_backbone
+from egat_hub.experiments.timing import Job, interleaved, machine, ratio
+from egat_hub.experiments.training_step import training_step
+from egat_hub.methods import METHODS, Method
+
+PRODUCT = "product"
+
+
+def throughput(
+    model: str = "resnet50",
+    image_size: int = 224,
+    batch_size: int = 32,
+    rounds: int = 7,
+    bfloat16: bool = False,
+    compiled: bool = False,
+    methods: tuple[str, ...] = ("erm", "trades", "egat"),
+    device: str = "cuda" if torch.cuda.is_available() else "cpu",
+) -> None:
+    """Time steps beside a matrix product.
+
+    Args:
+        model: timm's name of the network.
+        image_size: side of the images in pixels.
+        batch_size: images in a step.
+        rounds: repetitions.
+        bfloat16: whether steps and product run in bfloat16.
+        compiled: time steps through ``torch.compile`` too.
+        methods: names of methods.
+        device: where to run.
+    """
+    torch.manual_seed(0)
+    torch.set_flush_denormal(True)
+    images = torch.rand(batch_size, 3, image_size, image_size, device=device)
+    labels = torch.arange(batch_size, device=device) % 5
+
+    def build(name: str) -> Method:
+        net = create_backbone(model, num_classes=5, image_size=image_size, pretrained=False)
+        return METHODS[name](net.to(device)).train()
+
+    with ExitStack() as stack:
+        jobs: dict[str, Job] = {PRODUCT: _product(device, bfloat16=bfloat16)}
+        flops = {PRODUCT: _flops(jobs[PRODUCT])}
+        for name in methods:
+            jobs[name] = training_step(build(name), images, labels, bfloat16=bfloat16)
+            flops[name] = _flops(jobs[name])
+            if compiled:
+                fast = build(name)
+                stack.enter_context(fast.backbone.compiled())
+                jobs[f"{name}, compiled"] = training_step(fast, images, labels, bfloat16=bfloat16)
+                flops[f"{name}, compiled"] = flops[name]
+        times = interleaved(jobs, rounds)
+        memory = {name: _peak(job, device) for name, job in jobs.items()}
+    ceiling = [flops[PRODUCT] / seconds for seconds in times[PRODUCT]]
+    lines = [
+        [
+            name,
+            f"{1000 * median(times[name]):.1f}",
+            f"{batch_size / median(times[name]):.1f}",
+            f"{flops[name] / 1e9:.2f}",
+            ratio([flops[name] / seconds for seconds in times[name]], ceiling),
+            memory[name],
+        ]
+        for name in jobs
+        if name != PRODUCT
+    ]
+    precision = "bfloat16" if bfloat16 else "float32"
+    print(f"{model}, {image_size} px, batch {batch_size}, {precision}, {rounds} rounds\n{machine(device)}\n")
+    titles = ["step", "ms", "images/s", "GFLOP", "of the ceiling", "peak MiB"]
+    print(tabulate(lines, titles, "github", disable_numparse=True))
+    print(f"\nCeiling: {median(ceiling) / 1e12:.3f} TFLOP/s in a product of matrices.")
+
+
+def _product(device: str, *, bfloat16: bool) -> Job:
+    size = 8192 if device == "cuda" else 1024
+    kind = torch.bfloat16 if bfloat16 else torch.float32
+    first, second = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
+
+    def product() -> Tensor:
+        return first @ second
+
+    return product
+
+
+class _Operations(TorchDispatchMode):
+    """Counts as PyTorch's own counter does, which follows modules and so cannot look at an attack."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func._overloadpacket)
+        if count is not None:
+            self.total += count(*args, **(kwargs or {}), out_val=result)
+        return result
+
+
+def _flops(job: Job) -> int:
+    with _Operations() as operations:
+        job()
+    return operations.total
+
+
+def _peak(job: Job, device: str) -> str:
+    """What PyTorch allocated on a GPU at most, with everything that is timed beside it in memory."""
+    if device != "cuda":
+        return "-"
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    job()
+    return f"{(torch.cuda.max_memory_allocated() - before) / 2**20:.0f}"
+
+
+if __name__ == "__main__":
+    auto_cli(throughput, as_positional=False)
