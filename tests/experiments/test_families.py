@@ -121,3 +121,11 @@ def test_a_stopped_command_goes_on(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main("", ["--families", "cate"])
     assert "timm has no family cate" in capsys.readouterr().err
+
+
+def test_a_missing_page_is_told_before_anything_is_tried(tmp_path, capsys):
+    page, journal = tmp_path / "page.md", tmp_path / "journal.jsonl"
+    with pytest.raises(SystemExit):
+        main("", ["--families", "vgg", "--output", str(page), "--journal", str(journal)])
+    assert f"no {page}" in capsys.readouterr().err
+    assert not journal.exists()

@@ -44,8 +44,12 @@ def check_grad_cam(backbone: Backbone, images: Tensor, _options: dict[str, Any])
 
 
 def check_attack(backbone: Backbone, images: Tensor, _options: dict[str, Any]) -> None:
-    """A step of PGD moves pixels, and none further than epsilon."""
-    labels = torch.arange(len(images))
+    """A step of PGD moves pixels, and none further than epsilon.
+
+    Labels are the least likely classes: a random network can be so sure of one that its loss is flat there.
+    """
+    with evaluating(backbone), torch.no_grad():
+        labels = backbone(images).argmin(1)
     moved = (PGD(steps=1, start="clean")(backbone, images, labels, EPSILON) - images).abs().amax((1, 2, 3))
     _require(bool((moved > 0).all()), "the attack does not move")
     _require(bool((moved <= EPSILON + 1e-6).all()), f"the attack moves by {moved.max().item():.4f}")

@@ -36,6 +36,8 @@ def main(description: str, arguments: Sequence[str] | None = None) -> None:
     unknown = sorted(set(options.families) - set(known))
     if unknown:
         parser.error(f"timm has no family {', '.join(unknown)}; there are {', '.join(known)}")
+    if options.output and not options.output.is_file():
+        parser.error(f"--output must be a page with a table, such as docs/backbones.md; no {options.output}")
     done = read_outcomes(options.journal, timm.__version__)
     for family in options.families:
         if family not in done:
