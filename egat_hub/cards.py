@@ -63,12 +63,13 @@ def render_card(
     template = files("egat_hub.model_cards").joinpath("template.md").read_text(encoding="utf-8")
     name, title = model_name(architecture, metadata), known_as or model_name(architecture, metadata)
     named = loads and bool(known_as)
+    folder = f"path/to/{name}" if loads else "path/to/model"
     recipe = {key: value for key, value in metadata.items() if key not in PLACES and not _is_figure(key)}
     return environment.from_string(template).render(
         header=card_header(rows, metadata, architecture=architecture, license=license).to_yaml(),
         name=title,
-        place=(known_as if loads else "") or repo_id or f"path/to/{name}",
-        timm_place=_timm_place(name, repo_id, named=named),
+        place=(known_as if loads else "") or repo_id or folder,
+        timm_place=name if named else f"hf-hub:{repo_id}" if repo_id else f"local-dir:{folder}",
         named=named,
         loads=loads,
         command=command,
@@ -106,12 +107,6 @@ def _check_rows(rows: Sequence[Row], metadata: Mapping[str, Any], architecture: 
                 )
         if not math.isfinite(row.value):
             raise ValueError(f"Expected figures, got {row.metric} = {row.value}; leave that row out.")
-
-
-def _timm_place(name: str, repo_id: str | None, *, named: bool) -> str:
-    if named:
-        return name
-    return f"hf-hub:{repo_id}" if repo_id else f"local-dir:path/to/{name}"
 
 
 def _is_figure(key: str) -> bool:
