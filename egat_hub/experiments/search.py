@@ -106,6 +106,9 @@ def choose(bench: Bench, trials: Sequence[Trial], *, epsilon: float) -> dict[str
 
     Returns:
         The chosen ones by name.
+
+    Raises:
+        ValueError: no candidate of a method could be trained in every domain.
     """
     runs = [cell for trial in trials for cell in trial.cells]
     complete_all(
@@ -114,8 +117,14 @@ def choose(bench: Bench, trials: Sequence[Trial], *, epsilon: float) -> dict[str
     scored = []
     for trial in trials:
         found = {cell.domain: bench.validation(cell, epsilon) for cell in trial.cells}
-        scored.append((fmean(fmean(figures.values()) for figures in found.values() if figures), trial, found))
+        scores = [fmean(figures.values()) if figures else -math.inf for figures in found.values()]
+        scored.append((fmean(scores), trial, found))
     best = {trial.candidate.name: trial for _, trial, _ in sorted(scored, key=lambda item: item[0])}
+    failed = best.keys() - {trial.candidate.name for score, trial, _ in scored if score > -math.inf}
+    if failed:
+        raise ValueError(
+            f"No candidate of {', '.join(sorted(failed))} could be trained; change the search or train.lr."
+        )
     if PartialState().is_main_process:
         record = {
             "rule": RULE,
@@ -125,7 +134,7 @@ def choose(bench: Bench, trials: Sequence[Trial], *, epsilon: float) -> dict[str
                 {
                     "method": trial.candidate.name,
                     "config": to_dict(trial.candidate.config),
-                    "score": score,
+                    "score": score if score > -math.inf else None,
                     "validation": found,
                     "chosen": best[trial.candidate.name] is trial,
                 }

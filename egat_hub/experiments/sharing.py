@@ -8,9 +8,13 @@ from typing import Any
 
 from accelerate import PartialState
 
-from egat_hub.collective import gather_objects, main_says, rank
+from egat_hub.collective import gather_objects, main_says, rank, world_size
 from egat_hub.experiments.cell import Bench, Cell
 from egat_hub.experiments.claim import Claim, owner
+from egat_hub.whole_file import write_whole
+
+FAILED = "failed.txt"
+"""File in the folder of a run that cannot be finished, with the reason; without it the run is tried again."""
 
 PAUSE = 10.0
 """Seconds between two looks at what others are doing."""
@@ -21,27 +25,39 @@ def complete_all(
 ) -> None:
     """Work on every cell that nobody else is at, until all are done, whoever did them.
 
-    What a process had claimed that died is taken over. The processes of one ``accelerate launch`` claim as
-    one; each of them calls this.
+    What a process had claimed that died is taken over. A run whose loss or gradient is no longer finite is
+    left out, here and wherever else the command runs, and named at the end. The processes of one
+    ``accelerate launch`` claim as one; each of them calls this.
 
     Args:
         bench: has the folder of every cell.
         cells: the first ones first; of equal ones, one is worked on.
         done: whether a cell is, asked in the main process.
         work: does it, in every process.
+
+    Raises:
+        FloatingPointError: that of a run which several processes work on; they cannot leave it together.
     """
     state, told = PartialState(), set[str]()
     left = every = list({cell.name: cell for cell in cells}.values())
-    while left := [cell for cell in left if not _answer(done, cell)]:
+
+    def over(cell: Cell) -> bool:
+        return done(cell) or (bench.output / cell.name / FAILED).exists()
+
+    while left := [cell for cell in left if not _answer(over, cell)]:
         worked = False
         for cell in left:
             claim = Claim.take(bench.output / cell.name) if rank() == 0 else None
             try:
-                if not gather_objects(claim is not None)[0] or _answer(done, cell):
+                if not gather_objects(claim is not None)[0] or _answer(over, cell):
                     continue
                 state.print(f"[{every.index(cell) + 1}/{len(every)}] {cell.name}")
-                work(cell)
                 worked = True
+                work(cell)
+            except FloatingPointError as error:
+                if world_size() > 1:
+                    raise
+                write_whole(bench.output / cell.name / FAILED, f"{error}\n")
             finally:
                 if claim is not None:
                     claim.release()
@@ -51,6 +67,11 @@ def complete_all(
                     state.print(f"Waiting for {cell.name}: {owner(bench.output / cell.name) or 'just done'}.")
             told.update(cell.name for cell in left)
             time.sleep(PAUSE)
+    for cell in every:
+        reason = bench.output / cell.name / FAILED
+        if reason.exists() and not _answer(done, cell):
+            why = reason.read_text().strip()
+            state.print(f"Left out: {cell.name}. {why} Remove {reason} to try it again.")
 
 
 def _answer(done: Callable[[Cell], bool], cell: Cell) -> bool:

@@ -19,7 +19,7 @@ SIZES = (64, 96, 128, 160, 192, 224, 256)
 """Sides of images to try, before the one that a network was made for."""
 
 LIMIT = 120_000_000
-"""Networks of more parameters are made of two blocks."""
+"""Networks of more parameters are made of two blocks, where they take such a number."""
 
 IMAGES = 2
 
@@ -31,7 +31,7 @@ def try_family(family: str) -> Outcome:
     try:
         name, count = smallest(family)
         found |= {"model": name, "millions": round(count / 1e6, 1)}
-        options = {"depth": 2} if count > LIMIT else {}
+        options = {"depth": 2} if count > LIMIT and _takes_depth(name) else {}
         stage = "wrapping"
         backbone, options = _wrap(name, options)
         if "depth" in options:
@@ -73,6 +73,15 @@ def _wrap(name: str, options: dict[str, Any]) -> tuple[Backbone, dict[str, Any]]
         if _side(backbone) > 1:
             return backbone, given
     return _create(name, None, options), options
+
+
+def _takes_depth(name: str) -> bool:
+    try:
+        with torch.device("meta"):
+            timm.create_model(name, depth=2)
+    except TypeError:
+        return False
+    return True
 
 
 @torch.no_grad()

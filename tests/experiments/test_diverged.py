@@ -1,0 +1,51 @@
+"""A run whose loss is not finite is left out and told, and ends nothing else."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from egat_hub.experiments.sharing import FAILED
+from egat_hub.results import read_rows
+
+from .tiny import call
+
+DIVERGES = ("--methods", "igr", "erm", "--igr.lambda_igr", "1e300")
+
+
+def test_others_are_finished_and_compared(tmp_path, capsys):
+    call(tmp_path, *DIVERGES)
+    assert {row.method for row in read_rows(tmp_path / "results.json")} == {"erm"}
+    (reason,) = tmp_path.glob(f"igr_*/{FAILED}")
+    assert "The loss is not finite at step 0" in reason.read_text()
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"Left out: {reason.parent.name}. The loss is not finite" in shown
+    assert f"Remove {reason} to try it again." in shown
+    assert not list(tmp_path.glob("*/claim.*"))
+
+
+def test_it_is_not_tried_again_until_it_is_asked_for(tmp_path, capsys):
+    call(tmp_path, *DIVERGES)
+    (reason,) = tmp_path.glob(f"igr_*/{FAILED}")
+    begun = reason.stat().st_mtime_ns
+    call(tmp_path, *DIVERGES)
+    assert reason.stat().st_mtime_ns == begun
+    reason.unlink()
+    call(tmp_path, *DIVERGES)
+    assert reason.stat().st_mtime_ns > begun
+
+
+def test_a_search_takes_another_candidate(tmp_path):
+    grid = tmp_path / "grid.yaml"
+    grid.write_text("igr: {lambda_igr: [1.0e+300, 0.1]}\n")
+    call(tmp_path, "--methods", "igr", "--search", str(grid))
+    trials = json.loads((tmp_path / "search.json").read_text())["trials"]
+    assert [(trial["score"] is None, trial["chosen"]) for trial in trials] == [(True, False), (False, True)]
+
+
+def test_a_search_without_a_candidate_says_so(tmp_path):
+    grid = tmp_path / "grid.yaml"
+    grid.write_text("igr: {lambda_igr: [1.0e+300, 1.0e+299]}\n")
+    with pytest.raises(ValueError, match="No candidate of igr could be trained"):
+        call(tmp_path, "--methods", "igr", "--search", str(grid))
