@@ -16,7 +16,13 @@ from torch import Tensor, nn
 
 from egat_hub.cutting import Cut, NoCutError, find_cut
 from egat_hub.last_block import features_after, obstacle, tokens_before
-from egat_hub.modes import evaluating, is_batchnorm, without_dropout, without_recording
+from egat_hub.modes import (
+    evaluating,
+    is_batchnorm,
+    prefers_channels_last,
+    without_dropout,
+    without_recording,
+)
 
 HeadForm = Literal["pooled_linear", "differentiable", "independent"]
 
@@ -27,10 +33,6 @@ class View(NamedTuple):
     images: Tensor
     features: Tensor
     logits: Tensor
-
-
-CHANNELS_LAST = ("cpu", "cuda")
-"""Devices whose convolutions are faster on ``torch.channels_last``."""
 
 
 class _NoMapError(ValueError):
@@ -204,13 +206,14 @@ class Backbone(nn.Module):
         """Inside, :meth:`features` run through ``torch.compile``; not the head, which maps differentiate.
 
         Features and first derivatives are equal up to rounding; there are no second ones. Of a network that
-        is cut inside nothing is compiled.
+        is cut inside nothing is compiled. A copy made inside would run on with the weights of this network.
         """
         self.features = torch.compile(self.features)  # type: ignore[method-assign]
         try:
             yield
         finally:
             del self.features
+            torch.compiler.reset()  # graphs are counted for all networks together, and limited
 
     def _normalized(self, images: Tensor) -> Tensor:
         """What the network takes. In train mode channels last, which convolutions keep however weights lie.
@@ -218,8 +221,9 @@ class Backbone(nn.Module):
         Not in eval mode: there the logits are those of the network alone, to the last bit.
         """
         images = (images - self.mean) / self.std
-        last = self.training and images.device.type in CHANNELS_LAST
-        return images.contiguous(memory_format=torch.channels_last) if last else images
+        if self.training and prefers_channels_last(images.device):
+            return images.contiguous(memory_format=torch.channels_last)
+        return images
 
     def _logits(self, features: Tensor) -> Tensor:
         if self._inside is not None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TypeGuard
 
+import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -14,6 +15,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 def is_batchnorm(module: nn.Module) -> TypeGuard[_BatchNorm]:
     """Whether a module keeps running statistics of batches (timm's BatchNorm variants included)."""
     return isinstance(module, _BatchNorm)
+
+
+def prefers_channels_last(device: torch.device) -> bool:
+    """Whether ``torch.channels_last`` suits convolutions: on CPUs, and in autocast on CUDA devices."""
+    return device.type == "cpu" or (device.type == "cuda" and torch.is_autocast_enabled("cuda"))
 
 
 @contextmanager

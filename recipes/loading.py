@@ -17,12 +17,13 @@ from statistics import median
 import torch
 from jsonargparse import auto_cli
 from tabulate import tabulate
-from torch.nn import functional as F
 
 from egat_hub.backbone import create_backbone
-from egat_hub.data import DataConfig, TrainingView, open_dataset, training_loader
+from egat_hub.data import DataConfig, MultiDomain, TrainingView, open_dataset, training_loader
 from egat_hub.data.transforms import apply, training_transform
-from egat_hub.experiments.timing import interleaved, machine
+from egat_hub.experiments.timing import Job, interleaved, machine
+from egat_hub.experiments.training_step import training_step
+from egat_hub.methods import ERM
 
 ROOM = 2**33
 """Bytes for images in memory."""
@@ -73,7 +74,7 @@ def loading(
     )
 
 
-def _parts(view: TrainingView, image_size: int, batch_size: int):
+def _parts(view: TrainingView, image_size: int, batch_size: int) -> dict[str, Job]:
     """Decoding a batch, and augmenting one that is decoded."""
     positions = [int(view.indices[n % len(view)]) for n in range(batch_size)]
     images = [view.domain.load(position) for position in positions]
@@ -84,29 +85,21 @@ def _parts(view: TrainingView, image_size: int, batch_size: int):
     }
 
 
-def _step(model: str, dataset, image_size: int, batch_size: int, device: str):
+def _step(model: str, dataset: MultiDomain, image_size: int, batch_size: int, device: str) -> Job:
     net = create_backbone(model, num_classes=len(dataset.classes), image_size=image_size, pretrained=False)
-    net = net.to(device).train()
     images = torch.rand(batch_size, 3, image_size, image_size, device=device)
     labels = torch.arange(batch_size, device=device) % len(dataset.classes)
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-5)
-
-    def step() -> None:
-        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-            loss = F.cross_entropy(net(images), labels)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
+    return training_step(ERM(net.to(device)).train(), images, labels, bfloat16=device == "cuda")
 
 
 def _images_per_second(view: TrainingView, batch_size: int, batches: int, workers: int, seed: int) -> float:
-    loader = iter(training_loader(view, batch_size=batch_size, steps=batches + 1, seed=seed, workers=workers))
+    ahead = 2 * workers  # batches that are being loaded when the first one is there
+    steps = batches + ahead + 1
+    loader = iter(training_loader(view, batch_size=batch_size, steps=steps, seed=seed, workers=workers))
     next(loader)
     begin = time.perf_counter()
-    for _ in loader:
-        pass
+    for _ in range(batches):
+        next(loader)
     return batches * batch_size / (time.perf_counter() - begin)
 
 

@@ -2,9 +2,10 @@
 
     python recipes/throughput.py --model resnet50 --batch_size 64 --bfloat16 true --compiled true
 
-The ceiling is what a product of square matrices reaches on this machine, in the same precision and the same
-rounds. Floating-point operations of a step are those of its convolutions and matrix products, counted while
-it runs uncompiled. Steps and product are timed in turns, by events on a GPU; medians are printed.
+The ceiling is what a product of square matrices reaches on this machine, in the same precision (float32 is
+float32, not TF32) and the same rounds. Floating-point operations of a step are those of its convolutions and
+matrix products, counted while it runs uncompiled. Steps and product are timed in turns, by events on a GPU;
+medians are printed. Memory is what a step takes beside weights and optimiser: activations and gradients.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ def throughput(
     """
     torch.manual_seed(0)
     torch.set_flush_denormal(True)
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    torch._dynamo.config.cache_size_limit = 64  # graphs of all networks together
     images = torch.rand(batch_size, 3, image_size, image_size, device=device)
     labels = torch.arange(batch_size, device=device) % 5
 
@@ -86,7 +89,7 @@ def throughput(
     ]
     precision = "bfloat16" if bfloat16 else "float32"
     print(f"{model}, {image_size} px, batch {batch_size}, {precision}, {rounds} rounds\n{machine(device)}\n")
-    titles = ["step", "ms", "images/s", "GFLOP", "of the ceiling", "peak MiB"]
+    titles = ["step", "ms", "images/s", "GFLOP", "of the ceiling", "MiB in a step"]
     print(tabulate(lines, titles, "github", disable_numparse=True))
     print(f"\nCeiling: {median(ceiling) / 1e12:.3f} TFLOP/s in a product of matrices.")
 
@@ -122,7 +125,7 @@ def _flops(job: Job) -> int:
 
 
 def _peak(job: Job, device: str) -> str:
-    """What PyTorch allocated on a GPU at most, with everything that is timed beside it in memory."""
+    """What PyTorch allocated on a GPU at most, beyond what it had allocated before."""
     if device != "cuda":
         return "-"
     torch.cuda.reset_peak_memory_stats()

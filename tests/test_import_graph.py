@@ -17,6 +17,7 @@ ORDER = (
     {"after_import", "lazy", "whole_file"},
     {
         "collective",
+        "cores",
         "config",
         "images",
         "json_file",

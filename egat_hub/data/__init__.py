@@ -4,7 +4,7 @@ from .benchmarks import BENCHMARKS, Benchmark
 from .config import DataConfig
 from .domains import Domain, MultiDomain
 from .images import UnreadableImageError
-from .loading import batch_positions, default_workers, training_loader
+from .loading import batch_positions, training_loader
 from .sources import SOURCES, open_dataset
 from .verify import verify
 from .views import EvaluationView, TrainingView
@@ -20,7 +20,6 @@ __all__ = [
     "TrainingView",
     "UnreadableImageError",
     "batch_positions",
-    "default_workers",
     "open_dataset",
     "training_loader",
     "verify",

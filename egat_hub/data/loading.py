@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -27,14 +26,6 @@ def batch_positions(step: int, *, batch_size: int, size: int, seed: int) -> np.n
     slots = np.arange(step * batch_size, (step + 1) * batch_size)
     epochs, offsets = np.divmod(slots, size)
     return np.concatenate([_permutation(seed, e, size)[offsets[epochs == e]] for e in np.unique(epochs)])
-
-
-def default_workers() -> int:
-    """Loading processes: none without a GPU, where training takes every core, else up to 8 of its cores."""
-    if not torch.cuda.is_available():
-        return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def training_loader(

@@ -1,44 +1,27 @@
-"""Training through ``torch.compile``."""
+"""What can be trained through ``torch.compile``."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from accelerate import Accelerator
-from torch import Tensor
+import torch
 
-from egat_hub.engine.sharding import is_sharded
 from egat_hub.methods import Method
 from egat_hub.methods.cost import count_passes
 
 
-@contextmanager
-def compiling(method: Method, batch: dict[str, Tensor], accelerator: Accelerator) -> Iterator[None]:
-    """The network of ``method`` compiled for as long as this lasts; see :meth:`Backbone.compiled`.
-
-    Args:
-        method: on its device.
-        batch: some images to train on, for a step of a copy that is counted.
-        accelerator: of the run.
+def check_compilable(method: Method) -> None:
+    """Count the passes of a step of a copy of ``method``, on two random images.
 
     Raises:
-        ValueError: a method that takes second derivatives of the network, or sharded parameters.
+        ValueError: the step takes second derivatives of the network.
     """
-    if is_sharded(accelerator):
-        raise ValueError("Parameters that FSDP shards are not compiled. Leave out train.compile or FSDP.")
-    device, mask = accelerator.device, batch.get("mask")
-    passes = count_passes(
-        copy.deepcopy(method).train(),
-        batch["image"].to(device),
-        batch["label"].to(device),
-        mask=None if mask is None else mask.to(device),
-    )
-    if passes.through_backward:
+    probe = copy.deepcopy(method).train()
+    size, mean = probe.backbone.image_size, probe.backbone.mean
+    images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(mean)
+    labels = torch.arange(2, device=mean.device)
+    if count_passes(probe, images, labels, mask=torch.ones_like(images[:, :1])).through_backward:
         raise ValueError(
             f"A step of {type(method).__name__} takes second derivatives of the network, which torch.compile "
             "does not have. Leave out train.compile."
         )
-    with method.backbone.compiled():
-        yield

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import torch
+
 from egat_hub.backbone import Backbone, create_backbone
 from egat_hub.config import LATER, check_choices
-from egat_hub.data import default_workers
+from egat_hub.cores import own_cores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +95,7 @@ class Resources:
     """What changes no result: loading, logging, saving.
 
     Attributes:
-        workers: processes that load images; by default none without a GPU, else up to 8.
+        workers: processes that load images; by default none, but up to 8 for training where there is a GPU.
         cache_gib: memory for decoded training images in each process, in GiB; images beyond it are decoded
             whenever they are seen, as all are where none is seen twice.
         log_every: steps between lines in ``log.jsonl``.
@@ -101,7 +103,7 @@ class Resources:
         trackers: names of Accelerate trackers (``"tensorboard"``, ``"wandb"``, ``"trackio"``...).
     """
 
-    workers: int = field(default_factory=default_workers)
+    workers: int | None = None
     cache_gib: float = 1.0
     log_every: int = 10
     checkpoint_every: int = 200
@@ -109,5 +111,13 @@ class Resources:
 
     def __post_init__(self) -> None:
         for name, least in (("workers", 0), ("cache_gib", 0), ("log_every", 1), ("checkpoint_every", 1)):
-            if not getattr(self, name) >= least:
-                raise ValueError(f"Expected {name} of at least {least}, got {getattr(self, name)}.")
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise ValueError(f"Expected {name} of at least {least}, got {value}.")
+
+    @property
+    def training_workers(self) -> int:
+        """Processes that load training images; without a GPU, training itself takes every core."""
+        if self.workers is not None:
+            return self.workers
+        return min(8, own_cores()) if torch.cuda.is_available() else 0

@@ -22,7 +22,7 @@ from egat_hub.config import digest, identity, to_dict
 from egat_hub.data import EvaluationView, TrainingView, training_loader
 from egat_hub.engine.batchnorm import share_statistics
 from egat_hub.engine.checkpoints import Checkpoints, Progress
-from egat_hub.engine.compiling import compiling
+from egat_hub.engine.compiling import check_compilable
 from egat_hub.engine.config import Resources, TrainConfig
 from egat_hub.engine.evaluation import evaluate
 from egat_hub.engine.log import Log
@@ -81,7 +81,7 @@ def train(
     Raises:
         ValueError: a batch size that cannot be divided among processes and micro-batches, a warm-up that
             does not end, a checkpoint of another network, settings of FSDP that methods do not work with, or
-            a method that cannot be compiled.
+            what cannot be compiled.
         RuntimeError: several processes that Accelerate takes for one.
         FloatingPointError: the loss is no longer finite.
     """
@@ -107,6 +107,10 @@ def _train(
         mixed_precision=config.mixed_precision, log_with=list(resources.trackers) or None, project_dir=folder
     )
     prepare_sharding(accelerator)
+    if config.compile:
+        if is_sharded(accelerator):
+            raise ValueError("FSDP does not go with torch.compile here. Leave out train.compile or FSDP.")
+        check_compilable(method)
     name, run = type(method).__name__, _identity(method, config, seed, transfer)
     optimizer = create_optimizer(method, config, transfer)
     network = Network(method, accelerator)
@@ -120,15 +124,16 @@ def _train(
             "egat_hub", config={"seed": seed, **to_dict(method.config), **to_dict(config)}
         )
     log = Log(folder / "log.jsonl", progress.step, accelerator)
+    share = config.batch_size // accelerator.num_processes
     loader = training_loader(
-        _kept(training, config.batch_size * (config.steps - progress.step), resources),
+        _kept(training, (config.steps - progress.step) * share, resources),
         batch_size=config.batch_size,
         steps=config.steps,
         start_step=progress.step,
         seed=seed,
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
-        workers=resources.workers,
+        workers=resources.training_workers,
     )
     if progress.step == 0:
         _validate(network, validation, progress, log, config, resources)
@@ -139,8 +144,8 @@ def _train(
         disable=not accelerator.is_main_process,
     )
     speed = Speed(accelerator)
-    speed.start()
-    with compiling(method, next(iter(loader)), accelerator) if config.compile else nullcontext():
+    with method.backbone.compiled() if config.compile else nullcontext():
+        speed.start()
         for batch in loader:
             speed.loaded()
             started = time.perf_counter()
@@ -173,7 +178,7 @@ def _train(
 
 
 def _kept(training: TrainingView, draws: int, resources: Resources) -> TrainingView:
-    """The images as they are loaded in so many draws: decoded once, where some are drawn again."""
+    """The images as a process loads so many of them: decoded once, where some are drawn again."""
     limit = int(resources.cache_gib * 2**30)
     return training.decoded(limit=limit) if limit and draws > len(training) else training
 
@@ -274,13 +279,15 @@ def _validate(
     config: TrainConfig,
     resources: Resources,
 ) -> None:
-    eager = torch.compiler.set_stance("force_eager") if config.compile else nullcontext()
-    with network.validated() as backbone, eager:
+    with (
+        network.validated() as backbone,
+        torch.compiler.set_stance("force_eager") if config.compile else nullcontext(),
+    ):
         explanation = None if backbone.head_form == "independent" else "grad_cam"
         accuracy = EvaluationConfig(
             epsilons=(), explanation=explanation, faithfulness=None, localisation=None
         )
-        rows = evaluate(backbone, validation, accuracy, workers=resources.workers)
+        rows = evaluate(backbone, validation, accuracy, workers=resources.workers or 0)
         figures = {f"val_{row.metric}": row.value for row in rows}
         log.write(progress.step, figures)
         if config.selection == "last" or figures["val_cAcc"] >= progress.best_accuracy:

@@ -322,7 +322,7 @@ class Bench:
             backbone,
             view if images is None else view.drawn(images, seed=config.seed),
             config,
-            workers=self.resources.workers,
+            workers=self.resources.workers or 0,
             journal=journal / (domain or cell.domain),
             method=cell.variant.name,
             train_domain=cell.domain,

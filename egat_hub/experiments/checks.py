@@ -10,6 +10,7 @@ import torch
 
 from egat_hub.data import MultiDomain
 from egat_hub.engine import EvaluationConfig, evaluate
+from egat_hub.engine.compiling import check_compilable
 from egat_hub.engine.training import create_optimizer
 from egat_hub.experiments.cell import Cell
 from egat_hub.methods import AdversarialConfig, Method
@@ -26,10 +27,13 @@ def check_cell(cell: Cell, dataset: MultiDomain, domains: Sequence[str]) -> Meth
 
     Raises:
         UnknownNameError: a guide, explanation... that does not exist.
-        ValueError: a method, network or batch size that does not fit the rest, or masks that are missing.
+        ValueError: a method, network or batch size that does not fit the rest, masks that are missing, or
+            what cannot be compiled.
     """
     method = cell.build(len(dataset.classes))
     create_optimizer(method, cell.train, cell.transfer)
+    if cell.train.compile:
+        check_compilable(method)
     _warn_of_warm_up(cell)
     without = [name for name in domains if not dataset[name].has_masks]
     if method.needs_masks and without:

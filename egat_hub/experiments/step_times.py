@@ -11,6 +11,7 @@ import torch
 from accelerate import PartialState
 from torch import Tensor
 
+from egat_hub.engine.training import create_optimizer
 from egat_hub.experiments.cell import Cell
 from egat_hub.experiments.timing import Job, interleaved
 from egat_hub.experiments.training_step import training_step
@@ -22,7 +23,7 @@ class StepTime:
     """A step takes ``rest + gradients * gradient`` seconds.
 
     Attributes:
-        rest: all but the attack.
+        rest: all but the attack, with the update of the weights.
         gradient: one gradient of the attack, of the whole batch.
     """
 
@@ -84,4 +85,4 @@ def _step(method: Method, cell: Cell) -> Job:
     size, count = cell.data.image_size, cell.train.batch_size
     images = torch.rand(count, 3, size, size).to(method.backbone.mean)
     labels: Tensor = torch.arange(count, device=images.device) % method.backbone.num_classes
-    return training_step(method, images, labels)
+    return training_step(method, images, labels, optimizer=create_optimizer(method, cell.train))

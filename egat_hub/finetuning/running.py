@@ -86,7 +86,7 @@ def _measured(ready: Ready, model: str, backbone: Backbone, domain: Domain | Non
         backbone,
         EvaluationView(domain, "test", image_size=backbone.image_size),
         config,
-        workers=ready.bench.resources.workers,
+        workers=ready.bench.resources.workers or 0,
         method=str(told.get("method", "")) if model == "before" else cell.variant.name,
         train_domain=str(told.get("train_domain", "")) if model == "before" else cell.domain,
         seed=cell.seed,

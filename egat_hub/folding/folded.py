@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from egat_hub.modes import evaluating, is_batchnorm
+from egat_hub.modes import evaluating, is_batchnorm, prefers_channels_last
 
 
 class Pair(NamedTuple):
@@ -27,8 +27,8 @@ def folded(network: nn.Module, pairs: Sequence[Pair]) -> Iterator[None]:
     With ``g = gamma / sqrt(var + eps)``, ``BN(W x + b) = g (W x + b - mean) + beta`` is a convolution by
     ``g W`` with the bias ``g (b - mean) + beta``: outputs and gradients of images are equal up to rounding.
     The weights are those of the moment of entry and constants: no gradient reaches the parameters of a pair.
-    On a CPU the folded weights lie in memory as ``torch.channels_last``, and with them what flows through
-    the network. Pairs that can no longer be folded are left as they are.
+    Where the device prefers it, the folded weights lie in memory as ``torch.channels_last``, and with them
+    what flows through the network. Pairs that can no longer be folded are left as they are.
 
     Args:
         network: the network that the pairs were found in, or one of its structure.
@@ -78,7 +78,7 @@ def _folded_weights(layer: Any, norm: Any) -> dict[str, Tensor]:
     if norm.bias is not None:
         shift = shift + norm.bias
     scaled = (weight * gain.view(-1, *[1] * (weight.ndim - 1))).to(weight.dtype)
-    if weight.ndim == 4 and weight.device.type == "cpu":
+    if weight.ndim == 4 and prefers_channels_last(weight.device):
         scaled = scaled.contiguous(memory_format=torch.channels_last)
     return {"weight": scaled, "bias": shift.to(weight.dtype)}
 
@@ -88,8 +88,8 @@ def _rest(norm: nn.Module) -> nn.Module:
 
     The same object every time, so that a compiled network need not be compiled again.
     """
-    found = (getattr(norm, name, None) for name in ("drop", "act"))
-    steps = [step for step in found if isinstance(step, nn.Module) and not isinstance(step, nn.Identity)]
+    found: list[Any] = [getattr(norm, name, None) for name in ("drop", "act")]
+    steps = [step for step in found if step is not None and not isinstance(step, nn.Identity)]
     rest = _RESTS.get(norm)
     if rest is None or list(rest) != steps:
         rest = _RESTS[norm] = nn.Sequential(*steps)

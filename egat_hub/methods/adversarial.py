@@ -104,7 +104,7 @@ class AdversarialMethod(Method):
         Raises:
             ValueError: ``attack_dtype`` is a type that the device does not compute in.
         """
-        with folded(self.backbone, self.foldable), self._lowered():
+        with self._lowered(), folded(self.backbone, self.foldable):
             yield
 
     def perturb(self, batch: Batch, objective: Objective | None = None) -> Tensor:

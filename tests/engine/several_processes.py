@@ -5,6 +5,7 @@ python -m torch.distributed.run --standalone --nproc_per_node 2 -m engine.severa
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ SHARDED = ("pgd_at", "trades", "egat", "batchnorm", "average")
 SETTINGS: dict[str, dict[str, Any]] = {
     **{name: {} for name in METHODS},
     "batchnorm": {"method": "egat", "groupnorm": False},
+    "compiled": {"method": "pgd_at", "compile": True},
     "accumulated": {"method": "erm", "accumulation": 2},
     "average": {"method": "erm", "groupnorm": False, "ema_decay": 0.6, "accumulation": 2, "clip_grad": 0.5},
 }
@@ -71,6 +73,7 @@ def train_and_record(name: str, folder: Path, *, prefix: str = "") -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "evaluate", recorded)
+        patch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
         patch.setattr(Mixup, "draw", classmethod(drawn))
         ours = method(chosen, network(groupnorm=groupnorm))
         trained = fit(ours, folder / f"{prefix}{world_size()}_{name}", **settings)

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import functools
+import shutil
 
 import pytest
 import torch
 
-from .tiny import fit, log_of, method, network
+from .tiny import fit, method, network
+
+
+def apart(ours, theirs, start):
+    """How far weights of two runs are from each other, over how far they have come."""
+    ours, theirs, start = (
+        torch.cat([p.detach().flatten() for p in backbone.parameters()]) for backbone in (ours, theirs, start)
+    )
+    assert (theirs - start).norm() > 0.01
+    return ((ours - theirs).norm() / (theirs - start).norm()).item()
 
 
 @pytest.fixture
@@ -32,15 +42,11 @@ def test_a_compiled_run_is_the_plain_run(tmp_path, counted, name):
     def made():
         return method(name, network("test_convnext"), head_grad=True) if others else method(name)
 
-    plain = fit(made(), tmp_path / "plain", ema_decay=0.5)
+    plain = fit(made(), tmp_path / "plain", ema_decay=0.5, selection="last")
     assert not counted
-    fast = fit(made(), tmp_path / "fast", ema_decay=0.5, compile=True)
+    fast = fit(made(), tmp_path / "fast", ema_decay=0.5, selection="last", compile=True)
     assert 1 <= len(counted) <= 4, "compiled again and again"
-    for ours, theirs in zip(*(log_of(tmp_path / run)[0] for run in ("fast", "plain")), strict=True):
-        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
-    found, expected = fast.backbone.state_dict(), plain.backbone.state_dict()
-    for key, value in expected.items():
-        torch.testing.assert_close(found[key], value, rtol=1e-2, atol=1e-3)
+    assert apart(fast.backbone, plain.backbone, made().backbone) < 0.05
 
 
 def test_nothing_compiled_is_left_over(tmp_path, counted):
@@ -57,11 +63,26 @@ def test_second_derivatives_are_refused_before_the_first_step(tmp_path, counted,
     with pytest.raises(ValueError, match=r"second derivatives .* Leave out train\.compile"):
         fit(method(name), tmp_path, compile=True)
     assert not counted
-    assert log_of(tmp_path)[0] == []
+    assert not (tmp_path / "log.jsonl").exists()
 
 
+def test_the_limit_of_graphs_is_not_that_of_a_sweep(tmp_path, counted):
+    for run in range(6):
+        before = len(counted)
+        fit(method("trades"), tmp_path / str(run), steps=2, compile=True)
+        assert len(counted) > before, f"run {run} was not compiled"
+
+
+def test_a_finished_run_is_resumed(tmp_path, counted):
+    first, again = (fit(method(), tmp_path, compile=True, selection="last") for _ in range(2))
+    assert apart(first.backbone, again.backbone, network()) == 0
+
+
+@pytest.mark.skipif(
+    not any(map(shutil.which, ("g++", "clang++"))), reason="torch.compile needs a C++ compiler on CPUs"
+)
 def test_inductor_compiles_a_run(tmp_path):
-    plain = fit(method("pgd_at"), tmp_path / "plain", steps=2)
-    fast = fit(method("pgd_at"), tmp_path / "fast", steps=2, compile=True)
-    for key, value in plain.backbone.state_dict().items():
-        torch.testing.assert_close(fast.backbone.state_dict()[key], value, rtol=1e-2, atol=1e-3)
+    settings = {"steps": 3, "selection": "last", "optimizer": "sgd", "lr": 0.1}
+    plain = fit(method("pgd_at"), tmp_path / "plain", **settings)
+    fast = fit(method("pgd_at"), tmp_path / "fast", compile=True, **settings)
+    assert apart(fast.backbone, plain.backbone, network()) < 0.05

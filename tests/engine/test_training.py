@@ -193,7 +193,8 @@ def test_images_that_are_seen_again_are_decoded_once(tmp_path, judged, steps, ca
     images = TrainingView(watched, image_size=SIZE, seed=3)
     assert len(images) == 40
     config = TrainConfig(steps=steps, batch_size=8)
-    train(method(), images, view("val"), config, tmp_path, resources=Resources(cache_gib=cache_gib))
+    resources = Resources(cache_gib=cache_gib, workers=0)
+    train(method(), images, view("val"), config, tmp_path, resources=resources)
     assert len(asked) == reads
 
 

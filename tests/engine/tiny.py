@@ -71,7 +71,7 @@ def fit(
         TrainConfig(**settings),
         folder,
         seed=seed,
-        resources=Resources(**{"log_every": 1, **(resources or {})}),
+        resources=Resources(**{"log_every": 1, "workers": 0, **(resources or {})}),
     )
 
 
