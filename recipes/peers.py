@@ -12,14 +12,15 @@ it is best installed without its dependencies, in an environment of its own:
 Every round times each once, in shuffled order; ratios are formed within a round and their median and range
 are printed. All attacks take the same ten steps of epsilon / 4 from the clean images, and how far their
 results differ from ours is printed beside, for a quicker attack that does less is none: the share of values
-that differ, and how far the logits of attacked images do. The network has random weights and the BatchNorm
-statistics of random images.
+that differ, and the cross-entropy that was reached. Steps are signs of gradients, so that rounding alone
+makes other images in ten of them. The network has random weights and BatchNorm statistics of random images.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from statistics import median
 
@@ -70,13 +71,10 @@ def peers(
     images = torch.rand(batch_size, 3, image_size, image_size, device=device)
     labels = torch.arange(batch_size, device=device) % 5
     print(f"{model}, {image_size} px, batch {batch_size}, {rounds} rounds\n{machine(device, PACKAGES)}\n")
-    pairs = find_pairs(net, images[:2])
-    with folded(net, pairs), torch.no_grad():
-        logits = net(images)
-    with torch.no_grad():
-        apart = (logits - net(images)).abs().max() / logits.abs().max()
-    print(f"Folding {len(pairs)} BatchNorms moves logits by {apart:.1e} of the largest.\n")
-    _compare(f"PGD-{STEPS}", attacks(net, images, labels, epsilon), rounds, scale=epsilon, judge=net)
+    jobs = attacks(net, images, labels, epsilon)
+    _compare(f"PGD-{STEPS}", jobs, rounds, scale=epsilon, loss=partial(_loss, net, labels))
+    apart = _apart(net, jobs[OWN]())
+    print(f"Folding moves the logits of attacked images by {apart:.1e} of the largest.\n")
     _compare("Grad-CAM", maps(net, images, labels), rounds)
 
 
@@ -177,9 +175,13 @@ def _stretched(maps: Tensor) -> Tensor:
 
 
 def _compare(
-    title: str, jobs: dict[str, Work], rounds: int, scale: float = 1.0, judge: Backbone | None = None
+    title: str,
+    jobs: dict[str, Work],
+    rounds: int,
+    scale: float = 1.0,
+    loss: Callable[[Tensor], float] | None = None,
 ) -> None:
-    """Times and ratios to the first, the share of values that are others than its, and how far logits are."""
+    """Times and ratios to the first, the share of values that are others than its, and the loss reached."""
     first, *_ = jobs
     expected = jobs[first]().cpu()
     times = interleaved(jobs, rounds)
@@ -190,17 +192,22 @@ def _compare(
         differs = ((found - expected).abs() > 1e-3 * scale).float().mean().item() if alike else None
         shown = "of another size" if differs is None else f"{100 * differs:.2f} %"
         lines.append([name, f"{1000 * median(times[name]):.1f}", ratio(times[name], times[first]), shown])
-        if judge is not None:
-            lines[-1].append(f"{_apart(judge, found, expected):.1e}")
-    titles = [title, "ms", f"/ {first}", "differs", *(["logits differ by"] if judge is not None else [])]
-    print(tabulate(lines, titles, "github"), end="\n\n")
+        lines[-1] += [f"{loss(found):.4f}"] if loss else []
+    titles = [title, "ms", f"/ {first}", "differs", *(["loss"] if loss else [])]
+    print(tabulate(lines, titles, "github", disable_numparse=True), end="\n\n")
 
 
 @torch.no_grad()
-def _apart(net: Backbone, found: Tensor, expected: Tensor) -> float:
-    """The largest distance of logits, over the largest logit."""
-    ours, theirs = (net(images.to(net.mean.device)) for images in (expected, found))
-    return ((ours - theirs).abs().max() / ours.abs().max()).item()
+def _loss(net: Backbone, labels: Tensor, found: Tensor) -> float:
+    return F.cross_entropy(net(found.to(net.mean.device)), labels).item()
+
+
+@torch.no_grad()
+def _apart(net: Backbone, attacked: Tensor) -> float:
+    """The largest distance between logits of the folded network and its own, over the largest logit."""
+    own = net(attacked)
+    with folded(net, find_pairs(net, attacked[:2])):
+        return ((net(attacked) - own).abs().max() / own.abs().max()).item()
 
 
 if __name__ == "__main__":

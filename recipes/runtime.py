@@ -13,7 +13,9 @@ waste, and what is below it is cheaper than it counts, as the attack is on a fol
 
 PGD, TRADES and EGAT fold BatchNorm away while they attack; "unfolded" are the same without that. "TRADES, by
 hand" is the usual code around a network of timm in float32 and channels last, with nothing of this package.
-With ``--bfloat16 true`` EGAT is timed with only its attack, and with the whole step, in bfloat16 too.
+Where BatchNorm trains, every view has a forward of its own; with joint views (an option of all methods) one
+forward has them all, and one set of statistics. With ``--bfloat16 true`` EGAT is timed with only its attack,
+and with the whole step, in bfloat16 too.
 
 The last line is the cost of judging maps: Comp and Suff of a model's map and of the controls at five shares,
 one image, map and share at a time, over the same in batches.
@@ -46,6 +48,7 @@ from egat_hub.randomness import SampleRandom
 
 SEPARATE = "egat, separate CAMs"
 BY_HAND = "TRADES, by hand"
+JOINT = "egat, joint views"
 BFLOAT16_ATTACK, BFLOAT16 = "egat, attack in bfloat16", "egat, all in bfloat16"
 UNFOLDED = {name: f"{name}, unfolded" for name in ("trades", "egat")}
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)
@@ -65,6 +68,7 @@ def runtime(
     rounds: int = 7,
     freeze_bn: bool = False,
     bfloat16: bool = False,
+    comparisons: bool = True,
     methods: tuple[str, ...] = tuple(METHODS),
     device: str = "cuda" if torch.cuda.is_available() else "cpu",
 ) -> None:
@@ -77,6 +81,7 @@ def runtime(
         rounds: repetitions.
         freeze_bn: keep BatchNorm in eval mode, so that the views of a step share one forward.
         bfloat16: also time EGAT in lower precision.
+        comparisons: also time TRADES and EGAT unfolded, EGAT with separate CAMs, and the judging of maps.
         methods: names of those to time; ERM, TRADES and EGAT are always among them.
         device: where to run.
     """
@@ -98,14 +103,17 @@ def runtime(
 
     chosen = [name for name in METHODS if name in {"erm", "trades", "egat", *methods}]
     built = {name: build(name) for name in chosen}
-    separate = build("egat")
-    assert isinstance(separate, EGAT)
-    separate.explanation = SeparateForwardCAM()
-    built[SEPARATE] = separate
-    for name, unfolded in UNFOLDED.items():
-        built[unfolded] = method = build(name)
-        assert isinstance(method, AdversarialMethod)
-        method.foldable = ()
+    if not freeze_bn:
+        built[JOINT] = build("egat", views="joint")
+    if comparisons:
+        separate = build("egat")
+        assert isinstance(separate, EGAT)
+        separate.explanation = SeparateForwardCAM()
+        built[SEPARATE] = separate
+        for name, unfolded in UNFOLDED.items():
+            built[unfolded] = method = build(name)
+            assert isinstance(method, AdversarialMethod)
+            method.foldable = ()
     if bfloat16:
         built[BFLOAT16_ATTACK] = build("egat", attack_dtype="bfloat16")
         built[BFLOAT16] = build("egat")
@@ -117,7 +125,9 @@ def runtime(
     steps[BY_HAND] = _by_hand(build("erm").backbone, images, labels)
     trades_method = built["trades"]
     assert isinstance(trades_method, AdversarialMethod)
-    parts = _parts(trades_method, images, labels) | _judging(separate.backbone, images)
+    parts = _parts(trades_method, images, labels)
+    if comparisons:
+        parts |= _judging(built[SEPARATE].backbone, images)
     times = interleaved({**steps, **parts}, rounds)
     erm, trades, by_hand = times["erm"], times["trades"], times[BY_HAND]
     unit = [seconds / 3 for seconds in times["pass"]]
@@ -153,8 +163,10 @@ def runtime(
         f"\nEGAT / TRADES over its floor of {median(floor):.3f} at measured unit costs "
         f"({units['egat'].units / units['trades'].units:.3f} in units): {ratio(measured, floor)}"
     )
-    for name, unfolded in {"attack": "attack, unfolded", **UNFOLDED}.items():
+    for name, unfolded in {"attack": "attack, unfolded", **(UNFOLDED if comparisons else {})}.items():
         print(f"{name} / {unfolded}: {ratio(times[name], times[unfolded])}")
+    if not comparisons:
+        return
     print(f"EGAT / EGAT with separate CAMs: {ratio(times['egat'], times[SEPARATE])}")
     print(
         f"Comp and Suff at {len(SHARES)} shares, one by one / in batches of {batch_size}: "

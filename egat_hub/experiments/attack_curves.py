@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from accelerate import PartialState
@@ -13,17 +14,17 @@ from egat_hub.engine.honesty import LIMIT
 from egat_hub.experiments.cell import MODEL, Cell
 from egat_hub.experiments.command import start
 from egat_hub.experiments.curve_plot import Curve, curve_figure
-from egat_hub.experiments.experiment import Experiment, Ready, complete
+from egat_hub.experiments.experiment import Experiment, Ready
 from egat_hub.experiments.further_attack import FurtherAttack
+from egat_hub.experiments.pages import Finished, Page, by_domain, publish
 from egat_hub.experiments.tables.distinct import distinct
-from egat_hub.experiments.tables.formats import markdown, to_csv
+from egat_hub.experiments.tables.formats import markdown
 from egat_hub.experiments.tables.in_domain import attempt_of
 from egat_hub.experiments.tables.table import Entry, Table
 from egat_hub.experiments.transfer import transfer, transfer_table
 from egat_hub.hub import from_pretrained
 from egat_hub.randomness import SampleRandom
-from egat_hub.results import Outcome, Row, Summary, write_rows
-from egat_hub.whole_file import write_whole
+from egat_hub.results import Outcome, Row, Summary
 
 EPSILONS = (0.01, 0.02, 0.03, 0.04)
 """The paper's budgets."""
@@ -49,29 +50,24 @@ def main(benchmark: str, *, description: str, arguments: Sequence[str] | None = 
     ready = start(
         benchmark, description=description, arguments=arguments, adapt=attacked, kept_as="attack_curves.yaml"
     )
-    finished = complete(ready)
-    state, output = PartialState(), ready.experiment.output
-    if state.is_main_process and finished:
-        text, tables, rows = [], [], []
-        for domain in ready.domains:
-            mine = [(cell, found) for cell, found in finished if cell.domain == domain]
-            panels = curves(mine)
-            (first, *_) = own = [row for _, found in mine for row, _ in found if row.test_domain == domain]
-            rows += [row for row in own if row.metric in ("cAcc", "aAcc", "aAcc8", "aAccAfter", "Flag")]
-            title = f"{first.model}, {first.dataset}, trained and attacked on {domain}"
-            caption = protocol_of(own)
-            chance = 100 / len(ready.bench.dataset.classes)
-            curve_figure(panels, title, caption, chance).savefig(
-                output / f"attack_curves_{domain}.png", dpi=110
-            )
-            tables += [curve_table(panels, title), transferred(ready, [cell for cell, _ in mine])]
-            text += [*(f"### {t.title}\n\n{markdown(t)}\n" for t in tables[-2:]), f"{caption}\n"]
-            text += [f"- {line}" for line in fooled(tables[-1])]
-        write_rows(output / "attack_curves.json", rows)
-        write_whole(output / "attack_curves.csv", to_csv(tables))
-        write_whole(output / "attack_curves.md", "\n".join(text) + "\n")
-        print("\n".join(["", *text, f"In {output}: attack_curves_*.png, attack_curves.md, .csv, .json"]))
-    state.wait_for_everyone()
+    publish(ready, "attack_curves", partial(_pages, ready))
+
+
+def _pages(ready: Ready, finished: Finished) -> dict[str, Page]:
+    return {domain: _page(ready, domain, mine) for domain, mine in by_domain(finished).items()}
+
+
+def _page(ready: Ready, domain: str, finished: Finished) -> Page:
+    panels = curves(finished)
+    (first, *_) = own = [row for _, found in finished for row, _ in found if row.test_domain == domain]
+    title = f"{first.model}, {first.dataset}, trained and attacked on {domain}"
+    caption = protocol_of(own)
+    tables = [curve_table(panels, title), transferred(ready, [cell for cell, _ in finished])]
+    text = [*(f"### {t.title}\n\n{markdown(t)}\n" for t in tables), f"{caption}\n"]
+    text += [f"- {line}" for line in fooled(tables[-1])]
+    rows = [row for row in own if row.metric in ("cAcc", "aAcc", "aAcc8", "aAccAfter", "Flag")]
+    chance = 100 / len(ready.bench.dataset.classes)
+    return Page(text, tables, rows, curve_figure(panels, title, caption, chance))
 
 
 def attacked(experiment: Experiment) -> Experiment:

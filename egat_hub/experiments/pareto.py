@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -11,20 +12,20 @@ from accelerate import PartialState
 
 from egat_hub.experiments.cell import Cell
 from egat_hub.experiments.command import start
-from egat_hub.experiments.experiment import Experiment, Ready, complete
+from egat_hub.experiments.experiment import Experiment, Ready
 from egat_hub.experiments.further_attack import FurtherAttack
+from egat_hub.experiments.pages import Finished, Page, by_domain, publish
 from egat_hub.experiments.pareto_plot import pareto_figure
 from egat_hub.experiments.step_times import StepTime, step_times
-from egat_hub.experiments.tables.formats import markdown, to_csv
+from egat_hub.experiments.tables.formats import markdown
 from egat_hub.experiments.tables.in_domain import attempt_of
 from egat_hub.experiments.tables.table import Entry, Table
 from egat_hub.experiments.timing import machine
 from egat_hub.experiments.trade import ERM, Trade, verdicts
 from egat_hub.experiments.variants import Variant
 from egat_hub.methods import METHODS, AdversarialConfig, AdversarialMethod
-from egat_hub.results import Outcome, Row, Summary, write_rows
+from egat_hub.results import Outcome, Row, Summary
 from egat_hub.training_attacks import TRAINING_ATTACKS
-from egat_hub.whole_file import write_whole
 
 ROUNDS = 7
 """How often steps are timed."""
@@ -51,27 +52,23 @@ def main(benchmark: str, *, description: str, arguments: Sequence[str] | None = 
         adapt=with_every_attack,
         kept_as="pareto.yaml",
     )
-    finished = complete(ready)
-    state, output = PartialState(), ready.bench.output
-    if state.is_main_process and finished:
-        times = step_times(_to_time(ready), len(ready.bench.dataset.classes), ROUNDS)
-        text, tables, rows = [], [], []
-        for domain in ready.domains:
-            own = [row for cell, found in finished if cell.domain == domain for row in own_rows(cell, found)]
-            trades = list(traded(own, ready.experiment, times))
-            caption = _caption(own, ready)
-            title = f"{own[0].model}, {own[0].dataset}, trained on {domain}"
-            tables.append(pareto_table(trades, title))
-            text += [f"### {title}\n\n{markdown(tables[-1])}\n", *(f"- {line}" for line in verdicts(trades))]
-            text += ["", caption, ""]
-            rows += [*own, *_timed(own, trades)]
-            if any(trade.base != ERM for trade in trades):
-                pareto_figure(trades, title, caption).savefig(output / f"pareto_{domain}.png", dpi=110)
-        write_rows(output / "pareto.json", rows)
-        write_whole(output / "pareto.csv", to_csv(tables))
-        write_whole(output / "pareto.md", "\n".join(text) + "\n")
-        print("\n".join(["", *text, f"In {output}: pareto_*.png, pareto.md, .csv, .json"]))
-    state.wait_for_everyone()
+    publish(ready, "pareto", partial(_pages, ready))
+
+
+def _pages(ready: Ready, finished: Finished) -> dict[str, Page]:
+    times = step_times(_to_time(ready), len(ready.bench.dataset.classes), ROUNDS)
+    return {domain: _page(ready, domain, mine, times) for domain, mine in by_domain(finished).items()}
+
+
+def _page(ready: Ready, domain: str, finished: Finished, times: Mapping[str, StepTime]) -> Page:
+    rows = [row for cell, found in finished for row in own_rows(cell, found)]
+    trades = list(traded(rows, ready.experiment, times))
+    title, caption = f"{rows[0].model}, {rows[0].dataset}, trained on {domain}", _caption(rows, ready)
+    table = pareto_table(trades, title)
+    figure = pareto_figure(trades, title, caption) if any(trade.base != ERM for trade in trades) else None
+    told = [f"- {line}" for line in verdicts(trades)]
+    text = [f"### {title}\n\n{markdown(table)}\n", *told, "", caption, ""]
+    return Page(text, [table], [*rows, *_timed(rows, trades)], figure)
 
 
 def with_every_attack(experiment: Experiment) -> Experiment:

@@ -77,10 +77,21 @@ def _folded_weights(layer: Any, norm: Any) -> dict[str, Tensor]:
     shift = -mean * gain if bias is None else (bias - mean) * gain
     if norm.bias is not None:
         shift = shift + norm.bias
-    scaled = (weight * gain.view(-1, *[1] * (weight.ndim - 1))).to(weight.dtype)
+    scaled = weight * gain.view(-1, *[1] * (weight.ndim - 1))
     if weight.ndim == 4 and prefers_channels_last(weight.device):
         scaled = scaled.contiguous(memory_format=torch.channels_last)
-    return {"weight": scaled, "bias": shift.to(weight.dtype)}
+    dtype = torch.bfloat16 if _is_lowered(weight) else weight.dtype
+    return {"weight": scaled.to(dtype), "bias": shift.to(dtype)}
+
+
+def _is_lowered(weight: Tensor) -> bool:
+    """Whether autocast to bfloat16 would cast them in every forward anew. Attacks do not run in float16."""
+    device = weight.device.type
+    return (
+        weight.dtype == torch.float32
+        and torch.is_autocast_enabled(device)
+        and torch.get_autocast_dtype(device) == torch.bfloat16
+    )
 
 
 def _rest(norm: nn.Module) -> nn.Module:

@@ -88,7 +88,8 @@ def test_partners_are_found_in_the_batch_of_the_other_process(folder):
 
 
 @pytest.mark.parametrize(
-    ("count", "name"), [*((2, name) for name in (*METHODS, "accumulated", "compiled")), *((4, name) for name in FEW)]
+    ("count", "name"),
+    [*((2, name) for name in (*METHODS, "accumulated", "compiled")), *((4, name) for name in FEW)],
 )
 def test_the_trajectory_is_that_of_one_process_on_the_joined_batch(folder, count, name):
     two, one = (load_file(folder / f"{world}_0_{name}.safetensors") for world in (count, 1))

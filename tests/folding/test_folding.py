@@ -103,6 +103,28 @@ def test_weights_follow_training_and_casts(dtype):
             assert response(net)[0].dtype == dtype
 
 
+@pytest.mark.parametrize(
+    ("own", "autocast", "kept"),
+    [
+        (torch.float32, torch.bfloat16, torch.bfloat16),
+        (torch.float32, torch.float16, torch.float32),
+        (torch.float64, torch.bfloat16, torch.float64),
+    ],
+)
+def test_weights_are_cast_once_where_autocast_would_cast_them_every_time(own, autocast, kept):
+    net = backbone(size=SIZE, freeze_bn=False).to(own)
+    (first, *_) = pairs = find_pairs(net, IMAGES)
+    conv = net.get_submodule(first.layer)
+    with torch.autocast("cpu", autocast), folded(net, pairs):
+        assert conv.weight.dtype == conv.bias.dtype == kept
+    assert conv.weight.dtype == own
+    if kept == autocast:
+        with torch.autocast("cpu", autocast), folded(net, pairs):
+            once = net(IMAGES)
+        with folded(net, pairs), torch.autocast("cpu", autocast):
+            assert torch.equal(net(IMAGES), once)
+
+
 @pytest.mark.parametrize("convert", [convert_sync_batchnorm, nn.SyncBatchNorm.convert_sync_batchnorm])
 def test_synchronised_norms_fold_too(convert):
     plain = Net(nn.Conv2d(3, 4, 3), BatchNormAct2d(4) if convert is convert_sync_batchnorm else None)

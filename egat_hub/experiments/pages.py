@@ -1,0 +1,60 @@
+"""What an experiment beside the tables of methods shows of each training domain, and where it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
+
+from accelerate import PartialState
+from matplotlib.figure import Figure
+
+from egat_hub.experiments.cell import Cell
+from egat_hub.experiments.experiment import Ready, complete
+from egat_hub.experiments.tables.formats import to_csv
+from egat_hub.experiments.tables.table import Table
+from egat_hub.results import Outcome, Row, write_rows
+from egat_hub.whole_file import write_whole
+
+Finished: TypeAlias = Sequence[tuple[Cell, Sequence[Outcome]]]
+"""Runs, with what was measured of them."""
+
+
+class Page(NamedTuple):
+    """One training domain: text in Markdown, tables, the rows behind them, and a figure, if any."""
+
+    text: Sequence[str]
+    tables: Sequence[Table]
+    rows: Sequence[Row]
+    figure: Figure | None
+
+
+def publish(ready: Ready, name: str, pages: Callable[[Finished], dict[str, Page]]) -> None:
+    """Complete the experiment, and keep and print what ``pages`` makes of it; every process calls this.
+
+    The output folder gets ``<name>.md``, ``.csv`` and ``.json``, and ``<name>_<domain>.png``.
+
+    Args:
+        ready: what to run.
+        name: of the files.
+        pages: a page for each training domain of which there are runs, from all finished ones.
+    """
+    finished = complete(ready)
+    state, output = PartialState(), ready.bench.output
+    if state.is_main_process and finished:
+        found = pages(finished)
+        for domain, page in found.items():
+            if page.figure is not None:
+                page.figure.savefig(output / f"{name}_{domain}.png", dpi=110)
+        write_rows(output / f"{name}.json", [row for page in found.values() for row in page.rows])
+        tables = [table for page in found.values() for table in page.tables]
+        write_whole(output / f"{name}.csv", to_csv(tables))
+        text = [line for page in found.values() for line in page.text]
+        write_whole(output / f"{name}.md", "\n".join(text) + "\n")
+        print("\n".join(["", *text, f"In {output}: {name}_*.png, {name}.md, .csv, .json"]))
+    state.wait_for_everyone()
+
+
+def by_domain(finished: Finished) -> dict[str, Finished]:
+    """The runs of each training domain, in their order."""
+    domains = dict.fromkeys(cell.domain for cell, _ in finished)
+    return {domain: [item for item in finished if item[0].domain == domain] for domain in domains}
