@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from egat_hub.methods.adversarial import AdversarialConfig, AdversarialMethod
@@ -100,4 +101,5 @@ class IGN(AdversarialMethod):
                 return along
             return Slope(along.gradient + weight * path.norm_slope(perturbed).gradient, along.logits)
 
-        return self.maximise(batch, slope)
+        with torch.autocast(batch.images.device.type, enabled=False):  # second derivatives are of float32
+            return self.maximise(batch, slope)
