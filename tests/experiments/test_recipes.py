@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from egat_hub.data import BENCHMARKS, DataConfig
 from egat_hub.methods import METHODS
@@ -85,6 +86,19 @@ def test_loaders_are_timed_beside_a_step(capsys):
     assert all(float(value) > 0 for row in cells[2:] for value in row[2:])
 
 
+@pytest.fixture
+def unchanged():
+    """What the recipe sets for its process is set back."""
+    switches = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before, limit = [switch.allow_tf32 for switch in switches], torch._dynamo.config.cache_size_limit
+    yield
+    torch.set_flush_denormal(False)
+    torch._dynamo.config.cache_size_limit = limit
+    for switch, allowed in zip(switches, before, strict=True):
+        switch.allow_tf32 = allowed
+
+
+@pytest.mark.usefixtures("unchanged")
 def test_steps_are_timed_beside_a_matrix_product(capsys):
     throughput = runpy.run_path(str(RECIPES / "throughput.py"))["throughput"]
     throughput(model="test_resnet", image_size=96, batch_size=16, rounds=1, device="cpu")
