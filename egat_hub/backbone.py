@@ -208,11 +208,11 @@ class Backbone(nn.Module):
         Features and first derivatives are equal up to rounding; there are no second ones. Of a network that
         is cut inside nothing is compiled. A copy made inside would run on with the weights of this network.
         """
-        self.features = torch.compile(self.features)  # type: ignore[method-assign]
+        self.__dict__["features"] = torch.compile(self.features)
         try:
             yield
         finally:
-            del self.features
+            del self.__dict__["features"]
             torch.compiler.reset()  # graphs are counted for all networks together, and limited
 
     def _normalized(self, images: Tensor) -> Tensor:

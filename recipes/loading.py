@@ -22,7 +22,7 @@ from egat_hub.backbone import create_backbone
 from egat_hub.data import DataConfig, MultiDomain, TrainingView, open_dataset, training_loader
 from egat_hub.data.transforms import apply, training_transform
 from egat_hub.experiments.timing import Job, interleaved, machine
-from egat_hub.experiments.training_step import training_step
+from egat_hub.experiments.training_step import random_batch, training_step
 from egat_hub.methods import ERM
 
 ROOM = 2**33
@@ -87,8 +87,7 @@ def _parts(view: TrainingView, image_size: int, batch_size: int) -> dict[str, Jo
 
 def _step(model: str, dataset: MultiDomain, image_size: int, batch_size: int, device: str) -> Job:
     net = create_backbone(model, num_classes=len(dataset.classes), image_size=image_size, pretrained=False)
-    images = torch.rand(batch_size, 3, image_size, image_size, device=device)
-    labels = torch.arange(batch_size, device=device) % len(dataset.classes)
+    images, labels = random_batch(batch_size, image_size, len(dataset.classes), device)
     return training_step(ERM(net.to(device)).train(), images, labels, bfloat16=device == "cuda")
 
 

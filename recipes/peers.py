@@ -33,6 +33,7 @@ from torch.nn import functional as F
 from egat_hub.attacks import PGD
 from egat_hub.backbone import Backbone, create_backbone
 from egat_hub.experiments.timing import interleaved, machine, ratio
+from egat_hub.experiments.training_step import random_batch
 from egat_hub.explanations import GradCAM
 from egat_hub.folding import find_pairs, folded
 from egat_hub.modes import is_batchnorm
@@ -68,8 +69,7 @@ def peers(
     torch.set_flush_denormal(True)
     net = create_backbone(model, num_classes=5, image_size=image_size, pretrained=False).to(device)
     _settle(net, batch_size, image_size, device)
-    images = torch.rand(batch_size, 3, image_size, image_size, device=device)
-    labels = torch.arange(batch_size, device=device) % 5
+    images, labels = random_batch(batch_size, image_size, 5, device)
     print(f"{model}, {image_size} px, batch {batch_size}, {rounds} rounds\n{machine(device, PACKAGES)}\n")
     jobs = attacks(net, images, labels, epsilon)
     _compare(f"PGD-{STEPS}", jobs, rounds, scale=epsilon, loss=partial(_loss, net, labels))

@@ -39,7 +39,7 @@ from torch.nn import functional as F
 from egat_hub.attacks import PGD
 from egat_hub.backbone import Backbone, View, create_backbone
 from egat_hub.experiments.timing import interleaved, machine, ratio
-from egat_hub.experiments.training_step import training_step
+from egat_hub.experiments.training_step import random_batch, training_step
 from egat_hub.explanations import GradCAM
 from egat_hub.methods import EGAT, METHODS, AdversarialMethod, Method
 from egat_hub.methods.cost import count_passes
@@ -88,8 +88,7 @@ def runtime(
     """
     torch.manual_seed(0)
     torch.set_flush_denormal(True)
-    images = torch.rand(batch_size, 3, image_size, image_size, device=device)
-    labels = torch.arange(batch_size, device=device) % 5
+    images, labels = random_batch(batch_size, image_size, 5, device)
 
     unknown = set(methods) - set(METHODS)
     if unknown:

@@ -22,7 +22,7 @@ from torch.utils.flop_counter import flop_registry
 
 from egat_hub.backbone import create_backbone
 from egat_hub.experiments.timing import Job, interleaved, machine, ratio
-from egat_hub.experiments.training_step import training_step
+from egat_hub.experiments.training_step import random_batch, training_step
 from egat_hub.methods import METHODS, Method
 
 PRODUCT = "product"
@@ -54,8 +54,7 @@ def throughput(
     torch.set_flush_denormal(True)
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     torch._dynamo.config.cache_size_limit = 64  # graphs of all networks together
-    images = torch.rand(batch_size, 3, image_size, image_size, device=device)
-    labels = torch.arange(batch_size, device=device) % 5
+    images, labels = random_batch(batch_size, image_size, 5, device)
 
     def build(name: str) -> Method:
         net = create_backbone(model, num_classes=5, image_size=image_size, pretrained=False)

@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
-import torch
 from accelerate import PartialState
-from torch import Tensor
 
 from egat_hub.engine.training import create_optimizer
 from egat_hub.experiments.cell import Cell
 from egat_hub.experiments.timing import Job, interleaved
-from egat_hub.experiments.training_step import training_step
+from egat_hub.experiments.training_step import random_batch, training_step
 from egat_hub.methods import Method
 
 
@@ -81,8 +79,7 @@ def _with(cell: Cell, steps: int) -> Cell:
 
 
 def _step(method: Method, cell: Cell) -> Job:
-    method.to(PartialState().device).train()
-    size, count = cell.data.image_size, cell.train.batch_size
-    images = torch.rand(count, 3, size, size).to(method.backbone.mean)
-    labels: Tensor = torch.arange(count, device=images.device) % method.backbone.num_classes
+    device, classes = PartialState().device, method.backbone.num_classes
+    method.to(device).train()
+    images, labels = random_batch(cell.train.batch_size, cell.data.image_size, classes, device)
     return training_step(method, images, labels, optimizer=create_optimizer(method, cell.train))

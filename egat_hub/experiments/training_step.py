@@ -13,6 +13,14 @@ from egat_hub.methods import Method
 from egat_hub.methods.cost import STEP
 
 
+def random_batch(
+    batch_size: int, image_size: int, num_classes: int, device: str | torch.device
+) -> tuple[Tensor, Tensor]:
+    """Images [B,3,H,W] of noise in [0,1], and the classes [B] in turn."""
+    images = torch.rand(batch_size, 3, image_size, image_size, device=device)
+    return images, torch.arange(batch_size, device=device) % num_classes
+
+
 def training_step(
     method: Method,
     images: Tensor,
