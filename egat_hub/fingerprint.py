@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from egat_hub.backbone import Backbone
-from egat_hub.modes import evaluating
+from egat_hub.modes import evaluating, full_precision
 
 TOLERANCE = 1e-3
 """Largest deviation that counts as equal: far above what other hardware or another library rounds differently
@@ -81,5 +81,5 @@ class Fingerprint:
 def _logits(backbone: Backbone, seed: int, image_size: int) -> Tensor:
     dark = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(seed)) / 2
     images = F.interpolate(torch.cat([dark, 1 - dark]), size=(image_size, image_size))
-    with evaluating(backbone):
+    with evaluating(backbone), full_precision(backbone.mean.device):
         return backbone(images.to(backbone.mean)).float().cpu()

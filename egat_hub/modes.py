@@ -37,6 +37,15 @@ def without_dropout(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """No autocast inside, and no TF32 in convolutions, whatever the caller has set."""
+    cudnn = torch.backends.cudnn
+    kept = {"enabled": cudnn.enabled, "benchmark": cudnn.benchmark, "deterministic": cudnn.deterministic}
+    with torch.autocast(device.type, enabled=False), cudnn.flags(**kept, allow_tf32=False):
+        yield
+
+
+@contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
     """Parameters are constants inside: gradients pass through the module, but not into it."""
     trained = [p for p in module.parameters() if p.requires_grad]

@@ -39,7 +39,7 @@ from torch.nn import functional as F
 from egat_hub.attacks import PGD
 from egat_hub.backbone import Backbone, View, create_backbone
 from egat_hub.experiments.timing import interleaved, machine, ratio
-from egat_hub.experiments.training_step import random_batch, training_step
+from egat_hub.experiments.training_step import random_batch, training_pass, training_step
 from egat_hub.explanations import GradCAM
 from egat_hub.methods import EGAT, METHODS, AdversarialMethod, Method
 from egat_hub.methods.cost import count_passes
@@ -218,14 +218,10 @@ def _parts(method: AdversarialMethod, images: Tensor, labels: Tensor) -> dict[st
         with evaluating(backbone), torch.no_grad():
             backbone(images)
 
-    def training_pass() -> None:
-        F.cross_entropy(backbone(images), labels).backward()
-        backbone.zero_grad()
-
     return {
         "attack": folded_attack,
         "attack, unfolded": lambda: attack(backbone, images, labels, 0.01),
-        "pass": training_pass,
+        "pass": training_pass(backbone, images, labels),
         "forward": forward,
     }
 

@@ -4,8 +4,10 @@
 
 The ceiling is what a product of square matrices reaches on this machine, in the same precision (float32 is
 float32, not TF32) and the same rounds. Floating-point operations of a step are those of its convolutions and
-matrix products, counted while it runs uncompiled. Steps and product are timed in turns, by events on a GPU;
-medians are printed. Memory is what a step takes beside weights and optimiser: activations and gradients.
+matrix products, counted while it runs uncompiled. The roofline of a step is its units times a third of a
+forward and backward of the network, compiled where the step is (``runtime.py`` says what a unit is). All are
+timed in turns, by events on a GPU; medians are printed. Memory is what a step takes beside weights and
+optimiser: activations and gradients.
 """
 
 from __future__ import annotations
@@ -20,12 +22,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from egat_hub.backbone import create_backbone
+from egat_hub.backbone import Backbone, create_backbone
+from egat_hub.engine.compiling import check_compilable
 from egat_hub.experiments.timing import Job, interleaved, machine, ratio
-from egat_hub.experiments.training_step import random_batch, training_step
+from egat_hub.experiments.training_step import random_batch, training_pass, training_step
 from egat_hub.methods import METHODS, Method
+from egat_hub.methods.cost import count_passes
 
-PRODUCT = "product"
+PRODUCT, PASS, COMPILED = "product", "forward and backward", ", compiled"
 
 
 def throughput(
@@ -60,36 +64,54 @@ def throughput(
         net = create_backbone(model, num_classes=5, image_size=image_size, pretrained=False)
         return METHODS[name](net.to(device)).train()
 
+    built = {name: build(name) for name in methods}
+    units = {name: count_passes(method, images, labels).units for name, method in built.items()}
+    fast = {name: build(name) for name in methods} if compiled else {}
+    for method in fast.values():
+        check_compilable(method)
+
+    def one_pass(backbone: Backbone) -> Job:
+        return training_pass(backbone, images, labels, bfloat16=bfloat16)
+
+    def step(method: Method) -> Job:
+        return training_step(method, images, labels, bfloat16=bfloat16)
+
+    product = _product(device, bfloat16=bfloat16)
     with ExitStack() as stack:
-        jobs: dict[str, Job] = {PRODUCT: _product(device, bfloat16=bfloat16)}
-        flops = {PRODUCT: _flops(jobs[PRODUCT])}
-        for name in methods:
-            jobs[name] = training_step(build(name), images, labels, bfloat16=bfloat16)
-            flops[name] = _flops(jobs[name])
-            if compiled:
-                fast = build(name)
-                stack.enter_context(fast.backbone.compiled())
-                jobs[f"{name}, compiled"] = training_step(fast, images, labels, bfloat16=bfloat16)
-                flops[f"{name}, compiled"] = flops[name]
+        jobs: dict[str, Job] = {PRODUCT: product, PASS: one_pass(build("erm").backbone)}
+        jobs |= {name: step(method) for name, method in built.items()}
+        flops = {name: _flops(job) for name, job in jobs.items()}
+        if compiled:
+            alone = build("erm").backbone
+            for backbone in (alone, *(method.backbone for method in fast.values())):
+                stack.enter_context(backbone.compiled())
+            jobs[PASS + COMPILED] = one_pass(alone)
+            jobs |= {name + COMPILED: step(method) for name, method in fast.items()}
         times = interleaved(jobs, rounds)
         memory = {name: _peak(job, device) for name, job in jobs.items()}
     ceiling = [flops[PRODUCT] / seconds for seconds in times[PRODUCT]]
-    lines = [
-        [
-            name,
-            f"{1000 * median(times[name]):.1f}",
-            f"{batch_size / median(times[name]):.1f}",
-            f"{flops[name] / 1e9:.2f}",
-            ratio([flops[name] / seconds for seconds in times[name]], ceiling),
-            memory[name],
-        ]
-        for name in jobs
-        if name != PRODUCT
-    ]
     precision = "bfloat16" if bfloat16 else "float32"
     print(f"{model}, {image_size} px, batch {batch_size}, {precision}, {rounds} rounds\n{machine(device)}\n")
-    titles = ["step", "ms", "images/s", "GFLOP", "of the ceiling", "MiB in a step"]
+    lines = [
+        [
+            name + how,
+            f"{1000 * median(times[name + how]):.1f}",
+            f"{batch_size / median(times[name + how]):.1f}",
+            f"{units[name]:g}",
+            ratio(times[name + how], [units[name] * seconds / 3 for seconds in times[PASS + how]]),
+            f"{flops[name] / 1e9:.2f}",
+            ratio([flops[name] / seconds for seconds in times[name + how]], ceiling),
+            memory[name + how],
+        ]
+        for name in methods
+        for how in ("", COMPILED)
+        if name + how in jobs
+    ]
+    titles = ["step", "ms", "images/s", "units", "/ roofline", "GFLOP", "of the ceiling", "MiB in a step"]
     print(tabulate(lines, titles, "github", disable_numparse=True))
+    for name in jobs:
+        if name.startswith(PASS):
+            print(f"\nA {name} takes {1000 * median(times[name]):.1f} ms.", end="")
     print(f"\nCeiling: {median(ceiling) / 1e12:.3f} TFLOP/s in a product of matrices.")
 
 

@@ -14,8 +14,8 @@ from torch.utils.data import Dataset
 from egat_hub.diffusion import SCA
 from egat_hub.engine.columns import Column, Columns
 from egat_hub.engine.judging import judge_by
-from egat_hub.engine.measuring import check_labels, full_precision
-from egat_hub.modes import evaluating
+from egat_hub.engine.measuring import check_labels
+from egat_hub.modes import evaluating, full_precision
 from egat_hub.randomness import SampleRandom
 from egat_hub.results import Outcome
 
@@ -93,7 +93,7 @@ def _measure(
     budgets: Sequence[float],
     masks: Tensor | None = None,
 ) -> Columns:
-    with evaluating(model), full_precision(images):
+    with evaluating(model), full_precision(images.device):
         logits = model(images)
         check_labels(labels, logits.shape[1])
         correct = logits.argmax(1) == labels

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,7 +22,7 @@ from egat_hub.engine.honesty import CHECKS, check, stand_in
 from egat_hub.explanation_attacks import EXPLANATION_ATTACKS, ExplanationAttack
 from egat_hub.explanations import EXPLANATIONS
 from egat_hub.metrics import Faithfulness, InsertionDeletion, Localisation
-from egat_hub.modes import evaluating
+from egat_hub.modes import evaluating, full_precision
 from egat_hub.randomness import SampleRandom
 from egat_hub.results import FLAG
 
@@ -138,7 +137,7 @@ def measure(
     Raises:
         ValueError: a label that is no class of the model.
     """
-    with evaluating(model), full_precision(images):
+    with evaluating(model), full_precision(images.device):
         view = model.view(images) if isinstance(model, Backbone) else View(images, images, model(images))
         check_labels(labels, view.logits.shape[1])
         correct = view.logits.argmax(1) == labels
@@ -202,7 +201,7 @@ def measure_signs(
     attack = stand_in(configured)
     name = config.attack if attack is configured else "pgd"
     protocol = {"attack": name, "epsilon": epsilon, **attack.protocol()}
-    with full_precision(images):
+    with full_precision(images.device):
         found = check(model, attack, images, labels, epsilon, random=random, surrogates=surrogates)
     return {
         column(FLAG, {"flag": flag, "limit": CHECKS[flag].limit, **protocol}): values
@@ -242,15 +241,6 @@ def check_labels(labels: Tensor, classes: int) -> None:
             f"Expected labels from 0 to below {classes}, the number of the model's classes, got "
             f"{first if first < 0 else last}. Judge a model on the classes that it was trained on."
         )
-
-
-@contextmanager
-def full_precision(images: Tensor) -> Iterator[None]:
-    """No autocast, and no TF32 in convolutions, whatever the caller has set."""
-    cudnn = torch.backends.cudnn
-    kept = {"enabled": cudnn.enabled, "benchmark": cudnn.benchmark, "deterministic": cudnn.deterministic}
-    with torch.autocast(images.device.type, enabled=False), cudnn.flags(**kept, allow_tf32=False):
-        yield
 
 
 def _attack_protocol(config: EvaluationConfig, attack: Attack, epsilon: float) -> dict[str, Any]:

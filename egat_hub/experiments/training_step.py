@@ -1,13 +1,15 @@
-"""A step of training as something to time."""
+"""A step of training, and what it is made of, as something to time."""
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.optim import Optimizer
 
+from egat_hub.backbone import Backbone
 from egat_hub.experiments.timing import Job
 from egat_hub.methods import Method
 from egat_hub.methods.cost import STEP
@@ -19,6 +21,25 @@ def random_batch(
     """Images [B,3,H,W] of noise in [0,1], and the classes [B] in turn."""
     images = torch.rand(batch_size, 3, image_size, image_size, device=device)
     return images, torch.arange(batch_size, device=device) % num_classes
+
+
+def training_pass(backbone: Backbone, images: Tensor, labels: Tensor, *, bfloat16: bool = False) -> Job:
+    """Forward and backward of a network alone: what three units take.
+
+    Args:
+        backbone: in train mode, on the device of the images.
+        images: [B,3,H,W] in [0,1].
+        labels: classes [B].
+        bfloat16: run the forward in autocast to that type.
+    """
+
+    def one_pass() -> None:
+        with _precision(images, bfloat16=bfloat16):
+            loss = F.cross_entropy(backbone(images), labels)
+        loss.backward()
+        backbone.zero_grad()
+
+    return one_pass
 
 
 def training_step(
@@ -42,10 +63,14 @@ def training_step(
     index, mask = torch.arange(len(images)), torch.ones_like(images[:, :1])
 
     def step() -> None:
-        with torch.autocast(images.device.type, torch.bfloat16) if bfloat16 else nullcontext():
+        with _precision(images, bfloat16=bfloat16):
             loss = method(images, labels, step=STEP, mask=mask, index=index)["loss"]
         loss.backward()
         update.step()
         update.zero_grad()
 
     return step
+
+
+def _precision(images: Tensor, *, bfloat16: bool) -> AbstractContextManager[object]:
+    return torch.autocast(images.device.type, torch.bfloat16) if bfloat16 else nullcontext()

@@ -105,7 +105,18 @@ def test_steps_are_timed_beside_a_matrix_product(capsys):
     shown = capsys.readouterr().out
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in shown.splitlines() if "|" in line]
     assert [row[0] for row in cells[2:]] == ["erm", "trades", "egat"]
-    erm, trades, egat = (float(row[3]) for row in cells[2:])
-    assert trades / erm == pytest.approx(27 / 3, rel=0.15)  # in units, and GFLOP are rounded
+    erm, trades, egat = (float(row[5]) for row in cells[2:])
+    assert trades / erm == pytest.approx(27 / 3, rel=0.15)  # GFLOP are rounded
     assert egat / erm == pytest.approx(29 / 3, rel=0.15)
-    assert all(0 < float(row[4].split()[0]) < 1.5 for row in cells[2:])
+    assert [row[3] for row in cells[2:]] == ["3", "27", "29"]
+    assert all(float(row[column].split()[0]) > 0 for row in cells[2:] for column in (4, 6))
+    assert all(float(row[6].split()[0]) < 1.5 for row in cells[2:])
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_steps_with_second_derivatives_are_not_compiled():
+    throughput = runpy.run_path(str(RECIPES / "throughput.py"))["throughput"]
+    with pytest.raises(ValueError, match="A step of IGR takes second derivatives"):
+        throughput(
+            model="test_resnet", image_size=32, batch_size=2, compiled=True, methods=("igr",), device="cpu"
+        )

@@ -1,0 +1,136 @@
+"""What only a GPU shows: bfloat16, channels-last activations, compiled training, logits that go elsewhere."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+import torch
+from methods.tiny import FAST, backbone, batch
+
+from egat_hub.attacks import ATTACKS, PGD
+from egat_hub.backbone import Backbone
+from egat_hub.explanations import EXPLANATIONS
+from egat_hub.fingerprint import TOLERANCE, Fingerprint
+from egat_hub.folding import folded
+from egat_hub.methods import METHODS, AdversarialMethod
+from egat_hub.randomness import SampleRandom
+from egat_hub.training_attacks import TRAINING_ATTACKS
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.fixture(autouse=True)
+def exact() -> Iterator[None]:
+    """Convolutions in float32, not TF32."""
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
+
+
+@pytest.fixture
+def net() -> Backbone:
+    return backbone().cuda()
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return batch()[0].cuda()
+
+
+@pytest.fixture
+def labels() -> torch.Tensor:
+    return batch()[1].cuda()
+
+
+def make(name: str, net: Backbone, **options):
+    known = {field.name for field in dataclasses.fields(METHODS[name].config_class)}
+    fast = {key: value for key, value in {**FAST, "warmup": 0}.items() if key in known}
+    return METHODS[name](net, **fast, **options).train().cuda()
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("bfloat16", [False, True])
+@pytest.mark.parametrize("freeze_bn", [False, True])
+def test_every_method_steps(name, bfloat16, freeze_bn, images, labels):
+    method = make(name, backbone(freeze_bn=freeze_bn).cuda())
+    with torch.autocast("cuda", torch.bfloat16, enabled=bfloat16):
+        result = method(images, labels, mask=torch.ones_like(images[:, :1]))
+    result["loss"].backward()
+    assert result["loss"].isfinite()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in method.parameters())
+
+
+@pytest.mark.parametrize("name", ["erm", "egat"])
+def test_a_step_is_that_of_the_cpu(name, net, images, labels, monkeypatch):
+    drawn = SampleRandom(0, tuple(range(6))).uniform(batch()[0], -0.01, 0.01, "attack")
+    monkeypatch.setattr(PGD, "begin", lambda self, clean, *others: (clean + drawn.to(clean)).clamp(0, 1))
+    here = make(name, net)
+    there = copy.deepcopy(here).cpu()
+    torch.testing.assert_close(
+        here(images, labels)["loss"].cpu(), there(*batch())["loss"], rtol=1e-3, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("name", TRAINING_ATTACKS)
+def test_every_training_attack_stays_in_its_ball(name, net, images, labels):
+    method = make("pgd_at", net, training_attack=name)
+    with torch.autocast("cuda", torch.bfloat16):
+        result = method(images, labels, index=torch.arange(6))
+    result["loss"].backward()
+    assert result["loss"].isfinite()
+
+
+@pytest.mark.parametrize("name", [name for name in ATTACKS if name != "auto_attack"])
+def test_every_attack_keeps_its_contract(name, net, images, labels):
+    perturbed = ATTACKS[name]()(net.eval(), images, labels, 0.01)
+    assert (perturbed - images).abs().max() <= 0.01 + 1e-6
+    assert perturbed.min() >= 0
+    assert perturbed.max() <= 1
+
+
+@pytest.mark.parametrize("name", EXPLANATIONS)
+def test_maps_are_those_of_the_cpu(name, net, images, labels):
+    find = EXPLANATIONS[name]()
+    there = copy.deepcopy(net).cpu().eval()
+    expected = find(there, *batch())
+    if name == "smooth_grad":  # its noise is drawn where it is used
+        assert find(net.eval(), images, labels).shape == expected.shape
+        return
+    torch.testing.assert_close(find(net.eval(), images, labels).cpu(), expected, rtol=1e-2, atol=1e-2)
+
+
+def test_a_folded_network_gives_the_same_logits(net, images):
+    method = make("pgd_at", net)
+    assert isinstance(method, AdversarialMethod)
+    assert method.foldable
+    with torch.no_grad():
+        expected = net.eval()(images)
+        with folded(net, method.foldable):
+            torch.testing.assert_close(net(images), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_activations_are_channels_last_in_autocast_alone(net, images):
+    with torch.no_grad():
+        assert net.train().features(images).is_contiguous()
+        with torch.autocast("cuda", torch.bfloat16):
+            assert net.features(images).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_compiled_steps_are_those_of_the_network(images, labels):
+    one = make("egat", backbone().cuda())
+    other = copy.deepcopy(one)
+    expected = one(images, labels, step=0)
+    expected["loss"].backward()
+    with other.backbone.compiled():
+        found = other(images, labels, step=0)
+        found["loss"].backward()
+    torch.testing.assert_close(found["loss"], expected["loss"], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+def test_fingerprints_of_a_gpu_hold_on_a_cpu(tf32, net):
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=tf32), torch.autocast("cuda", torch.bfloat16):
+        found = Fingerprint.of(net)
+    assert found.deviation(copy.deepcopy(net).cpu()) < TOLERANCE / 10
