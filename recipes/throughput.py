@@ -29,7 +29,7 @@ from egat_hub.experiments.training_step import random_batch, training_pass, trai
 from egat_hub.methods import METHODS, Method
 from egat_hub.methods.cost import count_passes
 
-PRODUCT, PASS, COMPILED = "product", "forward and backward", ", compiled"
+PRODUCT, PASS, COMPILED, CAPTURED = "product", "forward and backward", ", compiled", ", CUDA graphs"
 
 
 def throughput(
@@ -39,6 +39,7 @@ def throughput(
     rounds: int = 7,
     bfloat16: bool = False,
     compiled: bool = False,
+    cuda_graphs: bool = False,
     methods: tuple[str, ...] = ("erm", "trades", "egat"),
     device: str = "cuda" if torch.cuda.is_available() else "cpu",
 ) -> None:
@@ -51,6 +52,7 @@ def throughput(
         rounds: repetitions.
         bfloat16: whether steps and product run in bfloat16.
         compiled: time steps through ``torch.compile`` too.
+        cuda_graphs: time steps whose attack is launched as CUDA graphs too.
         methods: names of methods.
         device: where to run.
     """
@@ -87,9 +89,13 @@ def throughput(
                 stack.enter_context(backbone.compiled())
             jobs[PASS + COMPILED] = one_pass(alone)
             jobs |= {name + COMPILED: step(method) for name, method in fast.items()}
+        for name in methods if cuda_graphs else ():
+            stack.enter_context((method := build(name)).captured())
+            jobs[name + CAPTURED] = step(method)
         times = interleaved(jobs, rounds)
         memory = {name: _peak(job, device) for name, job in jobs.items()}
     ceiling = [flops[PRODUCT] / seconds for seconds in times[PRODUCT]]
+    passes = {"": times[PASS], CAPTURED: times[PASS], COMPILED: times.get(PASS + COMPILED, [])}
     precision = "bfloat16" if bfloat16 else "float32"
     print(f"{model}, {image_size} px, batch {batch_size}, {precision}, {rounds} rounds\n{machine(device)}\n")
     lines = [
@@ -98,13 +104,13 @@ def throughput(
             f"{1000 * median(times[name + how]):.1f}",
             f"{batch_size / median(times[name + how]):.1f}",
             f"{units[name]:g}",
-            ratio(times[name + how], [units[name] * seconds / 3 for seconds in times[PASS + how]]),
+            ratio(times[name + how], [units[name] * seconds / 3 for seconds in passes[how]]),
             f"{flops[name] / 1e9:.2f}",
             ratio([flops[name] / seconds for seconds in times[name + how]], ceiling),
             memory[name + how],
         ]
         for name in methods
-        for how in ("", COMPILED)
+        for how in ("", COMPILED, CAPTURED)
         if name + how in jobs
     ]
     titles = ["step", "ms", "images/s", "units", "/ roofline", "GFLOP", "of the ceiling", "MiB in a step"]

@@ -5,9 +5,12 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 import torch
+from engine.tiny import fit
+from engine.tiny import method as training
 from methods.tiny import FAST, backbone, batch
 
 from egat_hub.attacks import ATTACKS, PGD
@@ -16,6 +19,7 @@ from egat_hub.explanations import EXPLANATIONS
 from egat_hub.fingerprint import TOLERANCE, Fingerprint
 from egat_hub.folding import folded
 from egat_hub.methods import METHODS, AdversarialMethod
+from egat_hub.methods.base import Batch
 from egat_hub.randomness import SampleRandom
 from egat_hub.training_attacks import TRAINING_ATTACKS
 
@@ -127,6 +131,68 @@ def test_compiled_steps_are_those_of_the_network(images, labels):
         found = other(images, labels, step=0)
         found["loss"].backward()
     torch.testing.assert_close(found["loss"], expected["loss"], rtol=1e-3, atol=1e-4)
+
+
+def steps(method, images, labels, *, captured: bool, bfloat16: bool) -> list[torch.Tensor]:
+    """Losses of four steps, the last on fewer images."""
+    optimizer, losses = torch.optim.SGD(method.parameters(), lr=0.1), []
+    with method.captured() if captured else nullcontext():
+        for step, count in enumerate((6, 6, 6, 4)):
+            with torch.autocast("cuda", torch.bfloat16, enabled=bfloat16):
+                loss = method(images[:count], labels[:count], step=step, index=torch.arange(count))["loss"]
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(loss.detach())
+    return losses
+
+
+@pytest.mark.parametrize("attack", ["pgd", "early_stop", "warm"])
+@pytest.mark.parametrize("name", ["erm", "pgd_at", "trades", "egat", "ign"])
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_steps_with_cuda_graphs_are_those_without(name, attack, bfloat16, images, labels):
+    if name == "erm" and attack != "pgd":
+        pytest.skip("ERM does not attack")
+    options = {} if name == "erm" else {"training_attack": attack}
+    methods = [make(name, backbone(freeze_bn=False).cuda(), **options) for _ in range(2)]
+    found, expected = (
+        steps(method, images, labels, captured=captured, bfloat16=bfloat16)
+        for method, captured in zip(methods, (True, False), strict=True)
+    )
+    torch.testing.assert_close(found, expected, rtol=2e-2 if bfloat16 else 1e-3, atol=1e-3)
+
+
+def test_cuda_graphs_follow_the_weights(images, labels):
+    found = []
+    for captured in (True, False):
+        method = make("pgd_at", backbone().cuda())
+        with torch.no_grad(), method.captured() if captured else nullcontext():
+            for step in range(4):
+                random = SampleRandom(0, tuple(range(6)), step)
+                found.append(method.perturb(Batch(images, labels, None, random)))
+                for parameter in method.parameters():
+                    turned = parameter.flip(0)
+                    if step == 1:
+                        parameter.data = turned  # at another place in memory
+                    else:
+                        parameter.copy_(turned)
+    assert not torch.equal(found[0], found[2])
+    torch.testing.assert_close(found[:4], found[4:], rtol=0, atol=1e-6)
+
+
+def test_a_run_with_cuda_graphs_is_the_run_without(tmp_path):
+    plain, fast = (
+        fit(
+            training("egat"),
+            tmp_path / str(graphs),
+            selection="last",
+            cuda_graphs=graphs,
+            resources={"workers": 2},
+        )
+        for graphs in (False, True)
+    )
+    for one, other in zip(plain.backbone.parameters(), fast.backbone.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.parametrize("tf32", [False, True])

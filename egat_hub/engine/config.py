@@ -57,13 +57,14 @@ class TrainConfig:
         accumulation: micro-batches that a process makes of its part of the batch.
         ema_decay: decay of an average of the weights, which is then what is validated and kept.
         compile: run the network through ``torch.compile`` while it trains; the first steps take minutes.
+        cuda_graphs: launch training attacks as CUDA graphs, which is quicker where batches are small.
         mixed_precision: ``"no"``, ``"fp16"`` or ``"bf16"``; by default what ``accelerate launch`` says.
         validate_every: steps between validations.
         selection: which weights are kept: ``"best_val_cAcc"``, those of the highest clean validation accuracy
             (the latest of equals), or ``"last"``.
 
     Raises:
-        ValueError: a number out of its range, or an unknown precision.
+        ValueError: a number out of its range, an unknown precision, or ``compile`` and ``cuda_graphs``.
     """
 
     steps: int = 5000
@@ -75,6 +76,7 @@ class TrainConfig:
     accumulation: int = 1
     ema_decay: float | None = None
     compile: bool = field(default=False, metadata=LATER)
+    cuda_graphs: bool = field(default=False, metadata=LATER)
     mixed_precision: Literal["no", "fp16", "bf16"] | None = None
     validate_every: int = 200
     selection: Literal["best_val_cAcc", "last"] = "best_val_cAcc"
@@ -86,6 +88,8 @@ class TrainConfig:
                 raise ValueError(f"Expected {name} of at least 1, got {getattr(self, name)}.")
         if self.clip_grad is not None and self.clip_grad <= 0:
             raise ValueError(f"Expected a positive clip_grad, got {self.clip_grad}.")
+        if self.compile and self.cuda_graphs:
+            raise ValueError("train.compile and train.cuda_graphs do not go together. Leave out one of them.")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"Expected ema_decay in (0, 1), got {self.ema_decay}.")
 

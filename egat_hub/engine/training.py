@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -81,8 +81,8 @@ def train(
     Raises:
         ValueError: a batch size that cannot be divided among processes and micro-batches, a warm-up that
             does not end, a checkpoint of another network, settings of FSDP that methods do not work with, or
-            what cannot be compiled.
-        RuntimeError: several processes that Accelerate takes for one.
+            what cannot be compiled, or CUDA graphs without a CUDA device.
+        RuntimeError: several processes that Accelerate takes for one, or a network that cannot be captured.
         FloatingPointError: the loss is no longer finite.
     """
     resources, folder, transfer = resources or Resources(), Path(folder), transfer or Transfer()
@@ -111,6 +111,8 @@ def _train(
         if is_sharded(accelerator):
             raise ValueError("FSDP does not go with torch.compile here. Leave out train.compile or FSDP.")
         check_compilable(method)
+    if config.cuda_graphs and is_sharded(accelerator):
+        raise ValueError("FSDP does not go with CUDA graphs. Leave out train.cuda_graphs or FSDP.")
     name, run = type(method).__name__, _identity(method, config, seed, transfer)
     optimizer = create_optimizer(method, config, transfer)
     network = Network(method, accelerator)
@@ -144,7 +146,7 @@ def _train(
         disable=not accelerator.is_main_process,
     )
     speed = Speed(accelerator)
-    with method.backbone.compiled() if config.compile else nullcontext():
+    with _quicker(method, config):
         speed.start()
         for batch in loader:
             speed.loaded()
@@ -175,6 +177,13 @@ def _train(
         accelerator.end_training()
     accelerator.free_memory()
     return Trained(network.kept(progress.best), progress.best_step, progress.best_accuracy, progress.seconds)
+
+
+def _quicker(method: Method, config: TrainConfig) -> AbstractContextManager[None]:
+    """How the network runs while it trains, but for rounding as it always does."""
+    if config.compile:
+        return method.backbone.compiled()
+    return method.captured() if config.cuda_graphs else nullcontext()
 
 
 def _kept(training: TrainingView, draws: int, resources: Resources) -> TrainingView:

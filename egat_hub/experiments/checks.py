@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from accelerate import PartialState
 
 from egat_hub.data import MultiDomain
 from egat_hub.engine import EvaluationConfig, evaluate
 from egat_hub.engine.compiling import check_compilable
 from egat_hub.engine.training import create_optimizer
 from egat_hub.experiments.cell import Cell
-from egat_hub.methods import AdversarialConfig, Method
+from egat_hub.folding import check_capturable
+from egat_hub.methods import AdversarialConfig, AdversarialMethod, Method
 from egat_hub.training_attacks import Ramp
 
 
@@ -28,12 +30,14 @@ def check_cell(cell: Cell, dataset: MultiDomain, domains: Sequence[str]) -> Meth
     Raises:
         UnknownNameError: a guide, explanation... that does not exist.
         ValueError: a method, network or batch size that does not fit the rest, masks that are missing, or
-            what cannot be compiled.
+            what cannot be compiled or captured.
     """
     method = cell.build(len(dataset.classes))
     create_optimizer(method, cell.train, cell.transfer)
     if cell.train.compile:
         check_compilable(method)
+    if cell.train.cuda_graphs and isinstance(method, AdversarialMethod):
+        check_capturable(method.backbone, PartialState().device)
     _warn_of_warm_up(cell)
     without = [name for name in domains if not dataset[name].has_masks]
     if method.needs_masks and without:

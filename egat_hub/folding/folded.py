@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -20,8 +20,24 @@ class Pair(NamedTuple):
     norm: str
 
 
+class Folding(NamedTuple):
+    """A layer's own weight and bias, the norm behind it, and the parameters of both together."""
+
+    weight: Tensor
+    bias: Tensor | None
+    norm: Any
+    both: dict[str, Tensor]
+
+    def refresh(self) -> None:
+        """Compute ``both`` again from the live weights, at the same place in memory."""
+        for name, value in _folded_weights(self.weight, self.bias, self.norm).items():
+            self.both[name].copy_(value)
+
+
 @contextmanager
-def folded(network: nn.Module, pairs: Sequence[Pair]) -> Iterator[None]:
+def folded(
+    network: nn.Module, pairs: Sequence[Pair], kept: Mapping[str, Folding] | None = None
+) -> Iterator[dict[str, Folding]]:
     """Eval mode inside, and every norm of ``pairs`` a part of the layer before it.
 
     With ``g = gamma / sqrt(var + eps)``, ``BN(W x + b) = g (W x + b - mean) + beta`` is a convolution by
@@ -33,18 +49,25 @@ def folded(network: nn.Module, pairs: Sequence[Pair]) -> Iterator[None]:
     Args:
         network: the network that the pairs were found in, or one of its structure.
         pairs: as found by :func:`~egat_hub.folding.find_pairs`.
+        kept: what an earlier call gave, refreshed: its weights are taken as they are.
+
+    Yields:
+        what was folded, by the name of the layer.
     """
+    foldings = {}
     with ExitStack() as stack:
         stack.enter_context(evaluating(network))
         modules = dict(network.named_modules())
         for pair in pairs:
             layer, norm = modules.get(pair.layer), modules.get(pair.norm)
             if layer is not None and norm is not None and can_fold(layer, norm):
+                folding = (kept or {}).get(pair.layer) or _fold(layer, norm)
                 stack.callback(layer._parameters.update, dict(layer._parameters))
-                layer._parameters.update(_folded_weights(layer, norm))
+                layer._parameters.update(folding.both)
                 stack.callback(norm.__dict__.pop, "forward")
                 norm.__dict__["forward"] = _rest(norm)
-        yield
+                foldings[pair.layer] = folding
+        yield foldings
 
 
 def can_fold(layer: nn.Module, norm: nn.Module) -> bool:
@@ -67,10 +90,14 @@ def _untouched(module: nn.Module) -> bool:
     return not any(hooks) and not module._backward_pre_hooks and "forward" not in module.__dict__
 
 
+def _fold(layer: Any, norm: Any) -> Folding:
+    return Folding(layer.weight, layer.bias, norm, _folded_weights(layer.weight, layer.bias, norm))
+
+
 @torch.inference_mode(False)
 @torch.no_grad()
-def _folded_weights(layer: Any, norm: Any) -> dict[str, Tensor]:
-    weight, bias, mean, variance = layer.weight, layer.bias, norm.running_mean, norm.running_var
+def _folded_weights(weight: Tensor, bias: Tensor | None, norm: Any) -> dict[str, Tensor]:
+    mean, variance = norm.running_mean, norm.running_var
     gain = torch.rsqrt(variance.to(torch.promote_types(variance.dtype, torch.float32)) + norm.eps)
     if norm.weight is not None:
         gain = gain * norm.weight

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from egat_hub.attacks import PGD
 from egat_hub.attacks.base import check_epsilon
 from egat_hub.config import LATER
-from egat_hub.folding import find_pairs, folded
+from egat_hub.folding import Captures, Folding, check_capturable, find_pairs, folded
 from egat_hub.methods.base import Batch, Method, MethodConfig
 from egat_hub.training_attacks import TRAINING_ATTACKS, Ascent, Memory, Slope, TrainingAttack
 from egat_hub.training_attacks.ascent import Rows
@@ -85,6 +85,8 @@ class AdversarialMethod(Method):
         self.foldable = find_pairs(self.backbone, images)
         self.training_attack = self.config.build_training_attack()
         self.memory = Memory() if self.training_attack.remembers else None
+        self._captures: Captures | None = None
+        self._foldings: dict[str, Folding] | None = None
 
     @classmethod
     def gradient_units(cls, config: Any) -> float:
@@ -104,8 +106,25 @@ class AdversarialMethod(Method):
         Raises:
             ValueError: ``attack_dtype`` is a type that the device does not compute in.
         """
-        with self._lowered(), folded(self.backbone, self.foldable):
+        if self._foldings is not None:
             yield
+            return
+        with self._lowered():
+            kept = self._captures.foldings(self.backbone) if self._captures else None
+            with folded(self.backbone, self.foldable, kept) as self._foldings:
+                try:
+                    yield
+                finally:
+                    self._foldings = None
+
+    @contextmanager
+    def captured(self) -> Iterator[None]:
+        check_capturable(self.backbone, self.backbone.mean.device)
+        self._captures = Captures()
+        try:
+            yield
+        finally:
+            self._captures = None
 
     def perturb(self, batch: Batch, objective: Objective | None = None) -> Tensor:
         """Attacked images [B,3,H,W] of a training step.
@@ -116,15 +135,19 @@ class AdversarialMethod(Method):
         """
         labels = batch.labels
 
+        def cross_entropy(logits: Tensor, rows: Rows) -> Tensor:
+            return F.cross_entropy(logits, labels[rows], reduction="none")
+
+        value = objective or cross_entropy
+
         def slope(perturbed: Tensor, rows: Rows) -> Slope:
+            if self._captures and self._foldings is not None and len(perturbed) == len(labels):
+                captured = self._captures.of(self.backbone, self._foldings, perturbed)
+                return Slope(*captured.slope(perturbed, lambda logits: value(logits, rows)))
             with torch.enable_grad():
                 perturbed = perturbed.detach().requires_grad_()
                 logits = self.backbone(perturbed)
-                if objective is None:
-                    values = F.cross_entropy(logits, labels[rows], reduction="none")
-                else:
-                    values = objective(logits, rows)
-                return Slope(torch.autograd.grad(values.sum(), perturbed)[0], logits.detach())
+                return Slope(torch.autograd.grad(value(logits, rows).sum(), perturbed)[0], logits.detach())
 
         return self.maximise(batch, slope)
 

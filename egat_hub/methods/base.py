@@ -188,6 +188,20 @@ class Method(TrainingTask):
             torch.default_generator.manual_seed(self.seed)
             yield
 
+    @contextmanager
+    def captured(self) -> Iterator[None]:
+        """Inside, the gradients of a training attack are launched as CUDA graphs.
+
+        The kernels are the same, and so are the images that are found. Methods that do not attack, parts of
+        a batch, and objectives that are no function of the logits (IGN) run as always. Inside, the method
+        cannot be copied.
+
+        Raises:
+            ValueError: the method attacks, and its device or network is not for it.
+            RuntimeError: at the first step, a network that cannot be captured.
+        """
+        yield
+
     def plain(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """``CE(f(x), y)`` alone: what is left of a method whose further terms have weight 0."""
         logits = self.backbone(batch.images)

@@ -6,7 +6,11 @@ import functools
 import shutil
 
 import pytest
+import timm
 import torch
+
+from egat_hub.engine import TrainConfig
+from egat_hub.folding import check_capturable
 
 from .tiny import fit, method, network
 
@@ -86,3 +90,22 @@ def test_inductor_compiles_a_run(tmp_path):
     plain = fit(method("pgd_at"), tmp_path / "plain", **settings)
     fast = fit(method("pgd_at"), tmp_path / "fast", compile=True, **settings)
     assert apart(fast.backbone, plain.backbone, network()) < 0.05
+
+
+def test_cuda_graphs_need_a_gpu_for_methods_that_attack(tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(ValueError, match=r"CUDA graphs need a CUDA device, got cpu\. Leave out"):
+        fit(method("egat"), tmp_path / "egat", cuda_graphs=True)
+    fit(method("erm"), tmp_path / "erm", cuda_graphs=True)
+
+
+def test_networks_that_keep_biases_of_their_weights_are_not_captured():
+    levit = timm.create_model("levit_128s", num_classes=3)
+    with pytest.raises(ValueError, match="keeps attention biases"):
+        check_capturable(levit, torch.device("cuda"))
+
+
+def test_compiling_and_cuda_graphs_exclude_each_other():
+    with pytest.raises(ValueError, match="Leave out one of them"):
+        TrainConfig(compile=True, cuda_graphs=True)
