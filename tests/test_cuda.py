@@ -133,18 +133,19 @@ def test_compiled_steps_are_those_of_the_network(images, labels):
     torch.testing.assert_close(found["loss"], expected["loss"], rtol=1e-3, atol=1e-4)
 
 
-def steps(method, images, labels, *, captured: bool, bfloat16: bool) -> list[torch.Tensor]:
-    """Losses of four steps, the last on fewer images."""
-    optimizer, losses = torch.optim.SGD(method.parameters(), lr=0.1), []
+def losses(method, images, labels, *, captured: bool, bfloat16: bool) -> list[torch.Tensor]:
+    """Of four steps between which the weights shrink, the last on fewer images."""
+    found = []
     with method.captured() if captured else nullcontext():
         for step, count in enumerate((6, 6, 6, 4)):
             with torch.autocast("cuda", torch.bfloat16, enabled=bfloat16):
                 loss = method(images[:count], labels[:count], step=step, index=torch.arange(count))["loss"]
             loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            losses.append(loss.detach())
-    return losses
+            found.append(loss.detach())
+            with torch.no_grad():
+                for parameter in method.parameters():
+                    parameter.mul_(0.95)
+    return found
 
 
 @pytest.mark.parametrize("attack", ["pgd", "early_stop", "warm"])
@@ -156,10 +157,10 @@ def test_steps_with_cuda_graphs_are_those_without(name, attack, bfloat16, images
     options = {} if name == "erm" else {"training_attack": attack}
     methods = [make(name, backbone(freeze_bn=False).cuda(), **options) for _ in range(2)]
     found, expected = (
-        steps(method, images, labels, captured=captured, bfloat16=bfloat16)
+        losses(method, images, labels, captured=captured, bfloat16=bfloat16)
         for method, captured in zip(methods, (True, False), strict=True)
     )
-    torch.testing.assert_close(found, expected, rtol=2e-2 if bfloat16 else 1e-3, atol=1e-3)
+    torch.testing.assert_close(found, expected, rtol=2e-2 if bfloat16 else 5e-3, atol=5e-3)
 
 
 def test_cuda_graphs_follow_the_weights(images, labels):
