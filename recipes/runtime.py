@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -45,6 +45,7 @@ from egat_hub.methods import EGAT, METHODS, AdversarialMethod, Method
 from egat_hub.methods.cost import count_passes
 from egat_hub.metrics import CONTROLS, Faithfulness
 from egat_hub.modes import evaluating
+from egat_hub.passes import Passes
 from egat_hub.randomness import SampleRandom
 
 SEPARATE = "egat, separate CAMs"
@@ -53,6 +54,9 @@ JOINT = "egat, joint views"
 BFLOAT16_ATTACK, BFLOAT16 = "egat, attack in bfloat16", "egat, all in bfloat16"
 UNFOLDED = {name: f"{name}, unfolded" for name in ("trades", "egat")}
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)
+
+Times = Mapping[str, Sequence[float]]
+"""Seconds in every round, by name."""
 
 
 class SeparateForwardCAM(GradCAM):
@@ -101,79 +105,90 @@ def runtime(
         )
         return METHODS[name](net.to(device), **options).train()
 
-    chosen = [name for name in METHODS if name in {"erm", "trades", "egat", *methods}]
-    built = {name: build(name) for name in chosen}
-    if not freeze_bn:
-        built[JOINT] = build("egat", views="joint")
+    built = {name: build(name) for name in METHODS if name in {"erm", "trades", "egat", *methods}}
+    built |= _variants(build, joint=not freeze_bn, comparisons=comparisons, bfloat16=bfloat16)
+    units = {name: count_passes(method, images, labels) for name, method in built.items()}
+    jobs = {
+        name: training_step(method, images, labels, bfloat16=name == BFLOAT16)
+        for name, method in built.items()
+    }
+    jobs[BY_HAND] = _by_hand(build("erm").backbone, images, labels, torch.contiguous_format)
+    jobs[LAST] = _by_hand(build("erm").backbone, images, labels, torch.channels_last)
+    jobs |= _parts(built["trades"], images, labels)
+    if comparisons:
+        jobs |= _judging(built[SEPARATE].backbone, images)
+    times = interleaved(jobs, rounds)
+    print(f"{model}, {image_size} px, batch {batch_size}, {rounds} rounds, frozen BN: {freeze_bn}")
+    print(f"{machine(device)}\n")
+    _print_steps(times, units)
+    _print_rooflines(times, units)
+    for name, unfolded in {"attack": "attack, unfolded", **(UNFOLDED if comparisons else {})}.items():
+        print(f"{name} / {unfolded}: {ratio(times[name], times[unfolded])}")
+    if comparisons:
+        print(f"EGAT / EGAT with separate CAMs: {ratio(times['egat'], times[SEPARATE])}")
+        print(
+            f"Comp and Suff at {len(SHARES)} shares, one by one / in batches of {batch_size}: "
+            f"{ratio(times['one by one'], times['batched'])}"
+        )
+
+
+def _variants(
+    build: Callable[..., Method], *, joint: bool, comparisons: bool, bfloat16: bool
+) -> dict[str, Method]:
+    """EGAT and TRADES as they could be run otherwise."""
+    found: dict[str, Method] = {}
+    if joint:
+        found[JOINT] = build("egat", views="joint")
     if comparisons:
         separate = build("egat")
         assert isinstance(separate, EGAT)
         separate.explanation = SeparateForwardCAM()
-        built[SEPARATE] = separate
+        found[SEPARATE] = separate
         for name, unfolded in UNFOLDED.items():
-            built[unfolded] = method = build(name)
+            found[unfolded] = method = build(name)
             assert isinstance(method, AdversarialMethod)
             method.foldable = ()
     if bfloat16:
-        built[BFLOAT16_ATTACK] = build("egat", attack_dtype="bfloat16")
-        built[BFLOAT16] = build("egat")
-    units = {name: count_passes(method, images, labels) for name, method in built.items()}
-    steps = {
-        name: training_step(method, images, labels, bfloat16=name == BFLOAT16)
-        for name, method in built.items()
-    }
-    steps[BY_HAND] = _by_hand(build("erm").backbone, images, labels, torch.contiguous_format)
-    steps[LAST] = _by_hand(build("erm").backbone, images, labels, torch.channels_last)
-    trades_method = built["trades"]
-    assert isinstance(trades_method, AdversarialMethod)
-    parts = _parts(trades_method, images, labels)
-    if comparisons:
-        parts |= _judging(built[SEPARATE].backbone, images)
-    times = interleaved({**steps, **parts}, rounds)
-    erm, trades, by_hand = times["erm"], times["trades"], times[BY_HAND]
-    unit = [seconds / 3 for seconds in times["pass"]]
+        found[BFLOAT16_ATTACK] = build("egat", attack_dtype="bfloat16")
+        found[BFLOAT16] = build("egat")
+    return found
+
+
+def _print_steps(times: Times, units: Mapping[str, Passes]) -> None:
+    """A line for every step, and what TRADES and EGAT take of TRADES by hand."""
     lines = [
         [
             name,
             f"{u.forward:g} / {u.to_input:g} / {u.to_weights:g} / {u.through_backward:g}",
             f"{u.units:g}",
             f"{1000 * median(times[name]):.0f}",
-            ratio(times[name], erm),
-            ratio(times[name], trades),
-            ratio(times[name], by_hand),
-            ratio(times[name], [u.units * seconds for seconds in unit]),
+            *(ratio(times[name], times[other]) for other in ("erm", "trades", BY_HAND)),
+            ratio(times[name], [u.units * seconds / 3 for seconds in times["pass"]]),
         ]
         for name, u in units.items()
     ]
-    print(f"{model}, {image_size} px, batch {batch_size}, {rounds} rounds, frozen BN: {freeze_bn}")
-    print(f"{machine(device)}\n")
     titles = ["method", "F / I / W / D", "units", "ms", "/ ERM", "/ TRADES", f"/ {BY_HAND}", "/ roofline"]
     print(tabulate(lines, titles, "github"))
     for name in (BY_HAND, LAST):
         over = [f"{other} {ratio(times[other], times[name])}" for other in ("trades", "egat")]
         print(f"\n{name}: {1000 * median(times[name]):.0f} ms; {', '.join(over)} of it")
+
+
+def _print_rooflines(times: Times, units: Mapping[str, Passes]) -> None:
+    """What a unit takes, and EGAT / TRADES over what follows for it from the times of their parts."""
     attack = median(times["attack"]) / (2 * PGD().steps)
     print(
-        f"\nRoofline: units x {1000 * median(unit):.1f} ms, a third of a training pass. A unit of the folded "
-        f"attack takes {1000 * attack:.1f} ms."
+        f"\nRoofline: units x {1000 * median(times['pass']) / 3:.1f} ms, a third of a training pass. "
+        f"A unit of the folded attack takes {1000 * attack:.1f} ms."
     )
     floor = [
         (attack + 3 * step) / (attack + forward + 2 * step)
         for attack, step, forward in zip(times["attack"], times["pass"], times["forward"], strict=True)
     ]
-    measured = [egat / other for egat, other in zip(times["egat"], trades, strict=True)]
+    measured = [egat / trades for egat, trades in zip(times["egat"], times["trades"], strict=True)]
     print(
         f"\nEGAT / TRADES over its floor of {median(floor):.3f} at measured unit costs "
         f"({units['egat'].units / units['trades'].units:.3f} in units): {ratio(measured, floor)}"
-    )
-    for name, unfolded in {"attack": "attack, unfolded", **(UNFOLDED if comparisons else {})}.items():
-        print(f"{name} / {unfolded}: {ratio(times[name], times[unfolded])}")
-    if not comparisons:
-        return
-    print(f"EGAT / EGAT with separate CAMs: {ratio(times['egat'], times[SEPARATE])}")
-    print(
-        f"Comp and Suff at {len(SHARES)} shares, one by one / in batches of {batch_size}: "
-        f"{ratio(times['one by one'], times['batched'])}"
     )
 
 
@@ -206,8 +221,9 @@ def _by_hand(
     return step
 
 
-def _parts(method: AdversarialMethod, images: Tensor, labels: Tensor) -> dict[str, Callable[[], object]]:
+def _parts(method: Method, images: Tensor, labels: Tensor) -> dict[str, Callable[[], object]]:
     """What a step is made of: an attack, folded and not, a training pass, a forward without gradients."""
+    assert isinstance(method, AdversarialMethod)
     backbone, attack = method.backbone, PGD()
 
     def folded_attack() -> None:

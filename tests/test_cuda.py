@@ -148,6 +148,25 @@ def losses(method, images, labels, *, captured: bool, bfloat16: bool) -> list[to
     return found
 
 
+@pytest.fixture
+def replayed(monkeypatch) -> list[torch.cuda.CUDAGraph]:
+    """Graphs in the order in which they were launched."""
+    found, replay = [], torch.cuda.CUDAGraph.replay
+    monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", lambda graph: found.append(graph) or replay(graph))
+    return found
+
+
+@pytest.mark.parametrize("network", ["test_resnet", "test_vit"])
+def test_forward_backward_and_folding_are_launched_as_graphs(network, images, labels, replayed):
+    folds = network == "test_resnet"
+    method = make("pgd_at", backbone(network, **({} if folds else {"img_size": 96})).cuda())
+    losses(method, images, labels, captured=True, bfloat16=False)
+    gradients = 3 * FAST["attack_steps"]  # the last batch is of another shape
+    refreshed = 3 * folds  # the first step captures
+    assert len(replayed) == 2 * gradients + refreshed
+    assert len(set(replayed)) == 2 + folds
+
+
 @pytest.mark.parametrize("attack", ["pgd", "early_stop", "warm"])
 @pytest.mark.parametrize("name", ["erm", "pgd_at", "trades", "egat", "ign"])
 @pytest.mark.parametrize("bfloat16", [False, True])
@@ -161,6 +180,14 @@ def test_steps_with_cuda_graphs_are_those_without(name, attack, bfloat16, images
         for method, captured in zip(methods, (True, False), strict=True)
     )
     torch.testing.assert_close(found, expected, rtol=2e-2 if bfloat16 else 5e-3, atol=5e-3)
+
+
+def test_cuda_graphs_follow_the_precision(net, images, labels):
+    method = make("egat", net)
+    with method.captured():
+        for bfloat16 in (True, False, True):
+            with torch.autocast("cuda", torch.bfloat16, enabled=bfloat16):
+                assert method(images, labels)["loss"].isfinite()
 
 
 def test_cuda_graphs_follow_the_weights(images, labels):

@@ -81,7 +81,7 @@ def train(
     Raises:
         ValueError: a batch size that cannot be divided among processes and micro-batches, a warm-up that
             does not end, a checkpoint of another network, settings of FSDP that methods do not work with, or
-            what cannot be compiled, or CUDA graphs without a CUDA device.
+            what cannot be compiled or captured.
         RuntimeError: several processes that Accelerate takes for one, or a network that cannot be captured.
         FloatingPointError: the loss is no longer finite.
     """
@@ -111,8 +111,10 @@ def _train(
         if is_sharded(accelerator):
             raise ValueError("FSDP does not go with torch.compile here. Leave out train.compile or FSDP.")
         check_compilable(method)
-    if config.cuda_graphs and is_sharded(accelerator):
-        raise ValueError("FSDP does not go with CUDA graphs. Leave out train.cuda_graphs or FSDP.")
+    if config.cuda_graphs:
+        if is_sharded(accelerator):
+            raise ValueError("FSDP does not go with CUDA graphs. Leave out train.cuda_graphs or FSDP.")
+        method.check_capturable(accelerator.device)
     name, run = type(method).__name__, _identity(method, config, seed, transfer)
     optimizer = create_optimizer(method, config, transfer)
     network = Network(method, accelerator)

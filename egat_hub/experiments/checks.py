@@ -14,8 +14,7 @@ from egat_hub.engine import EvaluationConfig, evaluate
 from egat_hub.engine.compiling import check_compilable
 from egat_hub.engine.training import create_optimizer
 from egat_hub.experiments.cell import Cell
-from egat_hub.folding import check_capturable
-from egat_hub.methods import AdversarialConfig, AdversarialMethod, Method
+from egat_hub.methods import AdversarialConfig, Method
 from egat_hub.training_attacks import Ramp
 
 
@@ -36,8 +35,8 @@ def check_cell(cell: Cell, dataset: MultiDomain, domains: Sequence[str]) -> Meth
     create_optimizer(method, cell.train, cell.transfer)
     if cell.train.compile:
         check_compilable(method)
-    if cell.train.cuda_graphs and isinstance(method, AdversarialMethod):
-        check_capturable(method.backbone, PartialState().device)
+    if cell.train.cuda_graphs:
+        method.check_capturable(PartialState().device)
     _warn_of_warm_up(cell)
     without = [name for name in domains if not dataset[name].has_masks]
     if method.needs_masks and without:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from egat_hub.attacks import PGD
 from egat_hub.attacks.base import check_epsilon
 from egat_hub.config import LATER
-from egat_hub.folding import Captures, Folding, check_capturable, find_pairs, folded
+from egat_hub.folding import Folding, GraphCache, check_capturable, find_pairs, folded
 from egat_hub.methods.base import Batch, Method, MethodConfig
 from egat_hub.training_attacks import TRAINING_ATTACKS, Ascent, Memory, Slope, TrainingAttack
 from egat_hub.training_attacks.ascent import Rows
@@ -85,7 +85,7 @@ class AdversarialMethod(Method):
         self.foldable = find_pairs(self.backbone, images)
         self.training_attack = self.config.build_training_attack()
         self.memory = Memory() if self.training_attack.remembers else None
-        self._captures: Captures | None = None
+        self._graphs: GraphCache | None = None
         self._foldings: dict[str, Folding] | None = None
 
     @classmethod
@@ -101,7 +101,8 @@ class AdversarialMethod(Method):
     def attacking(self) -> Iterator[None]:
         """Eval mode inside, with BatchNorm folded into the layers before it, which changes rounding alone.
 
-        Weights are constants inside: attacks and their targets belong here, losses do not.
+        Weights are constants inside: attacks and their targets belong here, losses do not. What is computed
+        inside has to be differentiated before the next attack.
 
         Raises:
             ValueError: ``attack_dtype`` is a type that the device does not compute in.
@@ -110,7 +111,7 @@ class AdversarialMethod(Method):
             yield
             return
         with self._lowered():
-            kept = self._captures.foldings(self.backbone) if self._captures else None
+            kept = self._graphs.refreshed(self.backbone) if self._graphs else None
             with folded(self.backbone, self.foldable, kept) as self._foldings:
                 try:
                     yield
@@ -119,12 +120,15 @@ class AdversarialMethod(Method):
 
     @contextmanager
     def captured(self) -> Iterator[None]:
-        check_capturable(self.backbone, self.backbone.mean.device)
-        self._captures = Captures()
+        self.check_capturable(self.backbone.mean.device)
+        before, self._graphs = self._graphs, GraphCache()
         try:
             yield
         finally:
-            self._captures = None
+            self._graphs = before
+
+    def check_capturable(self, device: torch.device) -> None:
+        check_capturable(self.backbone, device)
 
     def perturb(self, batch: Batch, objective: Objective | None = None) -> Tensor:
         """Attacked images [B,3,H,W] of a training step.
@@ -141,9 +145,10 @@ class AdversarialMethod(Method):
         value = objective or cross_entropy
 
         def slope(perturbed: Tensor, rows: Rows) -> Slope:
-            if self._captures and self._foldings is not None and len(perturbed) == len(labels):
-                captured = self._captures.of(self.backbone, self._foldings, perturbed)
-                return Slope(*captured.slope(perturbed, lambda logits: value(logits, rows)))
+            if self._graphs and self._foldings is not None and len(perturbed) == len(labels):
+                graphs = self._graphs.graphs(self.backbone, self._foldings, perturbed)
+                if graphs is not None:
+                    return Slope(*graphs.slope(perturbed, lambda logits: value(logits, rows)))
             with torch.enable_grad():
                 perturbed = perturbed.detach().requires_grad_()
                 logits = self.backbone(perturbed)

@@ -190,17 +190,23 @@ class Method(TrainingTask):
 
     @contextmanager
     def captured(self) -> Iterator[None]:
-        """Inside, the gradients of a training attack are launched as CUDA graphs.
+        """Inside, the gradients of a training attack are launched as CUDA graphs, equal up to rounding.
 
-        The kernels are the same, and so are the images that are found. Methods that do not attack, parts of
-        a batch, and objectives that are no function of the logits (IGN) run as always. Inside, the method
-        cannot be copied.
+        Methods that do not attack, objectives that are no function of the logits (IGN), and batches of
+        another shape than the first run as always. Inside, the method cannot be copied.
 
         Raises:
-            ValueError: the method attacks, and its device or network is not for it.
+            ValueError: as :meth:`check_capturable`.
             RuntimeError: at the first step, a network that cannot be captured.
         """
         yield
+
+    def check_capturable(self, device: torch.device) -> None:
+        """Refuse what :meth:`captured` is known not to work with, on the device to come.
+
+        Raises:
+            ValueError: the method attacks, and its device or network is not for it.
+        """
 
     def plain(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """``CE(f(x), y)`` alone: what is left of a method whose further terms have weight 0."""

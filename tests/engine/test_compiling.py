@@ -97,6 +97,7 @@ def test_cuda_graphs_need_a_gpu_for_methods_that_attack(tmp_path):
         pytest.skip("there is one")
     with pytest.raises(ValueError, match=r"CUDA graphs need a CUDA device, got cpu\. Leave out"):
         fit(method("egat"), tmp_path / "egat", cuda_graphs=True)
+    assert not (tmp_path / "egat" / "log.jsonl").exists()
     fit(method("erm"), tmp_path / "erm", cuda_graphs=True)
 
 
