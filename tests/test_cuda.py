@@ -78,7 +78,7 @@ def test_a_step_is_that_of_the_cpu(name, net, images, labels, monkeypatch):
 
 
 @pytest.mark.parametrize("name", TRAINING_ATTACKS)
-def test_every_training_attack_stays_in_its_ball(name, net, images, labels):
+def test_every_training_attack_steps(name, net, images, labels):
     method = make("pgd_at", net, training_attack=name)
     with torch.autocast("cuda", torch.bfloat16):
         result = method(images, labels, index=torch.arange(6))
@@ -167,13 +167,19 @@ def test_forward_backward_and_folding_are_launched_as_graphs(network, images, la
     assert len(set(replayed)) == 2 + folds
 
 
-@pytest.mark.parametrize("attack", ["pgd", "early_stop", "warm"])
-@pytest.mark.parametrize("name", ["erm", "pgd_at", "trades", "egat", "ign"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("erm", {}),
+        *(
+            (name, {"training_attack": attack})
+            for name in ("pgd_at", "trades", "egat", "ign")
+            for attack in ("pgd", "early_stop", "warm")
+        ),
+    ],
+)
 @pytest.mark.parametrize("bfloat16", [False, True])
-def test_steps_with_cuda_graphs_are_those_without(name, attack, bfloat16, images, labels):
-    if name == "erm" and attack != "pgd":
-        pytest.skip("ERM does not attack")
-    options = {} if name == "erm" else {"training_attack": attack}
+def test_steps_with_cuda_graphs_are_those_without(name, options, bfloat16, images, labels):
     methods = [make(name, backbone(freeze_bn=False).cuda(), **options) for _ in range(2)]
     found, expected = (
         losses(method, images, labels, captured=captured, bfloat16=bfloat16)

@@ -110,7 +110,8 @@ def test_the_loss_is_that_of_the_paper(objective, monkeypatch):
 
 @pytest.mark.parametrize("objective", ["norm", "sum_norm"])
 def test_the_attack_follows_the_gradient_of_what_it_maximises(objective, monkeypatch):
-    net, (images, labels) = backbone(), batch()
+    net, (images, labels) = backbone().double(), batch()
+    images = images.double()  # in float32, rounding decides where an activation is next to zero
     asked = []
     ascend = PGD.ascend
 
@@ -127,8 +128,7 @@ def test_the_attack_follows_the_gradient_of_what_it_maximises(objective, monkeyp
         value = norm if objective == "norm" else loss + 0.3 * norm
         (expected,) = torch.autograd.grad(value, leaf)
         assert F.cosine_similarity(found.flatten(), expected.flatten(), dim=0) > 0.9999
-        close = torch.isclose(found, expected, rtol=1e-2, atol=1e-3 * expected.abs().max().item())
-        assert close.float().mean() > 0.99  # rounding decides where an activation is next to zero
+        torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-3 * expected.abs().max().item())
 
 
 def test_the_weight_grows_and_without_it_nothing_is_computed():
