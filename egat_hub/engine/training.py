@@ -107,14 +107,7 @@ def _train(
         mixed_precision=config.mixed_precision, log_with=list(resources.trackers) or None, project_dir=folder
     )
     prepare_sharding(accelerator)
-    if config.compile:
-        if is_sharded(accelerator):
-            raise ValueError("FSDP does not go with torch.compile here. Leave out train.compile or FSDP.")
-        check_compilable(method)
-    if config.cuda_graphs:
-        if is_sharded(accelerator):
-            raise ValueError("FSDP does not go with CUDA graphs. Leave out train.cuda_graphs or FSDP.")
-        method.check_capturable(accelerator.device)
+    _check_quicker(method, config, accelerator)
     name, run = type(method).__name__, _identity(method, config, seed, transfer)
     optimizer = create_optimizer(method, config, transfer)
     network = Network(method, accelerator)
@@ -179,6 +172,17 @@ def _train(
         accelerator.end_training()
     accelerator.free_memory()
     return Trained(network.kept(progress.best), progress.best_step, progress.best_accuracy, progress.seconds)
+
+
+def _check_quicker(method: Method, config: TrainConfig, accelerator: Accelerator) -> None:
+    """Refuse what :func:`_quicker` cannot do, before time is spent."""
+    asked = [name for name in ("compile", "cuda_graphs") if getattr(config, name)]
+    if asked and is_sharded(accelerator):
+        raise ValueError(f"FSDP does not go with train.{asked[0]}. Leave out one of them.")
+    if config.compile:
+        check_compilable(method)
+    if config.cuda_graphs:
+        method.check_capturable(accelerator.device)
 
 
 def _quicker(method: Method, config: TrainConfig) -> AbstractContextManager[None]:

@@ -14,9 +14,9 @@ from egat_hub.engine.honesty import LIMIT
 from egat_hub.experiments.cell import MODEL, Cell
 from egat_hub.experiments.command import start
 from egat_hub.experiments.curve_plot import Curve, curve_figure
-from egat_hub.experiments.experiment import Experiment, Ready
+from egat_hub.experiments.experiment import Experiment, Finished, Ready
 from egat_hub.experiments.further_attack import FurtherAttack
-from egat_hub.experiments.pages import Finished, Page, by_domain, publish
+from egat_hub.experiments.pages import Page, by_domain, publish
 from egat_hub.experiments.tables.distinct import distinct
 from egat_hub.experiments.tables.formats import markdown
 from egat_hub.experiments.tables.in_domain import attempt_of
@@ -39,8 +39,8 @@ ATTACKS = tuple(FurtherAttack(attack=name, epsilons=EPSILONS) for name in ("fgsm
 def main(benchmark: str, *, description: str, arguments: Sequence[str] | None = None) -> None:
     """Train what is missing, attack every model at every budget, and draw the curves.
 
-    The output folder ends up with ``attack_curves_<domain>.png``, ``attack_curves.md``, ``.csv`` and
-    ``.json`` beside the folders of the runs.
+    The output folder ends up with ``attack_curves_<domain>.png``, ``attack_curves.md``, ``.tex``, ``.csv``
+    and ``.json`` beside the folders of the runs.
 
     Args:
         benchmark: data set used unless ``--data`` says otherwise.

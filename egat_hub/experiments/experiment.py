@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 from accelerate import PartialState
 
@@ -17,10 +19,13 @@ from egat_hub.experiments.figures import case_study_of
 from egat_hub.experiments.further_attack import FurtherAttack
 from egat_hub.experiments.search import Grid, Trial, choose
 from egat_hub.experiments.sharing import complete_all
-from egat_hub.experiments.tables import Published, report
+from egat_hub.experiments.tables import Published, Report, report
 from egat_hub.experiments.variants import VARIANTS, Variant, with_chosen
 from egat_hub.hub import from_pretrained
 from egat_hub.results import Outcome, write_rows
+
+Finished: TypeAlias = Sequence[tuple[Cell, Sequence[Outcome]]]
+"""Runs, with what was measured of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +103,10 @@ class Ready:
         """The training domains."""
         return tuple(dict.fromkeys(cell.domain for cell in self.cells))
 
+    def finished(self) -> Finished:
+        """The cells that are finished, and what was measured."""
+        return [(cell, found) for cell in self.cells if (found := self.bench.read(cell)) is not None]
+
     def searched(self) -> Ready:
         """With the settings that the search chose."""
         experiment = self.experiment
@@ -143,43 +152,63 @@ def prepare(experiment: Experiment) -> Ready:
     return Ready(experiment, bench, cells)
 
 
-def complete(ready: Ready) -> list[tuple[Cell, list[Outcome]]]:
+def complete(ready: Ready, so_far: Callable[[Finished], object] | None = None) -> Finished:
     """Run every cell that is not finished and that nobody else is at; every process calls this.
 
+    Args:
+        ready: what to run.
+        so_far: gets what is finished whenever a cell was run here and some are left.
+
     Returns:
-        Every cell of the experiment, whichever machine ran it, and what was measured, once all are finished.
+        Every cell that could be finished, whichever machine ran it, and what was measured.
     """
     bench = ready.bench
     if ready.experiment.grid:
         ready = ready.searched()
-    complete_all(bench, ready.cells, bench.is_finished, bench.run)
-    return [(cell, found) for cell in ready.cells if (found := bench.read(cell)) is not None]
+
+    def work(cell: Cell) -> None:
+        bench.run(cell)
+        if so_far is not None and len(finished := ready.finished()) < len(ready.cells):
+            so_far(finished)
+
+    complete_all(bench, ready.cells, bench.is_finished, work)
+    return ready.finished()
 
 
 def run(ready: Ready, paper: Sequence[Path] = ()) -> None:
     """Complete the experiment, print its tables and draw its figures; every process calls this.
 
+    The files of the tables are there from the first finished run on, and follow.
+
     Args:
         ready: what to run.
         paper: CSV files of published figures (dataset, method, train_domain, test_domain, metric, value).
     """
-    state, bench, finished = PartialState(), ready.bench, complete(ready)
+    published = Published.read(paper, ready.bench.dataset.name)
+    state, bench = PartialState(), ready.bench
+    finished = complete(ready, partial(_tables, ready, published))
     if state.is_main_process and finished:
-        outcomes = [outcome for _, found in finished for outcome in found]
-        _publish(bench, outcomes, paper, ready.experiment.epsilon)
+        print(f"\n{_tables(ready, published, finished).markdown()}")
+        print(
+            f"In {bench.output}: table.md, .tex, .csv, results.json, case_study_*.png, a folder for each run."
+        )
         if bench.evaluation.explanation:
             _draw(bench, [cell for cell, _ in finished])
         print(f'Load a model: egat_hub.from_pretrained("{bench.output / finished[-1][0].name / MODEL}")')
     state.wait_for_everyone()
 
 
-def _publish(bench: Bench, outcomes: Sequence[Outcome], paper: Sequence[Path], epsilon: float) -> None:
-    """Tables on the terminal, and everything that they are made of in the folder."""
-    write_rows(bench.output / "results.json", [row for row, _ in outcomes])
-    tables = report(outcomes, Published.read(paper, bench.dataset.name), epsilon=epsilon)
-    tables.write(bench.output)
-    print(f"\n{tables.markdown()}")
-    print(f"In {bench.output}: table.md, .tex, .csv, results.json, case_study_*.png, a folder for each run.")
+def _tables(ready: Ready, published: Published, finished: Finished) -> Report:
+    """Tables of what is finished; the main process leaves them, and what they are made of, in the folder."""
+    outcomes = [outcome for _, found in finished for outcome in found]
+    tables = report(outcomes, published, epsilon=ready.experiment.epsilon)
+    if len(finished) < len(ready.cells):
+        told = f"{len(finished)} of {len(ready.cells)} runs are finished; the others are not in these tables."
+        tables = replace(tables, notes=(told, *tables.notes))
+    if PartialState().is_main_process:
+        write_rows(ready.bench.output / "results.json", [row for row, _ in outcomes])
+        tables.write(ready.bench.output)
+    return tables
 
 
 def _draw(bench: Bench, cells: Sequence[Cell]) -> None:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from accelerate import PartialState
-
 from egat_hub.experiments.command import start
-from egat_hub.experiments.experiment import Experiment, complete
+from egat_hub.experiments.experiment import Experiment, Finished
 from egat_hub.experiments.front_plot import front_figure
+from egat_hub.experiments.pages import Page, by_domain, publish
 from egat_hub.experiments.points import Point
 from egat_hub.experiments.tables import Published, Table, report
 from egat_hub.experiments.tables.in_domain import attacked, in_domain
 from egat_hub.experiments.variants import VARIANTS, Variant
-from egat_hub.results import write_rows
-from egat_hub.whole_file import write_whole
 
 SWEEPS: Mapping[str, tuple[str, tuple[float, ...]]] = {
     "egat": ("lambda_adv", (0.1, 0.5, 2.0, 6.0)),
@@ -40,23 +38,21 @@ def main(benchmark: str, *, description: str, arguments: Sequence[str] | None = 
         arguments: the command line; by default the program's.
     """
     ready = start(benchmark, description=description, arguments=arguments, adapt=sweep, kept_as="front.yaml")
-    finished = complete(ready)
-    state, output, epsilon = PartialState(), ready.bench.output, ready.experiment.epsilon
-    if state.is_main_process and finished:
-        outcomes = [outcome for _, found in finished for outcome in found]
-        rows = [outcome.row for outcome in outcomes]
-        write_rows(output / "front.json", rows)
-        tables = report(outcomes, epsilon=epsilon)
-        text = [tables.markdown()]
-        for domain in dict.fromkeys(row.train_domain for row in rows):
-            (table,) = in_domain([row for row in rows if row.train_domain == domain], Published())
-            points = [*front(table, ready.experiment.variants, epsilon)]
-            text += [f"## Fronts: {table.title}\n", *(f"- {line}" for line in verdicts(points)), ""]
-            front_figure(points, table.title, tables.notes).savefig(output / f"front_{domain}.png", dpi=110)
-        tables.write(output, "front")
-        write_whole(output / "front.md", "\n".join(text))
-        print("\n".join(["", *text, f"In {output}: front_*.png, front.md, .tex, .csv, .json"]))
-    state.wait_for_everyone()
+    publish(ready, "front", partial(_pages, ready.experiment))
+
+
+def _pages(experiment: Experiment, finished: Finished) -> dict[str, Page]:
+    return {domain: _page(experiment, mine) for domain, mine in by_domain(finished).items()}
+
+
+def _page(experiment: Experiment, finished: Finished) -> Page:
+    outcomes = [outcome for _, found in finished for outcome in found]
+    rows = [row for row, _ in outcomes]
+    tables = report(outcomes, epsilon=experiment.epsilon)
+    (table,) = in_domain(rows, Published())
+    points = [*front(table, experiment.variants, experiment.epsilon)]
+    text = [tables.markdown(), f"## Fronts: {table.title}\n", *(f"- {line}" for line in verdicts(points)), ""]
+    return Page(text, tables.tables, rows, front_figure(points, table.title, tables.notes))
 
 
 def sweep(experiment: Experiment) -> Experiment:

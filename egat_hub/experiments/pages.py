@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from accelerate import PartialState
 from matplotlib.figure import Figure
 
-from egat_hub.experiments.cell import Cell
-from egat_hub.experiments.experiment import Ready, complete
-from egat_hub.experiments.tables.formats import to_csv
+from egat_hub.experiments.experiment import Finished, Ready, complete
+from egat_hub.experiments.tables.formats import latex, to_csv
 from egat_hub.experiments.tables.table import Table
-from egat_hub.results import Outcome, Row, write_rows
+from egat_hub.results import Row, write_rows
 from egat_hub.whole_file import write_whole
-
-Finished: TypeAlias = Sequence[tuple[Cell, Sequence[Outcome]]]
-"""Runs, with what was measured of them."""
 
 
 class Page(NamedTuple):
@@ -31,7 +27,7 @@ class Page(NamedTuple):
 def publish(ready: Ready, name: str, pages: Callable[[Finished], dict[str, Page]]) -> None:
     """Complete the experiment, and keep and print what ``pages`` makes of it; every process calls this.
 
-    The output folder gets ``<name>.md``, ``.csv`` and ``.json``, and ``<name>_<domain>.png``.
+    The output folder gets ``<name>.md``, ``.tex``, ``.csv`` and ``.json``, and ``<name>_<domain>.png``.
 
     Args:
         ready: what to run.
@@ -47,10 +43,11 @@ def publish(ready: Ready, name: str, pages: Callable[[Finished], dict[str, Page]
                 page.figure.savefig(output / f"{name}_{domain}.png", dpi=110)
         write_rows(output / f"{name}.json", [row for page in found.values() for row in page.rows])
         tables = [table for page in found.values() for table in page.tables]
+        write_whole(output / f"{name}.tex", "\n".join(map(latex, tables)))
         write_whole(output / f"{name}.csv", to_csv(tables))
         text = [line for page in found.values() for line in page.text]
         write_whole(output / f"{name}.md", "\n".join(text) + "\n")
-        print("\n".join(["", *text, f"In {output}: {name}_*.png, {name}.md, .csv, .json"]))
+        print("\n".join(["", *text, f"In {output}: {name}_*.png, {name}.md, .tex, .csv, .json"]))
     state.wait_for_everyone()
 
 

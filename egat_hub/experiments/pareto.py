@@ -12,9 +12,9 @@ from accelerate import PartialState
 
 from egat_hub.experiments.cell import Cell
 from egat_hub.experiments.command import start
-from egat_hub.experiments.experiment import Experiment, Ready
+from egat_hub.experiments.experiment import Experiment, Finished, Ready
 from egat_hub.experiments.further_attack import FurtherAttack
-from egat_hub.experiments.pages import Finished, Page, by_domain, publish
+from egat_hub.experiments.pages import Page, by_domain, publish
 from egat_hub.experiments.pareto_plot import pareto_figure
 from egat_hub.experiments.step_times import StepTime, step_times
 from egat_hub.experiments.tables.formats import markdown
@@ -36,8 +36,8 @@ STEP_SECONDS = "StepSeconds"
 def main(benchmark: str, *, description: str, arguments: Sequence[str] | None = None) -> None:
     """Train ERM, and every adversarial method of the command line with every training attack, and compare.
 
-    The output folder ends up with ``pareto_<domain>.png``, ``pareto.md``, ``pareto.csv``, ``pareto.json``,
-    ``pareto.yaml`` and a folder for each run; runs of another experiment there are used.
+    The output folder ends up with ``pareto_<domain>.png``, ``pareto.md``, ``pareto.tex``, ``pareto.csv``,
+    ``pareto.json``, ``pareto.yaml`` and a folder for each run; runs of another experiment there are used.
 
     Args:
         benchmark: data set used unless ``--data`` says otherwise.

@@ -124,6 +124,7 @@ def test_a_comparison_leaves_rows_a_table_verdicts_and_a_figure(finished):
         "pareto.csv",
         "pareto.json",
         "pareto.md",
+        "pareto.tex",
         "pareto.yaml",
         "pareto_meadow.png",
     }

@@ -17,7 +17,7 @@ from egat_hub.experiments import sharing
 from egat_hub.hub import from_pretrained
 from egat_hub.results import read_outcomes, read_rows
 
-from .tiny import call, elsewhere
+from .tiny import call, elsewhere, parsed
 
 TWO_BY_TWO = ("--methods", "erm", "egat", "--seeds", "0", "1")
 
@@ -160,6 +160,29 @@ def test_an_experiment_that_was_stopped_goes_on(tmp_path, monkeypatch):
     ]
     assert rows[0] == rows[1]
     assert not (run / "checkpoints").exists()
+
+
+def test_tables_follow_the_runs_that_are_finished(tmp_path, monkeypatch):
+    train, trained = cells.train, []
+
+    def stopping(*args, **options):
+        trained.append(args[4].name)
+        if len(trained) == 4:
+            raise KeyboardInterrupt
+        return train(*args, **options)
+
+    monkeypatch.setattr(cells, "train", stopping)
+    methods = ("--methods", "ablation", "erm", "--seeds", "0", "1")
+    with pytest.raises(KeyboardInterrupt):
+        call(tmp_path, *methods)
+    every = len(parsed(*methods).variants) * 2
+    text = (tmp_path / "table.md").read_text()
+    assert f"- 3 of {every} runs are finished; the others are not in these tables." in text
+    assert {path.parent.name for path in tmp_path.glob("*/outcomes_*")} == set(trained[:3])
+    assert len({(row.method, row.seed) for row in read_rows(tmp_path / "results.json")}) == 3
+    monkeypatch.undo()
+    call(tmp_path, *TWO_BY_TWO)
+    assert "finished" not in (tmp_path / "table.md").read_text()
 
 
 def test_an_evaluation_that_was_stopped_goes_on(copy, untrainable, monkeypatch):
