@@ -103,6 +103,15 @@ def test_the_trajectory_is_that_of_one_process_on_the_joined_batch(folder, count
     assert losses[0] == pytest.approx(losses[1], abs=10 * TOLERANCE.get(name, 1e-5))
 
 
+def test_a_run_goes_on_with_another_number_of_processes(folder):
+    """Begun by two, gone on with by four, ended by one: as if one had done it all."""
+    log, _ = log_of(folder / "handed_over")
+    assert [line["step"] for line in log] == [1, 2, 3, 4]
+    whole, handed = (load_file(folder / f"{name}.safetensors") for name in ("1_0_egat", "handed_over"))
+    for key, value in handed.items():
+        torch.testing.assert_close(value, whole[f"best {key}"], atol=1e-5, rtol=0, msg=key)
+
+
 @pytest.mark.parametrize("count", several_processes.ODD)
 def test_every_figure_is_that_of_one_process(folder, count):
     one = read_rows(folder / f"1_0_rows{count}.json")
