@@ -1,6 +1,6 @@
 """Where models look, clean and under attack, side by side (Fig. 4 of the EGAT paper).
 
-    python recipes/case_study.py runs/pacs/<run>/model org/name --data.name pacs --data.data_dir PACS \
+    python recipes/case_study.py runs/pacs/<run>/model org/name --data pacs --data-dir PACS \
         --explanations grad_cam smooth_grad --epsilon 0.01
 
 Any saved models of the same classes: of runs, or of the Hub. Each explanation gives a figure,
@@ -9,29 +9,25 @@ Any saved models of the same classes: of runs, or of the Hub. Each explanation g
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from jsonargparse import ArgumentParser
+from typing import Annotated, Any
 
 from egat_hub.backbone import Backbone
 from egat_hub.classifier import Classifier
-from egat_hub.cli.options import Formatter, add_options
 from egat_hub.data import DataConfig
 from egat_hub.engine import EvaluationConfig
 from egat_hub.experiments.figures import case_study_of
 from egat_hub.hub import from_pretrained
 from egat_hub.judged_images import judged_images
-from egat_hub.registry import UnknownNameError
+from egat_hub.options import Flat, Without, run
 
 
-def draw(
+def case_study(
     models: tuple[str, ...],
-    data: DataConfig,
     *,
+    data: Annotated[DataConfig, Flat(), Without("image_size")] = DataConfig(),  # noqa: B008
     domain: str | None = None,
     split: str = "test",
     positions: tuple[int, ...] = (),
@@ -55,24 +51,21 @@ def draw(
         epsilon: its budget, in [0, 1].
         output: folder of the figures.
     """
-    try:
-        if not models:
-            raise ValueError("Expected at least one model to look at.")
-        evaluation = EvaluationConfig(epsilons=(epsilon,), attack=attack, attack_options=attack_options or {})
-        classifiers = [from_pretrained(model) for model in models]
-        views = [judged_images(one, data, domain=domain, split=split) for one in classifiers]
-        sizes = {one.backbone.image_size for one in classifiers}
-        if len(sizes) > 1:
-            raise ValueError(f"Expected models of one image size, got {', '.join(map(str, sorted(sizes)))}.")
-        output.mkdir(parents=True, exist_ok=True)
-        columns = named(classifiers, models)
-        for name in explanations:
-            figure = case_study_of(columns, views[0], replace(evaluation, explanation=name), positions)
-            path = output / f"case_study_{views[0].domain.name}_{name}.png"
-            figure.savefig(path, dpi=110)
-            print(path)
-    except (ValueError, OSError, UnknownNameError) as error:
-        sys.exit(f"error: {error}")
+    if not models:
+        raise ValueError("Expected at least one model to look at.")
+    evaluation = EvaluationConfig(epsilons=(epsilon,), attack=attack, attack_options=attack_options or {})
+    classifiers = [from_pretrained(model) for model in models]
+    views = [judged_images(one, data, domain=domain, split=split) for one in classifiers]
+    sizes = {one.backbone.image_size for one in classifiers}
+    if len(sizes) > 1:
+        raise ValueError(f"Expected models of one image size, got {', '.join(map(str, sorted(sizes)))}.")
+    output.mkdir(parents=True, exist_ok=True)
+    columns = named(classifiers, models)
+    for name in explanations:
+        figure = case_study_of(columns, views[0], replace(evaluation, explanation=name), positions)
+        path = output / f"case_study_{views[0].domain.name}_{name}.png"
+        figure.savefig(path, dpi=110)
+        print(path)
 
 
 def named(classifiers: Sequence[Classifier], sources: Sequence[str]) -> dict[str, Backbone]:
@@ -85,8 +78,4 @@ def named(classifiers: Sequence[Classifier], sources: Sequence[str]) -> dict[str
 
 
 if __name__ == "__main__":
-    parser = ArgumentParser(formatter_class=Formatter)
-    add_options(parser, draw)
-    options = vars(parser.instantiate(parser.parse_args()))
-    options.pop("config")
-    draw(**options)
+    run(case_study)

@@ -1,6 +1,6 @@
 """How fast training images come: decoding, augmentation, worker processes, and images kept in memory.
 
-    python recipes/loading.py --data.name pacs --data.data_dir PACS --domain photo --workers "[0, 2, 4]"
+    python recipes/loading.py --data pacs --data-dir PACS --domain photo --workers 0 2 4
 
 Images a second of a training loader, with as many worker processes as were asked for, from files and from
 memory, beside those of a training step of ERM, the quickest method: attacks need fewer images a second. A
@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import time
 from statistics import median
+from typing import Annotated
 
 import torch
-from jsonargparse import auto_cli
 from tabulate import tabulate
 
 from egat_hub.backbone import create_backbone
@@ -24,13 +24,15 @@ from egat_hub.data.transforms import apply, training_transform
 from egat_hub.experiments.timing import Job, interleaved, machine
 from egat_hub.experiments.training_step import random_batch, training_step
 from egat_hub.methods import ERM
+from egat_hub.options import Flat, run
 
 ROOM = 2**33
 """Bytes for images in memory."""
 
 
 def loading(
-    data: DataConfig,
+    *,
+    data: Annotated[DataConfig, Flat()] = DataConfig(),  # noqa: B008
     domain: str | None = None,
     model: str = "resnet50",
     batch_size: int = 32,
@@ -103,4 +105,4 @@ def _images_per_second(view: TrainingView, batch_size: int, batches: int, worker
 
 
 if __name__ == "__main__":
-    auto_cli(loading, as_positional=False)
+    run(loading)

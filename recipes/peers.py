@@ -1,6 +1,6 @@
 """PGD-10 and Grad-CAM beside those of other packages, as ratios within one run.
 
-    python recipes/peers.py --model resnet50 --image_size 112
+    python recipes/peers.py --model resnet50 --image-size 112
 
 Peers are timed where they are installed: torchattacks and foolbox for the attack, captum and pytorch-grad-cam
 for maps. None of them is needed for anything else. torchattacks asks for a release of requests from 2020, so
@@ -25,7 +25,6 @@ from importlib.util import find_spec
 from statistics import median
 
 import torch
-from jsonargparse import auto_cli
 from tabulate import tabulate
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -37,6 +36,7 @@ from egat_hub.experiments.training_step import random_batch
 from egat_hub.explanations import GradCAM
 from egat_hub.folding import find_pairs, folded
 from egat_hub.modes import is_batchnorm
+from egat_hub.options import run
 
 STEPS, LENGTH = 10, 0.25
 """Steps, and their length relative to epsilon."""
@@ -48,6 +48,7 @@ Work = Callable[[], Tensor]
 
 
 def peers(
+    *,
     model: str = "resnet50",
     image_size: int = 112,
     batch_size: int = 8,
@@ -211,4 +212,4 @@ def _apart(net: Backbone, attacked: Tensor) -> float:
 
 
 if __name__ == "__main__":
-    auto_cli(peers, as_positional=False)
+    run(peers)

@@ -1,6 +1,6 @@
 """What a training step costs, method by method, as ratios within one run.
 
-    python recipes/runtime.py --model resnet50 --image_size 112
+    python recipes/runtime.py --model resnet50 --image-size 112
 
 Every round times each method once, in shuffled order; ratios are formed within a round and their median and
 range are printed, so that a busy machine disturbs them little. A forward F or a backward to the input I of a
@@ -15,7 +15,7 @@ PGD, TRADES and EGAT fold BatchNorm away while they attack; "unfolded" are the s
 hand" is the usual code around a network of timm in float32, with nothing of this package, once more in the
 layout that is fastest on CPUs.
 Where BatchNorm trains, every view has a forward of its own; with joint views (an option of all methods) one
-forward has them all, and one set of statistics. With ``--bfloat16 true`` EGAT is timed with only its attack,
+forward has them all, and one set of statistics. With ``--bfloat16`` EGAT is timed with only its attack,
 and with the whole step, in bfloat16 too.
 
 The last line is the cost of judging maps: Comp and Suff of a model's map and of the controls at five shares,
@@ -25,13 +25,11 @@ one image, map and share at a time, over the same in batches.
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
 import torch
-from jsonargparse import auto_cli
 from tabulate import tabulate
 from torch import Tensor
 from torch.nn import functional as F
@@ -45,6 +43,7 @@ from egat_hub.methods import EGAT, METHODS, AdversarialMethod, Method
 from egat_hub.methods.cost import count_passes
 from egat_hub.metrics import CONTROLS, Faithfulness
 from egat_hub.modes import evaluating
+from egat_hub.options import run
 from egat_hub.passes import Passes
 from egat_hub.randomness import SampleRandom
 
@@ -67,13 +66,14 @@ class SeparateForwardCAM(GradCAM):
 
 
 def runtime(
+    *,
     model: str = "resnet50",
     image_size: int = 112,
     batch_size: int = 8,
     rounds: int = 7,
     freeze_bn: bool = False,
     bfloat16: bool = False,
-    comparisons: bool = True,
+    without_comparisons: bool = False,
     methods: tuple[str, ...] = tuple(METHODS),
     device: str = "cuda" if torch.cuda.is_available() else "cpu",
 ) -> None:
@@ -86,17 +86,14 @@ def runtime(
         rounds: repetitions.
         freeze_bn: keep BatchNorm in eval mode, so that the views of a step share one forward.
         bfloat16: also time EGAT in lower precision.
-        comparisons: also time TRADES and EGAT unfolded, EGAT with separate CAMs, and the judging of maps.
+        without_comparisons: leave out TRADES and EGAT unfolded, EGAT with separate CAMs, and the judging
+            of maps.
         methods: names of those to time; ERM, TRADES and EGAT are always among them.
         device: where to run.
     """
     torch.manual_seed(0)
     torch.set_flush_denormal(True)
     images, labels = random_batch(batch_size, image_size, 5, device)
-
-    unknown = set(methods) - set(METHODS)
-    if unknown:
-        sys.exit(f"error: no such methods: {', '.join(sorted(unknown))}; there are {', '.join(METHODS)}")
 
     def build(name: str, **options: Any) -> Method:
         torch.manual_seed(0)
@@ -105,7 +102,8 @@ def runtime(
         )
         return METHODS[name](net.to(device), **options).train()
 
-    built = {name: build(name) for name in METHODS if name in {"erm", "trades", "egat", *methods}}
+    comparisons = not without_comparisons
+    built = {name: build(name) for name in dict.fromkeys(("erm", *methods, "trades", "egat"))}
     built |= _variants(build, joint=not freeze_bn, comparisons=comparisons, bfloat16=bfloat16)
     units = {name: count_passes(method, images, labels) for name, method in built.items()}
     jobs = {
@@ -272,4 +270,4 @@ def _judging(backbone: Backbone, images: Tensor) -> dict[str, Callable[[], None]
 
 
 if __name__ == "__main__":
-    auto_cli(runtime, as_positional=False)
+    run(runtime)

@@ -1,6 +1,6 @@
 """Accuracy of a saved model under SCA, an attack that goes through a diffusion model (docs/sca.md).
 
-    python recipes/sca.py --model runs/vlcs/<run>/model --data.name vlcs --data.data_dir VLCS \
+    python recipes/sca.py --model runs/vlcs/<run>/model --data vlcs --data-dir VLCS \
         --diffusion stable-diffusion-v1-5/stable-diffusion-v1-5
 
 It needs a GPU; `accelerate launch` shares the images among several. Finished batches are kept in the output
@@ -9,12 +9,10 @@ folder, so a run that was stopped goes on where it was.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
-from jsonargparse import auto_cli
 
 from egat_hub.card_tables import result_sections
 from egat_hub.data import DataConfig
@@ -23,14 +21,15 @@ from egat_hub.engine import judge_sca
 from egat_hub.engine.processes import join_processes
 from egat_hub.hub import from_pretrained
 from egat_hub.judged_images import judged_images
-from egat_hub.registry import UnknownNameError
+from egat_hub.options import Flat, Without, run
 from egat_hub.results import write_outcomes
 
 
 def sca(
-    model: Path,
+    *,
+    model: str,
     diffusion: str,
-    data: DataConfig,
+    data: Annotated[DataConfig, Flat(), Without("image_size")] = DataConfig(),  # noqa: B008
     domain: str | None = None,
     split: str = "test",
     latent_epsilons: tuple[float, ...] = (0.1,),
@@ -42,7 +41,7 @@ def sca(
     """Attack every image of a split.
 
     Args:
-        model: folder of a saved model.
+        model: folder of a saved model, or its name on the Hub.
         diffusion: Hub id or folder of a Stable Diffusion pipeline of class 1.x or 2.x.
         data: data set with the model's classes; images take the model's size.
         domain: domain of the images; by default the one that the model was trained on.
@@ -56,10 +55,7 @@ def sca(
     state = join_processes()
     classifier = from_pretrained(model)
     told = classifier.metadata
-    try:
-        view = judged_images(classifier, data, domain=domain, split=split)
-    except (ValueError, OSError, UnknownNameError) as error:
-        sys.exit(f"error: {error}")
+    view = judged_images(classifier, data, domain=domain, split=split)
     attack = SCA(
         diffusion=load_diffusion(diffusion, dtype=getattr(torch, precision), device=state.device),
         prompts=Prompts(label_names=classifier.label_names),
@@ -81,4 +77,4 @@ def sca(
 
 
 if __name__ == "__main__":
-    auto_cli(sca, as_positional=False)
+    run(sca)

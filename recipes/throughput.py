@@ -1,6 +1,6 @@
 """How much of a machine training uses: images a second, memory, and its share of what the machine can do.
 
-    python recipes/throughput.py --model resnet50 --batch_size 64 --bfloat16 true --compiled true
+    python recipes/throughput.py --model resnet50 --batch-size 64 --bfloat16 --compiled
 
 The ceiling is what a product of square matrices reaches on this machine, in the same precision (float32 is
 float32, not TF32) and the same rounds. Floating-point operations of a step are those of its convolutions and
@@ -16,7 +16,6 @@ from contextlib import ExitStack
 from statistics import median
 
 import torch
-from jsonargparse import auto_cli
 from tabulate import tabulate
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -28,11 +27,13 @@ from egat_hub.experiments.timing import Job, interleaved, machine, ratio
 from egat_hub.experiments.training_step import random_batch, training_pass, training_step
 from egat_hub.methods import METHODS, Method
 from egat_hub.methods.cost import count_passes
+from egat_hub.options import run
 
 PRODUCT, PASS, COMPILED, CAPTURED = "product", "forward and backward", ", compiled", ", CUDA graphs"
 
 
 def throughput(
+    *,
     model: str = "resnet50",
     image_size: int = 224,
     batch_size: int = 32,
@@ -168,4 +169,4 @@ def _peak(job: Job, device: str) -> str:
 
 
 if __name__ == "__main__":
-    auto_cli(throughput, as_positional=False)
+    run(throughput)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -12,18 +13,23 @@ import timm
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import launch_command_parser
+from jsonargparse import ArgumentParser
 from torch.nn import functional as F
 
 from egat_hub import cli, config
 from egat_hub.cli.main import COMMANDS
 from egat_hub.experiments.command import build_experiment, build_parser
 from egat_hub.methods import METHODS, Method
+from egat_hub.options import add_options
 from egat_hub.registry import Registry
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [*DOCS, ROOT / "README.md", ROOT / "docs/results/README.md"]
-SKIPPED = re.compile(r"--help|(case_study|loading|model_card|peers|runtime|sca|throughput)\.py")
+FUNCTIONS = ("case_study", "loading", "peers", "runtime", "sca", "throughput")
+"""Recipes that are one function each, of their name."""
+APART = ("backbones", "model_card")
+"""Recipes with a parser of their own."""
 ADDING = ROOT / "docs" / "adding_a_method.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 DEFAULT = re.compile(r"^\| `([\w.-]+)` \| (.+?) \| (stated|inferred|assumed) \| .+ \|$", re.MULTILINE)
@@ -41,8 +47,18 @@ def commands(page: Path) -> list[list[str]]:
     return [
         shlex.split(line.replace("<run>", "run"), comments=True)
         for line in shell_lines(page)
-        if "recipes/" in line and not SKIPPED.search(line)
+        if "recipes/" in line and "--help" not in line
     ]
+
+
+def launched(command: list[str]) -> tuple[Path, list[str]]:
+    """The recipe that a command starts, and its options."""
+    if command[0] == "python":
+        return Path(command[1]), command[2:]
+    assert command[:2] == ["accelerate", "launch"]
+    told = launch_command_parser().parse_args(command[2:])
+    assert told.config_file is None or load_config_from_file(told.config_file)
+    return Path(told.training_script), told.training_script_args
 
 
 @pytest.fixture
@@ -119,14 +135,16 @@ def test_the_config_of_the_example_survives_a_file_and_refuses_nonsense(package)
 def test_commands_parse(page, monkeypatch, package):
     monkeypatch.chdir(ROOT)
     for command in commands(page):
-        assert command[:2] == ["accelerate", "launch"]
-        told = launch_command_parser().parse_args(command[2:])
-        assert told.config_file is None or load_config_from_file(told.config_file)
-        assert Path(told.training_script).is_file()
-        name, options = Path(told.training_script).stem, told.training_script_args
+        path, options = launched(command)
+        name = path.stem
+        assert path.is_file()
         if name in COMMANDS:
             cli.build_parser([name, *options]).parse_args([name, *options])
-        else:
+        elif name in FUNCTIONS:
+            parser = ArgumentParser()
+            add_options(parser, runpy.run_path(str(path))[name])
+            parser.parse_args(options)
+        elif name not in APART:
             build_parser(name, "").parse_args(options)
 
 

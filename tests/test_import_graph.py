@@ -29,6 +29,7 @@ ORDER = (
         "results",
         "whole_folder",
     },
+    {"options"},
     # level 1: networks cut in two, networks in pixel space, BatchNorm folded away, guide maps
     {"cutting"},
     {"backbone", "folding", "guides"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from egat_hub import engine
 from egat_hub.card_tables import result_sections
@@ -13,14 +13,15 @@ from egat_hub.cli.model import open_model
 from egat_hub.data import DataConfig
 from egat_hub.engine import EvaluationConfig
 from egat_hub.judged_images import judged_images
+from egat_hub.options import Flat, Without
 from egat_hub.results import write_rows
 
 
 def evaluate(
     model: str,
-    data: DataConfig,
     evaluation: EvaluationConfig,
     *,
+    data: Annotated[DataConfig, Flat(), Without("image_size")] = DataConfig(),  # noqa: B008
     domain: str | None = None,
     split: Literal["train", "val", "test", "all"] = "test",
     images: int | None = None,
@@ -34,12 +35,12 @@ def evaluate(
     Figures come as tables, each with its protocol. Images take the size that the model has; the data set must
     have the model's classes.
 
-    example: egat-hub evaluate org/name --data.name vlcs --data.data_dir VLCS --epsilons 0.01 0.03
+    example: egat-hub evaluate org/name --data vlcs --data-dir VLCS --epsilons 0.01 0.03
 
     Args:
         model: name in 'egat-hub list', folder of a saved model, or organisation/name on the Hub.
-        data: the data set.
         evaluation: what is measured.
+        data: the data set.
         domain: domain of the images; by default the one that the model was trained on, or the only one.
         split: part of the domain: train, val, test or all.
         images: draw that many images; by default all are used.

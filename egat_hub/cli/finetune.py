@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from egat_hub.cli.answer import Answer
-from egat_hub.cli.options import Without
 from egat_hub.data import DataConfig
 from egat_hub.engine import EvaluationConfig, Resources, TrainConfig
 from egat_hub.experiments.command import launched_precision
 from egat_hub.finetuning import Request, prepare, run
+from egat_hub.options import Flat, Without
 
 TRAINING = TrainConfig(steps=1000, validate_every=100, selection="last")
 """The last weights are kept: those of the highest clean accuracy may not have learned to withstand attack."""
@@ -23,12 +23,8 @@ def finetune(
     resources: Resources = Resources(),  # noqa: B008
     *,
     model: str,
-    data: str = "folder",
-    data_dir: str | None = None,
-    masks_dir: str | None = None,
+    data: Annotated[DataConfig, Flat(), Without("image_size")] = DataConfig(name="folder"),  # noqa: B008
     image_size: int | None = None,
-    split_seed: int = 0,
-    synthetic_size: int = 1000,
     domain: str | None = None,
     method: str | None = None,
     options: dict[str, Any] | None = None,
@@ -55,12 +51,8 @@ def finetune(
         evaluation: what is measured.
         resources: loading, logging, saving.
         model: folder of a saved model, organisation/name[@revision] on the Hub, or timm's name of a network.
-        data: folder, synthetic, a benchmark (vlcs, terra_incognita, pacs), or the id of a Hub data set.
-        data_dir: folder of images, <class>/<image> or <domain>/<class>/<image>.
-        masks_dir: object masks of the images, laid out alike.
+        data: the new images.
         image_size: side of the images in pixels; by default the model's, or 224 with weights of timm's.
-        split_seed: seed of the 60/20/20 split into training, validation and test images.
-        synthetic_size: images to generate per domain.
         domain: domain to train on; needed where there are several.
         method: training method; by default egat, or pgd_at where the network has no map for it.
         options: fields of the method, such as '{"attack_steps": 5}'.
@@ -77,13 +69,7 @@ def finetune(
     ready = prepare(
         Request(
             model=model,
-            data=DataConfig(
-                name=data,
-                data_dir=data_dir,
-                masks_dir=masks_dir,
-                split_seed=split_seed,
-                synthetic_size=synthetic_size,
-            ),
+            data=data,
             image_size=image_size,
             domain=domain,
             method=method,

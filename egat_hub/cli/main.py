@@ -15,8 +15,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from egat_hub.cli.answer import Answer
-from egat_hub.cli.options import Formatter, add_options
-from egat_hub.registry import UnknownNameError
+from egat_hub.options import EXPECTED, Formatter, add_options, called
 
 COMMANDS = {
     "train": "train a network by one method on one domain, measure and save it",
@@ -34,8 +33,6 @@ COMMANDS = {
 
 DESCRIPTION = "Image classifiers that withstand attack and show why they decide."
 EPILOG = "'egat-hub COMMAND --help' shows the options of a command, with an example."
-EXPECTED = (ValueError, TypeError, OSError, ImportError, FloatingPointError, UnknownNameError)
-"""Errors whose message says what to do; anything else is a fault of this package and shows its traceback."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,9 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = vars(parser.instantiate(parsed)[parsed.command]).copy()
         as_json = options.pop("json")
-        options.pop("config", None)
         with _only_answers_on_stdout():
-            answer = _command(parsed.command)(**options)
+            answer = called(_command(parsed.command), options)
     except EXPECTED as error:
         return _fail(error)
     except KeyboardInterrupt:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from egat_hub.cli.answer import Answer
-from egat_hub.cli.options import Without
 from egat_hub.data import DataConfig
 from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig
 from egat_hub.experiments.command import launched_precision
@@ -15,6 +14,7 @@ from egat_hub.experiments.single import prepare_single
 from egat_hub.experiments.tables import report
 from egat_hub.experiments.variants import variant_of
 from egat_hub.hub.layout import CARD
+from egat_hub.options import Flat, Without
 
 
 def train(
@@ -23,12 +23,7 @@ def train(
     evaluation: Annotated[EvaluationConfig, Without("epsilons")],
     resources: Resources,
     *,
-    data: str = "folder",
-    data_dir: str | None = None,
-    masks_dir: str | None = None,
-    image_size: int = 224,
-    split_seed: int = 0,
-    synthetic_size: int = 1000,
+    data: Annotated[DataConfig, Flat()] = DataConfig(name="folder"),  # noqa: B008
     domain: str | None = None,
     method: str = "egat",
     options: dict[str, Any] | None = None,
@@ -48,12 +43,7 @@ def train(
         train: how it is trained.
         evaluation: what is measured.
         resources: loading, logging, saving.
-        data: folder, synthetic, a benchmark (vlcs, terra_incognita, pacs), or the id of a Hub data set.
-        data_dir: folder of images, <class>/<image> or <domain>/<class>/<image>.
-        masks_dir: object masks of the images, laid out alike.
-        image_size: side of the images in pixels.
-        split_seed: seed of the 60/20/20 split into training, validation and test images.
-        synthetic_size: images to generate per domain.
+        data: the images.
         domain: domain to train on; needed where there are several.
         method: training method: egat, pgd_at, trades, erm...
         options: fields of the method, such as '{"attack_steps": 5}'.
@@ -64,14 +54,7 @@ def train(
     ready = prepare_single(
         variant_of(method, options or {}, epsilon),
         model=model,
-        data=DataConfig(
-            name=data,
-            data_dir=data_dir,
-            masks_dir=masks_dir,
-            image_size=image_size,
-            split_seed=split_seed,
-            synthetic_size=synthetic_size,
-        ),
+        data=data,
         domain=domain,
         seed=seed,
         train=dataclasses.replace(train, mixed_precision=launched_precision(train.mixed_precision)),

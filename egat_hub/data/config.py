@@ -12,7 +12,8 @@ class DataConfig:
     Attributes:
         name: a benchmark (``"vlcs"``, ``"terra_incognita"``, ``"pacs"``), ``"folder"`` for any
             ``<domain>/<class>/*`` tree, ``"synthetic"``, or the id of a Hub data set (``"org/name"``).
-        data_dir: root folder of a benchmark or ``"folder"``.
+        data_dir: root folder of a benchmark or ``"folder"``, ``<domain>/<class>/<image>``, or
+            ``<class>/<image>``.
         masks_dir: object masks of the images in ``data_dir``: a folder of ``<domain>/<class>/<stem>.png``
             (white on black, of any resolution), or of ``<stem>.xml`` with boxes (Pascal VOC), or a COCO JSON
             file with boxes.

@@ -19,6 +19,7 @@ from egat_hub.experiments.further_attack import FurtherAttack
 from egat_hub.experiments.search import Grid
 from egat_hub.experiments.variants import VARIANTS, facing, variants
 from egat_hub.methods import METHODS
+from egat_hub.options import add_fields, pop_fields
 from egat_hub.registry import UnknownNameError
 from egat_hub.whole_file import write_whole
 
@@ -84,32 +85,9 @@ def build_parser(
     benchmark: str, description: str, methods: Sequence[str] = DEFAULT_METHODS
 ) -> ArgumentParser:
     """The parser; its defaults are the paper's protocol on ``benchmark``."""
-    data = DataConfig()
     parser = ArgumentParser(description=description)
     parser.add_argument("--config", action="config", help="YAML file with any of the options below")
-    parser.add_argument(
-        "--data",
-        type=str,
-        default=benchmark,
-        help="benchmark, 'folder', 'synthetic', or the id of a Hub data set",
-    )
-    parser.add_argument("--data-dir", type=str | None, default=None, help="folder <domain>/<class>/*")
-    parser.add_argument(
-        "--masks-dir",
-        type=str | None,
-        default=None,
-        help="folder of object masks <domain>/<class>/*.png or boxes *.xml (VOC), or a COCO JSON file",
-    )
-    parser.add_argument(
-        "--image-size", type=int, default=data.image_size, help="side of the images in pixels"
-    )
-    parser.add_argument("--split-seed", type=int, default=data.split_seed, help="seed of the 60/20/20 split")
-    parser.add_argument(
-        "--synthetic-size", type=int, default=data.synthetic_size, help="images to generate per domain"
-    )
-    parser.add_argument(
-        "--synthetic-seed", type=int, default=data.synthetic_seed, help="seed of generated images"
-    )
+    add_fields(parser, "data", DataConfig(name=benchmark))
     parser.add_argument("--methods", nargs="+", default=list(methods), help=NAMES)
     parser.add_argument("--domains", nargs="+", default=[], help="domains to train on; all by default")
     parser.add_argument(
@@ -160,6 +138,7 @@ def build_experiment(parser: ArgumentParser, options: Namespace) -> Experiment:
         ValueError: an option out of its range.
     """
     built = parser.instantiate(options)
+    data = pop_fields(vars(built), "data", DataConfig)
     configs = {name: facing(built.epsilon, built[name]) for name in METHODS}
     return Experiment(
         variants=variants(built.methods, configs),
@@ -167,15 +146,7 @@ def build_experiment(parser: ArgumentParser, options: Namespace) -> Experiment:
         test_domains=tuple(built.test_domains),
         seeds=tuple(built.seeds),
         model=built.model,
-        data=DataConfig(
-            name=built.data,
-            data_dir=built.data_dir,
-            masks_dir=built.masks_dir,
-            image_size=built.image_size,
-            split_seed=built.split_seed,
-            synthetic_size=built.synthetic_size,
-            synthetic_seed=built.synthetic_seed,
-        ),
+        data=data,
         train=dataclasses.replace(
             built.train, mixed_precision=launched_precision(built.train.mixed_precision)
         ),
@@ -185,7 +156,7 @@ def build_experiment(parser: ArgumentParser, options: Namespace) -> Experiment:
         epsilon=built.epsilon,
         further=tuple(built.further),
         resources=built.resources,
-        output=built.output or Path("runs") / built.data.replace("/", "--"),
+        output=built.output or Path("runs") / data.name.replace("/", "--"),
         grid=Grid.read(built.search) if built.search else None,
     )
 

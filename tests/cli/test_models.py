@@ -12,7 +12,7 @@ from egat_hub.hub import from_pretrained, push_to_hub
 from egat_hub.hub.known import known_models
 from egat_hub.results import read_rows
 
-DATA = ("--data.synthetic_size", 15)
+DATA = ("--synthetic-size", 15)
 QUICK = ("--evaluation.explanation", "null", "--evaluation.checks", 0, "--evaluation.attack_options.steps", 2)
 
 
@@ -83,7 +83,7 @@ def test_evaluate_gives_the_rows_of_the_function(call, synthetic_model, tmp_path
 
 def test_evaluate_takes_its_options_from_a_file(call, synthetic_model, tmp_path):
     (tmp_path / "options.yaml").write_text(
-        "data: {synthetic_size: 15}\nevaluation: {epsilons: [], explanation: null}\nimages: 4\n"
+        "synthetic_size: 15\nevaluation: {epsilons: [], explanation: null}\nimages: 4\n"
     )
     called = call("evaluate", synthetic_model, "--config", tmp_path / "options.yaml", "--json")
     assert [(row["metric"], row["n"]) for row in called.data] == [("cAcc", 4)]
@@ -112,8 +112,8 @@ def test_push_and_pull(call, hub, small_model, tmp_path):
         ("card {}/..", "found no egat.json"),
         ("evaluate {} --epsilons 8", "8/255 is 0.0314"),
         ("evaluate {} --images 0", "at least 1 of the images"),
-        ("evaluate {} --data.synthetic_size 15", "Expected the model's classes"),
-        ("evaluate {} --data.name sinthetic", "Did you mean 'synthetic'"),
+        ("evaluate {} --synthetic-size 15", "Expected the model's classes"),
+        ("evaluate {} --data sinthetic", "Did you mean 'synthetic'"),
         ("evaluate {} --domain medow", "Did you mean 'meadow'"),
         ("evaluate nobody", "which does not exist"),
         ("evaluate synthetic_tiny", "Did you mean 'synthetic-tiny'"),

@@ -37,7 +37,7 @@ def test_a_recipe_explains_itself(path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         runpy.run_path(str(path), run_name="__main__")
     assert stopped.value.code == 0
-    shown = capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.split())
     for option in (
         "--config",
         "--data-dir",
@@ -78,7 +78,7 @@ def test_published_tables_name_domains_that_exist(path):
 def test_loaders_are_timed_beside_a_step(capsys):
     loading = runpy.run_path(str(RECIPES / "loading.py"))["loading"]
     data = DataConfig(image_size=32, synthetic_size=20)
-    loading(data, model="test_resnet", batch_size=4, batches=2, rounds=1, workers=(0, 1), device="cpu")
+    loading(data=data, model="test_resnet", batch_size=4, batches=2, rounds=1, workers=(0, 1), device="cpu")
     shown = capsys.readouterr().out
     assert "Domain(synthetic/meadow: 20 images, 5 classes), 32 px, batch 4" in shown
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in shown.splitlines() if "|" in line]
