@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from matplotlib.axes import Axes
@@ -19,6 +20,7 @@ from egat_hub.images import to_image
 from egat_hub.metrics.stability import TOP_SHARE
 from egat_hub.modes import evaluating
 from egat_hub.overlay import overlay, upsample
+from egat_hub.whole_file import whole_file
 
 SMOOTHED = 1 / 48
 """Standard deviation, in sides of the image, by which maps of single pixels are smoothed to be looked at."""
@@ -34,6 +36,12 @@ class _Panel:
     probability: float
     dead: bool
     smoothed: bool
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure for the screen, in the format of the file's ending, whole or not at all."""
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=110)
 
 
 def case_study(

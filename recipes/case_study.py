@@ -22,6 +22,7 @@ from egat_hub.experiments.figures import case_study_of
 from egat_hub.hub import from_pretrained
 from egat_hub.judged_images import judged_images
 from egat_hub.options import Flat, Without, run
+from egat_hub.plots import save_figure
 
 
 def case_study(
@@ -64,7 +65,7 @@ def case_study(
     for name in explanations:
         figure = case_study_of(columns, views[0], replace(evaluation, explanation=name), positions)
         path = output / f"case_study_{views[0].domain.name}_{name}.png"
-        figure.savefig(path, dpi=110)
+        save_figure(figure, path)
         print(path)
 
 

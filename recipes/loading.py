@@ -90,7 +90,8 @@ def _parts(view: TrainingView, image_size: int, batch_size: int) -> dict[str, Jo
 def _step(model: str, dataset: MultiDomain, image_size: int, batch_size: int, device: str) -> Job:
     net = create_backbone(model, num_classes=len(dataset.classes), image_size=image_size, pretrained=False)
     images, labels = random_batch(batch_size, image_size, len(dataset.classes), device)
-    return training_step(ERM(net.to(device)).train(), images, labels, bfloat16=device == "cuda")
+    precision = torch.bfloat16 if device == "cuda" else None
+    return training_step(ERM(net.to(device)).train(), images, labels, precision=precision)
 
 
 def _images_per_second(view: TrainingView, batch_size: int, batches: int, workers: int, seed: int) -> float:

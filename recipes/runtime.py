@@ -107,7 +107,7 @@ def runtime(
     built |= _variants(build, joint=not freeze_bn, comparisons=comparisons, bfloat16=bfloat16)
     units = {name: count_passes(method, images, labels) for name, method in built.items()}
     jobs = {
-        name: training_step(method, images, labels, bfloat16=name == BFLOAT16)
+        name: training_step(method, images, labels, precision=torch.bfloat16 if name == BFLOAT16 else None)
         for name, method in built.items()
     }
     jobs[BY_HAND] = _by_hand(build("erm").backbone, images, labels, torch.contiguous_format)

@@ -73,11 +73,13 @@ def throughput(
     for method in fast.values():
         check_compilable(method)
 
+    precision = torch.bfloat16 if bfloat16 else None
+
     def one_pass(backbone: Backbone) -> Job:
-        return training_pass(backbone, images, labels, bfloat16=bfloat16)
+        return training_pass(backbone, images, labels, precision=precision)
 
     def step(method: Method) -> Job:
-        return training_step(method, images, labels, bfloat16=bfloat16)
+        return training_step(method, images, labels, precision=precision)
 
     product = _product(device, bfloat16=bfloat16)
     with ExitStack() as stack:
@@ -96,8 +98,8 @@ def throughput(
         times = interleaved(jobs, rounds)
         memory = {name: "-" if CAPTURED in name else _peak(job, device) for name, job in jobs.items()}
     ceiling = [flops[PRODUCT] / seconds for seconds in times[PRODUCT]]
-    precision = "bfloat16" if bfloat16 else "float32"
-    print(f"{model}, {image_size} px, batch {batch_size}, {precision}, {rounds} rounds\n{machine(device)}\n")
+    told = "bfloat16" if bfloat16 else "float32"
+    print(f"{model}, {image_size} px, batch {batch_size}, {told}, {rounds} rounds\n{machine(device)}\n")
     lines = [
         [
             name + how,

@@ -80,8 +80,8 @@ def train(
 
     Raises:
         ValueError: a batch size that cannot be divided among processes and micro-batches, a warm-up that
-            does not end, a checkpoint of another network, settings of FSDP that methods do not work with, or
-            what cannot be compiled or captured.
+            does not end, a checkpoint of another network or of more steps, settings of FSDP that methods do
+            not work with, or what cannot be compiled or captured.
         RuntimeError: several processes that Accelerate takes for one, or a network that cannot be captured.
         FloatingPointError: the loss is no longer finite.
     """
@@ -107,8 +107,17 @@ def _train(
         mixed_precision=config.mixed_precision, log_with=list(resources.trackers) or None, project_dir=folder
     )
     prepare_sharding(accelerator)
-    _check_quicker(method, config, accelerator)
-    name, run = type(method).__name__, _identity(method, config, seed, transfer)
+    name = type(method).__name__
+    if (config.compile or config.cuda_graphs) and is_sharded(accelerator):
+        asked = "compile" if config.compile else "cuda_graphs"
+        raise ValueError(f"FSDP does not go with train.{asked}. Leave out one of them.")
+    if method.needs_index and is_sharded(accelerator):
+        raise ValueError(
+            f"{name} keeps perturbations of its images from epoch to epoch, which FSDP cannot restore from a "
+            "checkpoint. Choose another training_attack, or leave out FSDP."
+        )
+    check_quicker(method, config, accelerator.device)
+    run = _identity(method, config, seed, transfer)
     optimizer = create_optimizer(method, config, transfer)
     network = Network(method, accelerator)
     if config.ema_decay is not None:
@@ -116,6 +125,11 @@ def _train(
     prepared, optimizer = accelerator.prepare(method, optimizer)
     checkpoints = Checkpoints(folder / "checkpoints", accelerator)
     progress = checkpoints.resume(run)
+    if progress.step > config.steps:
+        raise ValueError(
+            f"{folder} has a run of {progress.step} steps already, more than the {config.steps} that are "
+            "asked for. Choose another folder, or remove its checkpoints."
+        )
     if resources.trackers:
         accelerator.init_trackers(
             "egat_hub", config={"seed": seed, **to_dict(method.config), **to_dict(config)}
@@ -141,7 +155,7 @@ def _train(
         disable=not accelerator.is_main_process,
     )
     speed = Speed(accelerator)
-    with _quicker(method, config):
+    with quicker(method, config):
         speed.start()
         for batch in loader:
             speed.loaded()
@@ -174,18 +188,19 @@ def _train(
     return Trained(network.kept(progress.best), progress.best_step, progress.best_accuracy, progress.seconds)
 
 
-def _check_quicker(method: Method, config: TrainConfig, accelerator: Accelerator) -> None:
-    """Refuse what :func:`_quicker` cannot do, before time is spent."""
-    asked = [name for name in ("compile", "cuda_graphs") if getattr(config, name)]
-    if asked and is_sharded(accelerator):
-        raise ValueError(f"FSDP does not go with train.{asked[0]}. Leave out one of them.")
+def check_quicker(method: Method, config: TrainConfig, device: torch.device) -> None:
+    """Refuse what :func:`quicker` cannot do, before time is spent.
+
+    Raises:
+        ValueError: a method or network that cannot be compiled, or captured on ``device``.
+    """
     if config.compile:
         check_compilable(method)
     if config.cuda_graphs:
-        method.check_capturable(accelerator.device)
+        method.check_capturable(device)
 
 
-def _quicker(method: Method, config: TrainConfig) -> AbstractContextManager[None]:
+def quicker(method: Method, config: TrainConfig) -> AbstractContextManager[None]:
     """How the network runs while it trains, but for rounding as it always does."""
     if config.compile:
         return method.backbone.compiled()
@@ -308,5 +323,6 @@ def _validate(
         if config.selection == "last" or figures["val_cAcc"] >= progress.best_accuracy:
             progress.best_step, progress.best_accuracy = progress.step, figures["val_cAcc"]
             progress.best = {
-                name: value.detach().cpu().clone() for name, value in backbone.state_dict().items()
+                name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+                for name, value in backbone.state_dict().items()
             }

@@ -161,7 +161,7 @@ def transferred(ready: Ready, cells: Sequence[Cell]) -> Table:
     by_seed = []
     for seed in dict.fromkeys(cell.seed for cell in cells):
         models = {
-            cell.variant.name: from_pretrained(bench.output / cell.name / MODEL).backbone.to(device)
+            cell.variant.name: from_pretrained(bench.folder(cell) / MODEL).backbone.to(device)
             for cell in cells
             if cell.seed == seed
         }

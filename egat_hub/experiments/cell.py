@@ -31,6 +31,7 @@ from egat_hub.methods import METHODS, AdversarialMethod, Method
 from egat_hub.methods.cost import step_cost
 from egat_hub.randomness import derive_seed
 from egat_hub.results import Outcome, Row, read_outcomes
+from egat_hub.whole_file import write_whole
 
 MODEL = "model"
 CONFIG = "config.json"
@@ -151,20 +152,18 @@ class Bench:
         if finished is not None:
             return finished
         backbone, metadata = self._trained(cell)
-        found: dict[Path, list[Outcome]] = {}
         files = self._files(cell)
-        for path, measure in files.items():
-            if main_says(path.exists):
-                found[path] = read_outcomes(path)
-                continue
-            found[path] = measure(cell, backbone, metadata, journal_of(path))
-            if len(found) < len(files):
+        found = {path: read_outcomes(path) for path in files if main_says(path.exists)}
+        missing = [path for path in files if path not in found]
+        for path in missing:
+            found[path] = files[path](cell, backbone, metadata, journal_of(path))
+            if path != missing[-1]:
                 keep(path, found[path])
         outcomes = self._named(cell, found)
         if rank() == 0:
             self._save(cell, backbone, metadata, [row for row, _ in outcomes if row.metric not in COST])
             self._discard_checkpoints(cell)
-        keep(path, found[path])  # last, as the sign that the saved card has all figures
+        keep(missing[-1], found[missing[-1]])  # last, as the sign that the saved card has all figures
         return outcomes
 
     def validation(self, cell: Cell, epsilon: float) -> dict[str, float] | None:
@@ -203,7 +202,7 @@ class Bench:
             return classifier.backbone.to(PartialState().device), classifier.metadata
         folder.mkdir(parents=True, exist_ok=True)
         if rank() == 0:
-            (folder / CONFIG).write_text(json.dumps(cell.settings, indent=2) + "\n")
+            write_whole(folder / CONFIG, json.dumps(cell.settings, indent=2) + "\n")
         backbone, metadata = self._train(cell, folder)
         if rank() == 0:
             self._save(cell, backbone, metadata, [])

@@ -11,8 +11,7 @@ from accelerate import PartialState
 
 from egat_hub.data import MultiDomain
 from egat_hub.engine import EvaluationConfig, evaluate
-from egat_hub.engine.compiling import check_compilable
-from egat_hub.engine.training import create_optimizer
+from egat_hub.engine.training import check_quicker, create_optimizer
 from egat_hub.experiments.cell import Cell
 from egat_hub.methods import AdversarialConfig, Method
 from egat_hub.training_attacks import Ramp
@@ -33,10 +32,7 @@ def check_cell(cell: Cell, dataset: MultiDomain, domains: Sequence[str]) -> Meth
     """
     method = cell.build(len(dataset.classes))
     create_optimizer(method, cell.train, cell.transfer)
-    if cell.train.compile:
-        check_compilable(method)
-    if cell.train.cuda_graphs:
-        method.check_capturable(PartialState().device)
+    check_quicker(method, cell.train, PartialState().device)
     _warn_of_warm_up(cell)
     without = [name for name in domains if not dataset[name].has_masks]
     if method.needs_masks and without:

@@ -10,7 +10,12 @@ import socket
 import tempfile
 import threading
 import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from egat_hub.collective import gather_objects, rank
 
 BEAT = 30.0
 """Seconds between signs of life."""
@@ -26,15 +31,17 @@ class Claim:
 
     The claim is a file that only one process can create (``O_EXCL``, which NFS knows; no locks). A thread
     touches it while the process lives. One that is void is not removed but outnumbered: who creates
-    ``claim.<n+1>`` takes over from ``claim.<n>``, so two can never take over from one. Its age is told by the
-    clock of the file system, never by those of the machines.
+    ``claim.<n+1>`` takes over from ``claim.<n>``, so two can never take over from one. Names come again once
+    a claim is released, so it is known by its text, which has a token. Its age is told by the clock of the
+    file system, never by those of the machines.
 
     Attributes:
         path: the file.
     """
 
-    def __init__(self, path: Path, beat: float) -> None:
+    def __init__(self, path: Path, text: str, beat: float) -> None:
         self.path = path
+        self._text = text
         self._over = threading.Event()
         threading.Thread(target=self._live, args=(beat,), daemon=True).start()
 
@@ -53,28 +60,37 @@ class Claim:
         """
         folder.mkdir(parents=True, exist_ok=True)
         last = _last(folder)
-        if last is not None and not _is_void(folder / f"claim.{last}", silence):
+        void = None if last is None else folder / f"claim.{last}"
+        found = void and _text(void)
+        if void and not _is_void(void, silence):
             return None
         path = folder / f"claim.{0 if last is None else last + 1}"
+        told = {**_here(), "since": time.strftime("%Y-%m-%d %H:%M:%S %z"), "token": uuid.uuid4().hex}
+        text = json.dumps(told) + "\n"
         try:
             file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
         except FileExistsError:
             return None
-        with os.fdopen(file, "w") as text:
-            text.write(json.dumps({**_here(), "since": time.strftime("%Y-%m-%d %H:%M:%S %z")}) + "\n")
-        return cls(path, beat)
+        with os.fdopen(file, "w") as writable:
+            writable.write(text)
+        if _last(folder) != _number(path) or (void and _text(void) != found):
+            path.unlink()  # while this process looked, others took the folder over and released it
+            return None
+        return cls(path, text, beat)
 
     def release(self) -> None:
-        """Let others have the folder; every claim up to this one goes."""
+        """Let others have the folder; this claim and those that it took over from go."""
         self._over.set()
-        for number in range(_number(self.path) + 1):
-            (self.path.parent / f"claim.{number}").unlink(missing_ok=True)
+        if _text(self.path) == self._text:
+            for number in range(_number(self.path) + 1):
+                (self.path.parent / f"claim.{number}").unlink(missing_ok=True)
 
     def _live(self, beat: float) -> None:
         while not self._over.wait(beat):
             try:
-                os.utime(self.path)
-                lost = _last(self.path.parent) != _number(self.path)
+                lost = _last(self.path.parent) != _number(self.path) or _text(self.path) != self._text
+                if not lost:
+                    os.utime(self.path)
             except FileNotFoundError:
                 lost = True
             except OSError:  # the file server is away for a moment
@@ -86,6 +102,26 @@ class Claim:
                 )  # as shells start what they put behind
                 os.kill(os.getpid(), signal.SIGTERM if ignored else signal.SIGINT)
                 return
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Inside, a folder belongs to the processes of one launch; every one of them calls this.
+
+    Raises:
+        FileExistsError: another command is at work on it.
+    """
+    claim = Claim.take(folder) if rank() == 0 else None
+    if not gather_objects(claim is not None)[0]:
+        raise FileExistsError(
+            f"{folder} is being worked on by {owner(folder) or 'another command'}; let it finish, or name "
+            "another --output."
+        )
+    try:
+        yield
+    finally:
+        if claim is not None:
+            claim.release()
 
 
 def owner(folder: Path) -> str:
@@ -117,11 +153,19 @@ def _is_void(path: Path, silence: float) -> bool:
         return False  # released just now: the next look finds no claim
 
 
+def _text(path: Path) -> str | None:
+    """What stands in a claim; None if it is gone."""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return None
+
+
 def _read(path: Path) -> dict[str, str | int]:
     """What a claim says; nothing if it is gone, or not written yet."""
     try:
-        return dict(json.loads(path.read_text()))
-    except (FileNotFoundError, ValueError):
+        return dict(json.loads(_text(path) or "{}"))
+    except ValueError:
         return {}
 
 

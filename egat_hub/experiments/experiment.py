@@ -22,6 +22,7 @@ from egat_hub.experiments.sharing import complete_all
 from egat_hub.experiments.tables import Published, Report, report
 from egat_hub.experiments.variants import VARIANTS, Variant, with_chosen
 from egat_hub.hub import from_pretrained
+from egat_hub.plots import save_figure
 from egat_hub.results import Outcome, write_rows
 
 Finished: TypeAlias = Sequence[tuple[Cell, Sequence[Outcome]]]
@@ -194,7 +195,7 @@ def run(ready: Ready, paper: Sequence[Path] = ()) -> None:
         )
         if bench.evaluation.explanation:
             _draw(bench, [cell for cell, _ in finished])
-        print(f'Load a model: egat_hub.from_pretrained("{bench.output / finished[-1][0].name / MODEL}")')
+        print(f'Load a model: egat_hub.from_pretrained("{bench.folder(finished[-1][0]) / MODEL}")')
     state.wait_for_everyone()
 
 
@@ -216,7 +217,7 @@ def _draw(bench: Bench, cells: Sequence[Cell]) -> None:
     for domain in dict.fromkeys(cell.domain for cell in cells):
         mine = [cell for cell in cells if cell.domain == domain and cell.variant.name not in VARIANTS]
         models = {
-            cell.variant.name: from_pretrained(bench.output / cell.name / MODEL).backbone
+            cell.variant.name: from_pretrained(bench.folder(cell) / MODEL).backbone
             for cell in mine
             if cell.seed == mine[0].seed
         }
@@ -224,4 +225,4 @@ def _draw(bench: Bench, cells: Sequence[Cell]) -> None:
             continue
         view = EvaluationView(bench.dataset[domain], "test", image_size=mine[0].data.image_size)
         figure = case_study_of(models, view, bench.evaluation)
-        figure.savefig(bench.output / f"case_study_{domain}.png", dpi=110)
+        save_figure(figure, bench.output / f"case_study_{domain}.png")

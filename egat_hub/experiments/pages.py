@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from egat_hub.experiments.experiment import Finished, Ready, complete
 from egat_hub.experiments.tables.formats import latex, to_csv
 from egat_hub.experiments.tables.table import Table
+from egat_hub.plots import save_figure
 from egat_hub.results import Row, write_rows
 from egat_hub.whole_file import write_whole
 
@@ -32,15 +33,16 @@ def publish(ready: Ready, name: str, pages: Callable[[Finished], dict[str, Page]
     Args:
         ready: what to run.
         name: of the files.
-        pages: a page for each training domain of which there are runs, from all finished ones.
+        pages: a page for each training domain of which there are runs, from all finished ones; called in
+            every process, for what it measures may take all of them.
     """
     finished = complete(ready)
     state, output = PartialState(), ready.bench.output
+    found = pages(finished) if finished else {}
     if state.is_main_process and finished:
-        found = pages(finished)
         for domain, page in found.items():
             if page.figure is not None:
-                page.figure.savefig(output / f"{name}_{domain}.png", dpi=110)
+                save_figure(page.figure, output / f"{name}_{domain}.png")
         write_rows(output / f"{name}.json", [row for page in found.values() for row in page.rows])
         tables = [table for page in found.values() for table in page.tables]
         write_whole(output / f"{name}.tex", "\n".join(map(latex, tables)))

@@ -10,6 +10,7 @@ from typing import Any
 
 from accelerate import PartialState
 
+from egat_hub.attacks import ATTACKS
 from egat_hub.experiments.cell import Cell
 from egat_hub.experiments.command import start
 from egat_hub.experiments.experiment import Experiment, Finished, Ready
@@ -23,7 +24,7 @@ from egat_hub.experiments.tables.table import Entry, Table
 from egat_hub.experiments.timing import machine
 from egat_hub.experiments.trade import ERM, Trade, verdicts
 from egat_hub.experiments.variants import Variant
-from egat_hub.methods import METHODS, AdversarialConfig, AdversarialMethod
+from egat_hub.methods import METHODS, AdversarialMethod
 from egat_hub.results import Outcome, Row, Summary
 from egat_hub.training_attacks import TRAINING_ATTACKS
 
@@ -81,9 +82,9 @@ def with_every_attack(experiment: Experiment) -> Experiment:
         raise ValueError("A comparison of training attacks takes no search; leave out --search.")
     chosen = [variant for variant in experiment.variants if variant.name != ERM]
     for variant in chosen:
-        config = variant.config
-        if not isinstance(config, AdversarialConfig):
-            raise ValueError(f"Expected methods that attack while they train, got {variant.name}.")
+        config: Any = variant.config
+        if not issubclass(METHODS[variant.method], AdversarialMethod):
+            raise ValueError(f"Expected methods that can train with any attack, got {variant.name}.")
         if config.training_attack != "pgd":
             raise ValueError(
                 f"Every training attack is compared with pgd; leave out --{variant.method}.training_attack."
@@ -145,13 +146,14 @@ def traded(rows: Sequence[Row], experiment: Experiment, times: Mapping[str, Step
 
 
 def _is(row: Row, attack: FurtherAttack, epsilon: float) -> bool:
-    protocol = row.protocol
+    settings = ATTACKS[attack.attack](**attack.attack_options).protocol()
+    settings.pop("version", None)  # AutoAttack may have to run another one than it is told
+    expected = {**settings, "attack": attack.attack, "restarts": attack.restarts, "epsilon": epsilon}
+    drawn = row.protocol.get("images", attack.images if attack.images and row.n <= attack.images else None)
     return (
         row.metric == "aAcc"
-        and protocol.get("attack") == attack.attack
-        and protocol.get("restarts") == attack.restarts
-        and protocol.get("epsilon") == epsilon
-        and all(protocol.get(name) == value for name, value in attack.attack_options.items())
+        and drawn == attack.images
+        and all(row.protocol.get(name, value) == value for name, value in expected.items())
     )
 
 

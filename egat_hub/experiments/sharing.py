@@ -42,12 +42,12 @@ def complete_all(
     left = every = list({cell.name: cell for cell in cells}.values())
 
     def over(cell: Cell) -> bool:
-        return done(cell) or (bench.output / cell.name / FAILED).exists()
+        return done(cell) or (bench.folder(cell) / FAILED).exists()
 
     while left := [cell for cell in left if not _answer(over, cell)]:
         worked = False
         for cell in left:
-            claim = Claim.take(bench.output / cell.name) if rank() == 0 else None
+            claim = Claim.take(bench.folder(cell)) if rank() == 0 else None
             try:
                 if not gather_objects(claim is not None)[0] or _answer(over, cell):
                     continue
@@ -57,21 +57,20 @@ def complete_all(
             except FloatingPointError as error:
                 if world_size() > 1:
                     raise
-                write_whole(bench.output / cell.name / FAILED, f"{error}\n")
+                write_whole(bench.folder(cell) / FAILED, f"{error}\n")
             finally:
                 if claim is not None:
                     claim.release()
         if not worked:
             for cell in left:
                 if cell.name not in told:
-                    state.print(f"Waiting for {cell.name}: {owner(bench.output / cell.name) or 'just done'}.")
+                    state.print(f"Waiting for {cell.name}: {owner(bench.folder(cell)) or 'just done'}.")
             told.update(cell.name for cell in left)
             time.sleep(PAUSE)
     for cell in every:
-        reason = bench.output / cell.name / FAILED
-        if reason.exists() and not _answer(done, cell):
-            why = reason.read_text().strip()
-            state.print(f"Left out: {cell.name}. {why} Remove {reason} to try it again.")
+        reason = bench.folder(cell) / FAILED
+        if rank() == 0 and reason.exists() and not done(cell):
+            print(f"Left out: {cell.name}. {reason.read_text().strip()} Remove {reason} to try it again.")
 
 
 def _answer(done: Callable[[Cell], bool], cell: Cell) -> bool:

@@ -10,6 +10,7 @@ from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfi
 from egat_hub.engine.processes import join_processes
 from egat_hub.experiments.cell import MODEL, Cell
 from egat_hub.experiments.checks import check_cell, check_evaluation
+from egat_hub.experiments.claim import claimed
 from egat_hub.experiments.one_run import OneRun, begin, check_folder, train_domain
 from egat_hub.experiments.variants import Variant
 from egat_hub.results import Outcome
@@ -29,8 +30,9 @@ class Single:
 
     def run(self) -> list[Outcome]:
         """Train, measure and save, or do what of it is not done yet; every process calls this."""
-        begin(self.bench.output, self.cell)
-        return self.bench.run(self.cell)
+        with claimed(self.bench.output):
+            begin(self.bench.output, self.cell)
+            return self.bench.run(self.cell)
 
 
 def prepare_single(

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
+import torch
 from accelerate import PartialState
 
-from egat_hub.engine.training import create_optimizer
+from egat_hub.collective import world_size
+from egat_hub.engine.training import create_optimizer, quicker
 from egat_hub.experiments.cell import Cell
 from egat_hub.experiments.timing import Job, interleaved
 from egat_hub.experiments.training_step import random_batch, training_step
 from egat_hub.methods import Method
+
+PRECISIONS = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""Types of autocast by the names that a configuration has for them."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +42,9 @@ class StepTime:
 def step_times(cells: Sequence[Cell], num_classes: int, rounds: int) -> dict[str, StepTime]:
     """Times of methods by their names, measured in turns in this process.
 
-    A method is timed with PGD of its own number of steps and of one step. What an attack costs beside its
-    gradients (a memory of perturbations, batches that shrink) is left out.
+    A method is timed with PGD of its own number of steps and of one step, as its cell trains: in its
+    precision and micro-batches, compiled or with CUDA graphs. What an attack costs beside its gradients (a
+    memory of perturbations, batches that shrink) is left out. Every process calls this.
 
     Args:
         cells: one of each method, whose training attack is ``"pgd"`` where it has one.
@@ -45,10 +52,13 @@ def step_times(cells: Sequence[Cell], num_classes: int, rounds: int) -> dict[str
         rounds: how often each is timed; medians count.
     """
     jobs: dict[str, Job] = {}
-    for cell in cells:
-        for steps in _numbers(cell):
-            jobs[_name(cell, steps)] = _step(_with(cell, steps).build(num_classes), cell)
-    times = {name: median(found) for name, found in interleaved(jobs, rounds).items()}
+    with ExitStack() as stack:
+        for cell in cells:
+            for steps in _numbers(cell):
+                method = _with(cell, steps).build(num_classes).to(PartialState().device).train()
+                stack.enter_context(quicker(method, cell.train))
+                jobs[_name(cell, steps)] = _step(method, cell)
+        times = {name: median(found) for name, found in interleaved(jobs, rounds).items()}
     return {cell.variant.name: _fitted(times, cell) for cell in cells}
 
 
@@ -79,7 +89,14 @@ def _with(cell: Cell, steps: int) -> Cell:
 
 
 def _step(method: Method, cell: Cell) -> Job:
-    device, classes = PartialState().device, method.backbone.num_classes
-    method.to(device).train()
-    images, labels = random_batch(cell.train.batch_size, cell.data.image_size, classes, device)
-    return training_step(method, images, labels, optimizer=create_optimizer(method, cell.train))
+    train, device = cell.train, PartialState().device
+    share = train.batch_size // (world_size() * train.accumulation)
+    images, labels = random_batch(share, cell.data.image_size, method.backbone.num_classes, device)
+    return training_step(
+        method,
+        images,
+        labels,
+        optimizer=create_optimizer(method, train),
+        precision=PRECISIONS[train.mixed_precision or "no"],
+        accumulation=train.accumulation,
+    )

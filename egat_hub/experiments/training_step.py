@@ -23,18 +23,20 @@ def random_batch(
     return images, torch.arange(batch_size, device=device) % num_classes
 
 
-def training_pass(backbone: Backbone, images: Tensor, labels: Tensor, *, bfloat16: bool = False) -> Job:
+def training_pass(
+    backbone: Backbone, images: Tensor, labels: Tensor, *, precision: torch.dtype | None = None
+) -> Job:
     """Forward and backward of a network alone: what three units take.
 
     Args:
         backbone: in train mode, on the device of the images.
         images: [B,3,H,W] in [0,1].
         labels: classes [B].
-        bfloat16: run the forward in autocast to that type.
+        precision: run the forward in autocast to that type.
     """
 
     def one_pass() -> None:
-        with _precision(images, bfloat16=bfloat16):
+        with _autocast(images, precision):
             loss = F.cross_entropy(backbone(images), labels)
         loss.backward()
         backbone.zero_grad()
@@ -48,7 +50,8 @@ def training_step(
     labels: Tensor,
     *,
     optimizer: Optimizer | None = None,
-    bfloat16: bool = False,
+    precision: torch.dtype | None = None,
+    accumulation: int = 1,
 ) -> Job:
     """Forward, backward and update, on the same images every time.
 
@@ -57,20 +60,22 @@ def training_step(
         images: [B,3,H,W] in [0,1].
         labels: classes [B].
         optimizer: makes the update; by default Adam.
-        bfloat16: run the whole step in autocast to that type.
+        precision: run the whole step in autocast to that type.
+        accumulation: forwards and backwards before an update.
     """
     update = optimizer or torch.optim.Adam(method.parameters(), lr=1e-5)
     index, mask = torch.arange(len(images)), torch.ones_like(images[:, :1])
 
     def step() -> None:
-        with _precision(images, bfloat16=bfloat16):
-            loss = method(images, labels, step=STEP, mask=mask, index=index)["loss"]
-        loss.backward()
+        for _ in range(accumulation):
+            with _autocast(images, precision):
+                loss = method(images, labels, step=STEP, mask=mask, index=index)["loss"]
+            loss.backward()
         update.step()
         update.zero_grad()
 
     return step
 
 
-def _precision(images: Tensor, *, bfloat16: bool) -> AbstractContextManager[object]:
-    return torch.autocast(images.device.type, torch.bfloat16) if bfloat16 else nullcontext()
+def _autocast(images: Tensor, precision: torch.dtype | None) -> AbstractContextManager[object]:
+    return torch.autocast(images.device.type, precision) if precision else nullcontext()

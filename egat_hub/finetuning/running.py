@@ -15,6 +15,7 @@ from egat_hub.data import Domain, EvaluationView
 from egat_hub.engine import judge
 from egat_hub.engine.measuring import PROTOCOL
 from egat_hub.experiments.cell import MODEL
+from egat_hub.experiments.claim import claimed
 from egat_hub.experiments.kept import kept
 from egat_hub.experiments.one_run import begin
 from egat_hub.finetuning.before_after import BeforeAfter, Line
@@ -43,7 +44,15 @@ def run(ready: Ready) -> Tuned:
     """Measure, fine-tune, measure again and save, or do what of it is not done yet; every process calls this.
 
     The folder of the run ends up with ``model/``, ``before_after.md`` and ``before_after.csv``.
+
+    Raises:
+        FileExistsError: another command is at work on that folder.
     """
+    with claimed(ready.bench.output):
+        return _run(ready)
+
+
+def _run(ready: Ready) -> Tuned:
     cell, bench, base = ready.cell, ready.bench, ready.cell.base
     new, old = bench.dataset[cell.domain], ready.old.domain
     begin(bench.output, cell)

@@ -42,7 +42,7 @@ def find_pairs(network: nn.Module, images: Tensor) -> tuple[Pair, ...]:
         with torch.inference_mode(False):
             try:
                 found = _search(copy.deepcopy(network).cpu().double(), images.detach().cpu().double().clone())
-            except RuntimeError as error:  # a network that double precision or a copy is no use to
+            except Exception as error:  # other people's networks: one that cannot be copied, or made double
                 log.debug("%s: not folded, for its copy fails: %s", name, error)
     log.debug("%s: %d of %d BatchNorm layers can be folded.", name, len(found), norms)
     return found
@@ -58,9 +58,7 @@ def _can_be_copied(network: nn.Module) -> bool:
 
 
 def _search(network: nn.Module, images: Tensor) -> tuple[Pair, ...]:
-    for module in network.modules():
-        for hooks in (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks):
-            hooks.clear()  # whoever watches the network is not to see its copy
+    _forget_watchers(network)
     generator = torch.Generator().manual_seed(0)
     _fill_zeros(network, generator)
     with evaluating(network):
@@ -68,6 +66,20 @@ def _search(network: nn.Module, images: Tensor) -> tuple[Pair, ...]:
         expected = _response(network, images)
         found = _proven(network, candidates, images, expected)
         return found if _equal(network, found, images, expected) else ()
+
+
+def _forget_watchers(network: nn.Module) -> None:
+    """Remove hooks, for whoever watches a network is not to see its copy; those of PyTorch make weights."""
+    for module in network.modules():
+        for hooks in (
+            module._forward_hooks,
+            module._forward_pre_hooks,
+            module._backward_hooks,
+            module._backward_pre_hooks,
+        ):
+            for key, hook in list(hooks.items()):
+                if not type(hook).__module__.startswith("torch.nn.utils."):
+                    del hooks[key]
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from egat_hub.explanations import GradCAM
 from egat_hub.guides import on_grid
-from egat_hub.methods.base import METHODS, Batch, Method, MethodConfig
+from egat_hub.methods.base import METHODS, POSITIVE, Batch, Method, MethodConfig
 from egat_hub.methods.map_distance import bce, l1
 from egat_hub.methods.masker import Masker
 from egat_hub.methods.mixup import Mixup
@@ -40,7 +40,7 @@ class ALIGNConfig(MethodConfig):
     lambda_tv: float = 0.1
     lambda_egl: float = 1.0
     lambda_reg: float = 1.0
-    mixup_alpha: float = 0.2
+    mixup_alpha: float = field(default=0.2, metadata=POSITIVE)
     warmup: int = 200
     masker_lr: float = 2.0
 

@@ -23,6 +23,10 @@ from egat_hub.registry import Registry
 METHODS: Registry[type[Method]] = Registry("methods")
 
 
+POSITIVE = {"positive": True}
+"""Metadata of a field of a config that must not be 0."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class MethodConfig:
     """What every method can be told.
@@ -42,6 +46,8 @@ class MethodConfig:
             value = getattr(self, item.name)
             if isinstance(value, (int, float)) and value < 0:
                 raise ValueError(f"Expected {item.name} of at least 0, got {value}.")
+            if item.metadata.get("positive") and not value:
+                raise ValueError(f"Expected {item.name} above 0, got {value}.")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from egat_hub.collective import all_gather
-from egat_hub.methods.base import METHODS, Batch, Method, MethodConfig
+from egat_hub.methods.base import METHODS, POSITIVE, Batch, Method, MethodConfig
 from egat_hub.methods.environments import change_look
 from egat_hub.methods.gradient_reversal import reverse_gradient
 from egat_hub.methods.mixup import Mixup
@@ -31,7 +31,7 @@ class DMADAConfig(MethodConfig):
 
     lambda_domain: float = 0.1
     lambda_triplet: float = 0.1
-    mixup_alpha: float = 2.0
+    mixup_alpha: float = field(default=2.0, metadata=POSITIVE)
     ramp: int = 5000
     hidden: int = 256
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from egat_hub.collective import all_gather, world_size
 from egat_hub.explanations import GradCAM
-from egat_hub.methods.base import METHODS, Batch, Method, MethodConfig
+from egat_hub.methods.base import METHODS, POSITIVE, Batch, Method, MethodConfig
 from egat_hub.methods.mixup import Mixup
 
 
@@ -32,7 +32,7 @@ class DREConfig(MethodConfig):
     lambda_sparse: float = 0.5
     lambda_mix: float = 0.1
     sparsity: Literal["official", "mean_l1"] = "official"
-    mixup_alpha: float = 0.2
+    mixup_alpha: float = field(default=0.2, metadata=POSITIVE)
 
 
 @METHODS.register("dre")

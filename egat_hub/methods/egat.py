@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from egat_hub.explanations import EXPLANATIONS
 from egat_hub.guides import GUIDES, add_noise, on_grid
 from egat_hub.methods.adversarial import AdversarialConfig, AdversarialMethod
-from egat_hub.methods.base import METHODS, Batch
+from egat_hub.methods.base import METHODS, POSITIVE, Batch
 from egat_hub.methods.divergence import kl_divergence
 from egat_hub.methods.map_distance import MAP_DISTANCES
 from egat_hub.methods.mixup import Mixup
@@ -59,7 +59,7 @@ class EGATConfig(AdversarialConfig):
     alignment: Literal["bce", "l1", "l2"] = "bce"
     guide: str = "grayscale"
     guide_noise: float = 0.0
-    mixup_alpha: float = 0.2
+    mixup_alpha: float = field(default=0.2, metadata=POSITIVE)
     mixup_pairs: Literal["same_class", "any"] = "same_class"
     explanation: str = "grad_cam"
     head_grad: bool = False

@@ -45,7 +45,8 @@ class EarlyStop(TrainingAttack):
 
         def search(images: Tensor, random: SampleRandom) -> Attacked:
             nonlocal asked
-            length, perturbed = ascent.epsilon * pgd.relative_step, pgd.begin(images, ascent.epsilon, random)
+            length = ascent.epsilon * pgd.relative_step
+            perturbed = pgd.begin(images, ascent.epsilon, random).clone()
             rows = torch.arange(len(images), device=images.device)
             left = torch.full_like(rows, self.tau)
             for _ in range(pgd.steps):

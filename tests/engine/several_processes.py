@@ -106,6 +106,8 @@ def train_in_shards(folder: Path) -> None:
             ][-1]
             for name, stops in (("parts", (2, 4)), ("whole", (4,)))
         )
+        with pytest.raises(ValueError, match="FSDP cannot restore"):
+            fit(method("pgd_at", network(), training_attack="warm"), folder / "refused")
     assert same(parts.backbone.state_dict(), whole.backbone.state_dict())
     if rank() == 0:
         save_file(whole.backbone.state_dict(), folder / "whole.safetensors")

@@ -204,3 +204,16 @@ def test_a_cache_changes_no_result(tmp_path):
         for gib in (1.0, 0.0)
     )
     assert same(kept.state_dict(), read.state_dict())
+
+
+def test_a_channels_last_network_is_checkpointed_and_kept(tmp_path):
+    net = network().to(memory_format=torch.channels_last)
+    trained = fit(method("erm", net), tmp_path, steps=2, resources={"checkpoint_every": 1})
+    kept = fit(method("erm", network()), tmp_path, steps=2)  # from the checkpoint, without a step
+    assert same(trained.backbone.state_dict(), kept.backbone.state_dict())
+
+
+def test_a_run_that_is_longer_already_is_refused(tmp_path):
+    fit(method("erm"), tmp_path, steps=3)
+    with pytest.raises(ValueError, match="a run of 3 steps already, more than the 2 that are asked for"):
+        fit(method("erm"), tmp_path, steps=2)

@@ -40,7 +40,7 @@ def share(folder: Path, lives: int) -> None:
         note(cell, "done")
         worked += 1
 
-    bench = cast(Any, SimpleNamespace(output=folder))
+    bench = cast(Any, SimpleNamespace(folder=lambda cell: folder / cell.name))
     cells = [cast(Any, SimpleNamespace(name=name)) for name in CELLS]
     sharing.complete_all(bench, cells, lambda cell: (folder / cell.name / "done").exists(), work)
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from egat_hub.experiments.claim import SILENCE, Claim, owner
+from egat_hub.experiments import claim as claim_module
+from egat_hub.experiments.claim import SILENCE, Claim, claimed, owner
 
 from .claimed_runs import CELLS
 from .tiny import elsewhere
@@ -107,6 +108,48 @@ def test_a_process_that_lost_its_claim_stops(folder, capfd, interruptible):
     assert "was taken over while this process gave no sign of life" in capfd.readouterr().out
     claim.release()
     assert [path.name for path in folder.iterdir()] == ["claim.1"]
+
+
+def test_a_claim_of_the_same_name_is_not_taken_for_ones_own(folder, capfd, interruptible):
+    """While this process slept, another one took over and was done, and a third one has the folder."""
+    sleeper = Claim.take(folder, beat=1000)
+    sleeper.path.unlink()
+    owner_now = Claim.take(folder)
+    assert owner_now.path == sleeper.path
+    with pytest.raises(KeyboardInterrupt):
+        sleeper._live(0.0)
+    assert "was taken over" in capfd.readouterr().out
+    sleeper.release()
+    assert owner_now.path.exists()
+    owner_now.release()
+
+
+def test_a_folder_that_changed_hands_while_one_looked_is_left_alone(folder, monkeypatch):
+    elsewhere(folder, age=SILENCE + 60)
+    is_void = claim_module._is_void
+
+    def slowly(path, silence):
+        void = is_void(path, silence)
+        monkeypatch.setattr(claim_module, "_is_void", is_void)
+        Claim.take(folder).release()
+        others.append(Claim.take(folder))
+        return void
+
+    others = []
+    monkeypatch.setattr(claim_module, "_is_void", slowly)
+    assert Claim.take(folder) is None
+    assert [path.name for path in folder.iterdir()] == [others[0].path.name] == ["claim.0"]
+    others[0].release()
+
+
+def test_what_is_worked_on_is_refused(folder):
+    elsewhere(folder)
+    with pytest.raises(FileExistsError, match=r"being worked on by other, process \d+"), claimed(folder):
+        pytest.fail("claimed twice")
+    (folder / "claim.0").unlink()
+    with claimed(folder):
+        assert str(os.getpid()) in owner(folder)
+    assert not list(folder.iterdir())
 
 
 LOSER = """

@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 
 import pytest
+import torch
 
+from egat_hub.attacks import PGD as PGDAttack
 from egat_hub.experiments import pareto
+from egat_hub.experiments import step_times as step_times_module
+from egat_hub.experiments.further_attack import FurtherAttack
 from egat_hub.experiments.pareto_plot import pareto_figure
-from egat_hub.experiments.step_times import StepTime
+from egat_hub.experiments.step_times import StepTime, step_times
 from egat_hub.experiments.trade import Trade, front, verdicts
-from egat_hub.results import Summary, read_rows
+from egat_hub.results import Row, Summary, read_rows
 from egat_hub.training_attacks import TRAINING_ATTACKS
 
 from .tiny import NETWORK, ONE_RUN, QUICK, SYNTHETIC, parsed
@@ -54,13 +58,60 @@ def test_without_autoattack_pgd_is_made_strong(monkeypatch):
     ("arguments", "message"),
     [
         (("--methods", "erm"), "at least one method that attacks"),
-        (("--methods", "irm"), "that attack while they train, got irm"),
+        (("--methods", "irm"), "that can train with any attack, got irm"),
         (("--methods", "pgd_at", "--pgd_at.training_attack", "ramp"), "leave out --pgd_at.training_attack"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         pareto.with_every_attack(parsed(*arguments))
+
+
+def attacked(n, **protocol):
+    told = {"attack": "pgd", "epsilon": 0.01, "restarts": 1, **PGDAttack().protocol(), **protocol}
+    noted = {"model": "m", "dataset": "d", "train_domain": "a", "test_domain": "a", "split": "test"}
+    return Row(**noted, method="pgd_at", metric="aAcc", value=50.0, n=n, seed=0, protocol=told)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, ["all"]),
+        ({"images": 50}, ["drawn"]),
+        ({"images": 400}, ["all"]),
+        ({"attack_options": {"steps": 2}}, ["short"]),
+        ({"restarts": 5}, []),
+    ],
+)
+def test_the_full_attack_is_told_from_others_of_its_name(options, expected):
+    rows = {
+        "all": attacked(400),
+        "drawn": attacked(50, images=50),
+        "short": attacked(400, steps=2, step_size=1.25),
+    }
+    attack = FurtherAttack(attack="pgd", **options)
+    assert [name for name, row in rows.items() if pareto._is(row, attack, 0.01)] == expected
+
+
+def test_steps_are_timed_as_they_are_trained(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        step_times_module,
+        "training_step",
+        lambda *a, **told: seen.append((a[0], a[1], told)) or (lambda: None),
+    )
+    words = ("--methods", "pgd_at", "--train.mixed_precision", "bf16", "--train.accumulation", "4")
+    experiment = parsed(*SYNTHETIC, *NETWORK, *words)
+    quicker, entered = step_times_module.quicker, []
+    monkeypatch.setattr(
+        step_times_module, "quicker", lambda method, train: entered.append(method) or quicker(method, train)
+    )
+    step_times(list(experiment.cells(("meadow",)))[:1], 5, 1)
+    assert [method.config.attack_steps for method, _, _ in seen] == [1, 10]
+    assert [method for method, _, _ in seen] == entered
+    for method, images, told in seen:
+        assert (len(images), told["precision"], told["accumulation"]) == (8, torch.bfloat16, 4)
+        assert method.training
 
 
 def test_the_front_holds_what_none_beats_in_less_time():

@@ -106,6 +106,25 @@ def test_what_is_not_measured_yet_is_measured_without_training(copy, untrainable
     assert [row.value for row in after] == pytest.approx([row.value for row in before], abs=1e-4)
 
 
+def test_nothing_counts_as_finished_before_its_card_is_saved(copy, untrainable, monkeypatch):
+    further = ("--methods", "erm", "--seeds", "0", "--further", '[{"attack": "fgsm"}]')
+    call(copy, *further)
+    save = cells.Bench._save
+
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cells.Bench, "_save", killed)
+    other = (*further, "--evaluation.faithfulness", "null")
+    with pytest.raises(KeyboardInterrupt):
+        call(copy, *other)
+    monkeypatch.setattr(cells.Bench, "_save", save)
+    card = next(path for path in copy.glob("erm_*/model/README.md") if "seed0" in str(path))
+    assert "Comprehensiveness" in card.read_text()
+    call(copy, *other)
+    assert "Comprehensiveness" not in card.read_text()
+
+
 def test_other_measurements_need_no_training(copy, untrainable):
     other = ("--epsilons", "0.05", "--evaluation.faithfulness", "null", "--test-domains", "desert")
     call(copy, *TWO_BY_TWO, *other)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
 
 import pytest
 import timm
@@ -173,6 +174,29 @@ def test_bias_and_affine_parameters_are_optional(net):
 def test_one_pair_that_breaks_does_not_spoil_the_others():
     net = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), UsedTwice(nn.Conv2d(3, 4, 3)))
     assert find_pairs(net, IMAGES) == (("0", "1"),)
+
+
+def test_the_search_is_hidden_from_hooks():
+    net, seen = Net(nn.Conv2d(3, 4, 3)), []
+    note = lambda *args: seen.append(args)  # noqa: E731
+    net[0].register_forward_hook(note)
+    net[0].register_forward_pre_hook(note)
+    net[1].register_full_backward_hook(note)
+    net[1].register_full_backward_pre_hook(note)
+    assert find_pairs(net, IMAGES) == (("0", "1"),)
+    assert not seen
+
+
+def test_a_layer_with_a_spectral_norm_does_not_spoil_the_others():
+    normed = nn.utils.spectral_norm(nn.Conv2d(3, 4, 3))
+    net = nn.Sequential(nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3), normed, nn.BatchNorm2d(4), nn.Flatten())
+    assert find_pairs(net, IMAGES) == (("0", "1"),)
+
+
+def test_a_network_that_cannot_be_copied_is_not_folded():
+    net = Net(nn.Conv2d(3, 4, 3))
+    net.lock = threading.Lock()
+    assert find_pairs(net, IMAGES) == ()
 
 
 def test_hooks_see_the_network_itself():

@@ -170,3 +170,11 @@ def test_batches_without_partners_or_of_fewer_images_than_environments_are_fine(
     result["loss"].backward()
     assert result["loss"].isfinite()
     assert all(p.grad.isfinite().all() for p in method.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in METHODS if hasattr(METHODS[name].config_class(), "mixup_alpha")]
+)
+def test_a_beta_distribution_has_a_positive_parameter(name):
+    with pytest.raises(ValueError, match="Expected mixup_alpha above 0, got 0"):
+        METHODS[name].config_class(mixup_alpha=0)

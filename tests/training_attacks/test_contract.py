@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from methods.tiny import FAST, backbone, batch
 
+from egat_hub.attacks import PGD
 from egat_hub.config import from_dict, identity, to_dict
 from egat_hub.methods import METHODS, PGDAT, AdversarialMethod
 from egat_hub.methods.cost import count_passes, step_cost
@@ -52,6 +55,30 @@ def test_images_are_within_reach_and_a_function_of_seed_step_and_number(attack, 
     assert (distance <= REACH.get(attack, 1) * EPSILON + 1e-6).all()
     assert (distance > 0).all()
     assert torch.equal(attacked(make(attack, method)), images)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromCleanConfig(PGDAT.config_class):
+    """As somebody else's method may attack."""
+
+    def attack(self):
+        return PGD(steps=self.attack_steps, step_size=1.0, start="clean")
+
+
+class FromClean(PGDAT):
+    config_class = FromCleanConfig
+
+
+@pytest.mark.parametrize("attack", TRAINING_ATTACKS)
+def test_an_attack_that_starts_at_the_image_stays_in_the_ball(attack):
+    method = FromClean(
+        backbone(size=SIZE),
+        seed=4,
+        **{**FAST, "epsilon": EPSILON, "attack_steps": 6, "training_attack": attack},
+    )
+    images, (clean, _) = attacked(method), batch(size=SIZE)
+    distance = (images - clean).abs().amax((1, 2, 3))
+    assert (distance <= REACH.get(attack, 1) * EPSILON + 1e-6).all()
 
 
 @pytest.mark.parametrize("attack", TRAINING_ATTACKS)
