@@ -3,6 +3,7 @@
 A name is imported when it is first used, so that programs that need little of the package start fast.
 """
 
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from egat_hub.after_import import after_import
@@ -60,6 +61,9 @@ else:
             "zoo": ("leaderboard", "list_models"),
         },
     )
+
+
+__version__ = version("egat-hub")
 
 
 def _name_models() -> None:

@@ -9,35 +9,38 @@ from huggingface_hub import EvalResult, ModelCardData
 from timm.models import is_model_pretrained
 
 from egat_hub.card_tables import protocol_text
-from egat_hub.model_name import model_name
 from egat_hub.results import Row
 
 TAG = "egat_hub"
 """Tag of every model that this package publishes, by which the Hub lists them."""
 
 
+HEADLINES = ("cAcc", "aAcc", "mCA", "Comp", "Suff")
+"""Metrics of the ``model-index``, which the Hub shows beside a model."""
+
+
 def card_header(
-    rows: Sequence[Row], metadata: Mapping[str, Any], *, architecture: str, license: str
+    rows: Sequence[Row], metadata: Mapping[str, Any], *, name: str, license: str
 ) -> ModelCardData:
-    """The header of a card.
+    """The header of a card; its ``model-index`` has headline figures, ``results.json`` has all.
 
     Args:
         rows: what was measured.
         metadata: as for :func:`egat_hub.cards.render_card`.
-        architecture: timm's name of the network.
+        name: of the model.
         license: of the weights.
     """
-    dataset = metadata.get("dataset_id") or metadata.get("dataset")
+    told = [str(metadata.get(key, "")) for key in ("dataset_id", "dataset")]
     return ModelCardData(
-        model_name=model_name(architecture, metadata),
+        model_name=name,
         library_name="timm",
         pipeline_tag="image-classification",
         license=license,
         tags=_tags(rows, metadata),
-        datasets=[dataset] if dataset else None,
+        datasets=[dataset for dataset in told if "/" in dataset][:1] or None,
         base_model=_base_model(str(metadata.get("base_model") or "")),
         metrics=["accuracy"] if any(_metric_type(row) == "accuracy" for row in rows) else None,
-        eval_results=[_eval_result(row) for row in rows] or None,
+        eval_results=[_eval_result(row) for row in rows if is_headline(row)] or None,
     )
 
 
@@ -57,6 +60,11 @@ def _tags(rows: Sequence[Row], metadata: Mapping[str, Any]) -> list[str]:
     tags += ["adversarial-robustness"] if attacked else []
     tags += ["explainability"] if explained else []
     return list(dict.fromkeys(tags))
+
+
+def is_headline(row: Row) -> bool:
+    """Whether a figure is in the ``model-index``; controls and parts are in the card alone."""
+    return row.metric in HEADLINES and row.protocol.get("map", "model") == "model"
 
 
 def _eval_result(row: Row) -> EvalResult:

@@ -66,7 +66,7 @@ def render_card(
     folder = f"path/to/{name}" if loads else "path/to/model"
     recipe = {key: value for key, value in metadata.items() if key not in PLACES and not _is_figure(key)}
     return environment.from_string(template).render(
-        header=card_header(rows, metadata, architecture=architecture, license=license).to_yaml(),
+        header=card_header(rows, metadata, name=title, license=license).to_yaml(),
         name=title,
         place=(known_as if loads else "") or repo_id or folder,
         timm_place=name if named else f"hf-hub:{repo_id}" if repo_id else f"local-dir:{folder}",

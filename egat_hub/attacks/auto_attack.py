@@ -64,7 +64,7 @@ class AutoAttack(Attack):
             if getattr(self, name) < 1:
                 raise ValueError(f"Expected {name} of at least 1, got {getattr(self, name)}.")
         if find_spec("pyautoattack") is None:
-            raise ImportError("AutoAttack needs the package pyautoattack: pip install egat-hub[autoattack]")
+            raise ImportError("AutoAttack needs the package pyautoattack: pip install 'egat-hub[autoattack]'")
 
     def adapted(self, model: nn.Module, images: Tensor) -> Cascade:
         """The attacks that are run on a model, chosen by its answers to two generated images.

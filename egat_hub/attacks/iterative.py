@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
 from egat_hub.attacks.gradient import GradientAttack
+
+REACH = 0.9
+"""Part of epsilon below which steps are taken for a mistake."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +33,13 @@ class IterativeAttack(GradientAttack):
             raise ValueError(f"Expected at least 1 step, got {self.steps}.")
         if self.step_size is not None and self.step_size <= 0:
             raise ValueError(f"Expected a positive step_size, got {self.step_size}.")
+        reach = self.steps * self.relative_step
+        if reach < REACH:
+            warnings.warn(
+                f"{self.steps} steps of step_size {self.relative_step:g} reach {reach:.0%} of epsilon. It "
+                "counts in epsilons: an absolute step, alpha in torchattacks, is step_size x epsilon.",
+                stacklevel=3,
+            )
 
     def protocol(self) -> dict[str, Any]:
         return super().protocol() | {"step_size": self.relative_step}

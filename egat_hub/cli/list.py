@@ -72,7 +72,7 @@ def _listed(named: Sequence[Named]) -> Answer:
         {
             "source": source,
             "weights": model.place,
-            "name": model.name,
+            "timm_name": model.name,
             "num_classes": model.num_classes,
             "method": model.metadata.get("method"),
             "dataset": model.metadata.get("dataset"),

@@ -10,7 +10,7 @@ from egat_hub.hub.layout import NEEDED, RESULTS, is_ours
 from egat_hub.whole_folder import whole_folder
 
 
-def pull(model: str, *, output: Path | None = None) -> Answer:
+def pull(model: str, *, revision: str | None = None, output: Path | None = None) -> Answer:
     """Fetch a model from the Hub into a folder, checked.
 
     The model is loaded and compared with its fingerprint first. The folder gets its weights, results and a
@@ -20,6 +20,7 @@ def pull(model: str, *, output: Path | None = None) -> Answer:
 
     Args:
         model: organisation/name on the Hub, or organisation/name@revision with a branch, tag or commit.
+        revision: the branch, tag or commit, where it is not in the name.
         output: folder to make; by default the name of the model.
     """
     from egat_hub.hub.access import Access
@@ -28,7 +29,7 @@ def pull(model: str, *, output: Path | None = None) -> Answer:
     from egat_hub.hub.loading import load_folder
     from egat_hub.hub.model_id import ModelId
 
-    wanted = ModelId.parse(model)
+    wanted = ModelId.parse(model if revision is None else f"{model}@{revision}")
     fetched = fetch(wanted, Access(), names=(*NEEDED, RESULTS))
     load_folder(fetched)
     folder = output or Path(wanted.repo_id.rpartition("/")[2])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from egat_hub.config import to_dict
+from egat_hub.data import EvaluationView
 from egat_hub.engine.control_flags import control_flags
 from egat_hub.engine.judging import judge_by, unwrapped
 from egat_hub.engine.measuring import EvaluationConfig, measure, measure_signs
@@ -91,8 +92,9 @@ def judge(
         "workers": workers,
         **noted,
     }
+    classes = len(dataset.domain.classes) if isinstance(dataset, EvaluationView) else None
     outcomes = judge_by(
-        partial(measure, config=config),
+        partial(measure, config=config, classes=classes),
         model,
         dataset,
         journal=journal,

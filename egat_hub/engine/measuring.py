@@ -123,6 +123,8 @@ def measure(
     random: SampleRandom,
     config: EvaluationConfig,
     masks: Tensor | None = None,
+    *,
+    classes: int | None = None,
 ) -> Columns:
     """Measure a batch.
 
@@ -133,13 +135,14 @@ def measure(
         random: keyed random numbers of these images.
         config: what to measure.
         masks: objects of the images [B,1,H,W] in [0,1], if there are any.
+        classes: number of classes of the data set, if it is known.
 
     Raises:
-        ValueError: a label that is no class of the model.
+        ValueError: a label that is no class of the model, or a model of another number of classes.
     """
     with evaluating(model), full_precision(images.device):
         view = model.view(images) if isinstance(model, Backbone) else View(images, images, model(images))
-        check_labels(labels, view.logits.shape[1])
+        check_labels(labels, view.logits.shape[1], classes)
         correct = view.logits.argmax(1) == labels
         columns = {Column("cAcc"): percent(correct)}
         explained = _explain(model, view, labels, random, config) if isinstance(model, Backbone) else None
@@ -229,12 +232,17 @@ def _judge_maps(explained: Explained, masks: Tensor | None, config: EvaluationCo
     return columns
 
 
-def check_labels(labels: Tensor, classes: int) -> None:
+def check_labels(labels: Tensor, classes: int, expected: int | None = None) -> None:
     """Refuse a label that is no class of the model.
 
     Raises:
-        ValueError: the first label that is outside.
+        ValueError: the first label that is outside, or another number of classes than ``expected``.
     """
+    if expected not in (None, classes):
+        raise ValueError(
+            f"Expected a model of the data set's {expected} classes, in their order, got one of {classes}. "
+            "Judge a model on the classes that it was trained on."
+        )
     first, last = int(labels.min()), int(labels.max())
     if first < 0 or last >= classes:
         raise ValueError(

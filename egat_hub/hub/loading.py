@@ -25,6 +25,7 @@ def from_pretrained(
     *,
     num_classes: int | None = None,
     image_size: int | None = None,
+    revision: str | None = None,
     token: str | bool | None = None,
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
@@ -38,6 +39,7 @@ def from_pretrained(
             read; no pickle and no code ever is.
         num_classes: give the network a new, untrained head of that many classes, named ``"0"``, ``"1"``...
         image_size: side of the square images to come; by default that of training.
+        revision: branch, tag or commit of a model of the Hub, as ``@revision`` in its name.
         token: for private models: a token, or True for the one of this machine, False for none; by default
             that of this machine if there is one.
         cache_dir: where files from the Hub are kept; by default huggingface_hub's cache.
@@ -52,6 +54,8 @@ def from_pretrained(
         ValueError: a file that is malformed or does not fit the others, a model that does not compute what
             was saved, or an image size that the network cannot take.
     """
+    if revision is not None:
+        source = str(ModelId.parse(f"{source}@{revision}"))
     access = Access(token=token, cache_dir=cache_dir, local_files_only=local_files_only)
     classifier = load_folder(_located(source, access))
     net: Any = classifier.backbone.net
@@ -119,7 +123,7 @@ def _check_files(folder: Path) -> None:
         close = difflib.get_close_matches(str(folder), known_models(), n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise FileNotFoundError(
-            f"Expected a folder with {wanted}, organisation/name of a model on the Hub, or a name that "
+            f"Expected a folder with {wanted}, organisation/name of a model on the Hub, or a source that "
             f"'egat-hub list' shows, got {str(folder)!r}, {found}.{hint}"
         )
     missing = [name for name in NEEDED if not (folder / name).is_file()]

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from egat_hub.backbone import Backbone
-from egat_hub.classifier import Classifier
 from egat_hub.hub.describing import describe
 from egat_hub.hub.layout import NEEDED, RESULTS, is_figure, model_folder
 from egat_hub.hub.loading import load_folder
@@ -84,7 +82,9 @@ def push_to_hub(
     if isinstance(model, nn.Module):
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "model"
-            _save(model, folder, label_names, metadata, rows, figures)
+            save_pretrained(
+                model, folder, label_names=label_names, metadata=metadata, rows=rows, figures=figures
+            )
             return publish(target, _contents(folder, repo_id), options)
     if label_names or metadata or rows or figures:
         raise ValueError(
@@ -94,27 +94,6 @@ def push_to_hub(
     folder = model_folder(Path(model).expanduser())
     load_folder(folder)
     return publish(target, _contents(folder, repo_id), options)
-
-
-def _save(
-    model: nn.Module,
-    folder: Path,
-    label_names: Sequence[str] | None,
-    metadata: Mapping[str, Any] | None,
-    rows: Sequence[Row],
-    figures: Mapping[str, Figure] | None,
-) -> None:
-    backbone = model if isinstance(model, Backbone) else getattr(model, "backbone", None)
-    if not isinstance(backbone, Backbone):
-        raise ValueError(
-            f"Expected a Backbone, a Classifier or a method, got {type(model).__name__}; wrap a network of "
-            "timm in egat_hub.Backbone."
-        )
-    if isinstance(model, Classifier):
-        label_names, metadata = label_names or model.label_names, {**model.metadata, **(metadata or {})}
-    if label_names is None:
-        raise ValueError("Expected label_names, one name a class; the network does not know them.")
-    save_pretrained(backbone, folder, label_names=label_names, metadata=metadata, rows=rows, figures=figures)
 
 
 def _contents(folder: Path, repo_id: str) -> Contents:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate.utils import extract_model_from_parallel
+from torch import nn
 
 from egat_hub.backbone import Backbone
-from egat_hub.classifier import check_label_names
+from egat_hub.classifier import Classifier, check_label_names
 from egat_hub.fingerprint import TOLERANCE, Fingerprint
 from egat_hub.hub.describing import describe
 from egat_hub.hub.layout import MANIFEST, RESULTS, is_figure, is_ours
@@ -32,10 +34,10 @@ RESTORE_HINT = (
 
 
 def save_pretrained(
-    backbone: Backbone,
+    model: nn.Module,
     folder: str | Path,
     *,
-    label_names: Sequence[str],
+    label_names: Sequence[str] | None = None,
     metadata: Mapping[str, Any] | None = None,
     rows: Sequence[Row] = (),
     figures: Mapping[str, Figure] | None = None,
@@ -46,21 +48,27 @@ def save_pretrained(
     compared; only then does it take the folder's place.
 
     Args:
-        backbone: the trained network; it is not changed.
+        model: a backbone, a classifier or a method, also as Accelerate prepared it; it is not changed.
         folder: where to; an earlier save there is replaced.
-        label_names: one name a class, in the order of the logits.
-        metadata: how the model came to be, of JSON types; :func:`egat_hub.cards.render_card` lists the keys
-            that the card knows. ``model_args`` holds what ``timm.create_model`` needs and did not record.
+        label_names: one name a class, in the order of the logits; a classifier knows them.
+        metadata: how the model came to be, of JSON types, beside what a classifier knows;
+            :func:`egat_hub.cards.render_card` lists the keys that the card knows. ``model_args`` holds what
+            ``timm.create_model`` needs and did not record.
         rows: what was measured of this model.
         figures: matplotlib figures by file name, without ending.
 
     Raises:
-        ValueError: label names that do not fit, metadata that is not JSON, logits or figures that are not
-            finite, rows of another model, or a network that ``config.json`` cannot restore.
+        ValueError: a model of another kind, label names that are missing or do not fit, metadata that is not
+            JSON, logits or figures that are not finite, rows of another model, or a network that
+            ``config.json`` cannot restore.
         FileExistsError: ``folder`` holds something else than a saved model.
         OSError: the folder cannot be written; an earlier save there is as it was.
     """
-    metadata, figures = metadata or {}, figures or {}
+    backbone, known_names, known = _parts(model)
+    metadata, figures = {**known, **(metadata or {})}, figures or {}
+    label_names = label_names or known_names
+    if label_names is None:
+        raise ValueError("Expected label_names, one name a class; the network does not know them.")
     names = check_label_names(label_names, backbone.num_classes)
     _check_metadata(metadata)
     _check_figure_names(figures)
@@ -84,6 +92,22 @@ def save_pretrained(
         for name, text in describe(partial).items():
             (partial / name).parent.mkdir(exist_ok=True)
             (partial / name).write_text(text, encoding="utf-8")
+
+
+def _parts(model: nn.Module) -> tuple[Backbone, Sequence[str] | None, Mapping[str, Any]]:
+    """The network of a model, and the label names and metadata that it has."""
+    model = extract_model_from_parallel(model)
+    backbone = getattr(model, "backbone", model)
+    if not isinstance(backbone, Backbone):
+        raise ValueError(
+            f"Expected a Backbone, a Classifier or a method, got {type(model).__name__}; wrap a network of "
+            "timm in egat_hub.Backbone."
+        )
+    return (
+        (backbone, model.label_names, model.metadata)
+        if isinstance(model, Classifier)
+        else (backbone, None, {})
+    )
 
 
 def _check_metadata(metadata: Mapping[str, Any]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from egat_hub.attacks import PGD
+from egat_hub.attacks import MIFGSM, PGD
 from egat_hub.randomness import SampleRandom
 
 EPSILON = 8 / 255
@@ -142,3 +143,12 @@ def test_protocol_names_every_setting():
 def test_settings_that_mean_nothing_are_refused(settings):
     with pytest.raises(ValueError, match="Expected"):
         PGD(**settings)
+
+
+def test_steps_that_cannot_cross_the_ball_are_warned_of():
+    with pytest.warns(UserWarning, match=r"10 steps of step_size 0.0078\d+ reach 8% of epsilon"):
+        PGD(steps=10, step_size=2 / 255)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for attack in (PGD(), PGD(steps=1), PGD(steps=4, step_size=0.25), MIFGSM(steps=7)):
+            assert attack.passes == 2 * attack.steps

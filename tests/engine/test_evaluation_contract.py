@@ -50,6 +50,13 @@ def test_rows_say_what_defines_the_figure():
     assert [row.protocol for row in rows if row.metric == "cAcc"] == [{}]
 
 
+def test_a_model_of_other_classes_is_refused_though_its_labels_fit():
+    many = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 1000))
+    with pytest.raises(ValueError, match=r"the data set's 5 classes, in their order, got one of 1000"):
+        evaluate(many, view("test"), EvaluationConfig())
+    assert evaluate(many, pairs(3), EvaluationConfig(epsilons=()))
+
+
 @pytest.mark.parametrize("batch_size", [1, 5, 64])
 def test_batch_size_changes_no_figure(batch_size):
     settings = {"epsilons": (0.002,), "seed": 1}

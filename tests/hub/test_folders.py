@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from accelerate import Accelerator
 from matplotlib.figure import Figure
 from safetensors.torch import load_file, save_file
 from timm.data import resolve_model_data_config
@@ -16,6 +17,7 @@ from timm.data import resolve_model_data_config
 from egat_hub.backbone import Backbone
 from egat_hub.fingerprint import TOLERANCE, Fingerprint
 from egat_hub.hub import from_pretrained, save_pretrained, saving
+from egat_hub.methods import ERM
 from egat_hub.results import Row, read_rows
 
 SIZE = 64
@@ -192,6 +194,21 @@ def test_a_full_disk_leaves_the_earlier_save_and_nothing_else(saved, original, m
             save_pretrained(original, target, label_names=LABELS)
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
     assert list(saved.parent.iterdir()) == [saved]
+
+
+@torch.no_grad()
+def test_whatever_holds_the_network_can_be_saved(original, pristine, tmp_path):
+    method = Accelerator().prepare(ERM(original))
+    save_pretrained(method, tmp_path / "method", label_names=LABELS)
+    save_pretrained(from_pretrained(pristine), tmp_path / "classifier", metadata={"seed": 4})
+    expected = original(images())
+    for name, metadata in (("method", {}), ("classifier", {**METADATA, "seed": 4})):
+        model = from_pretrained(tmp_path / name)
+        assert torch.equal(model(images()), expected)
+        assert (model.label_names, model.metadata) == (LABELS, metadata)
+    for model, message in ((original, "Expected label_names"), (original.net, "wrap a network of timm")):
+        with pytest.raises(ValueError, match=message):
+            save_pretrained(model, tmp_path / "not")
 
 
 def test_an_earlier_save_is_replaced_whole(saved, original):

@@ -232,3 +232,14 @@ def test_data_sets_that_cannot_be_opened(hub, data_client, kind):
         hub.arm(Fault(kind, 1, 1000))
     with pytest.raises(FileNotFoundError, match=r"Cannot open 'org/animals' from the Hub: .*log in if"):
         open_dataset(DataConfig(name="org/animals"))
+
+
+def test_a_revision_may_be_a_keyword(hub, published, small_model, tmp_path):
+    commit = hub.model(published).refs["main"]
+    expected = from_pretrained(f"{published}@{commit}")(images())
+    assert torch.equal(from_pretrained(published, revision=commit)(images()), expected)
+    with pytest.raises(FileNotFoundError):
+        from_pretrained(published, revision="no-such-tag", cache_dir=tmp_path)
+    for source in (f"{published}@{commit}", str(small_model)):
+        with pytest.raises(ValueError, match="organisation/name"):
+            from_pretrained(source, revision=commit)
