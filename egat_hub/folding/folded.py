@@ -44,7 +44,8 @@ def folded(
     ``g W`` with the bias ``g (b - mean) + beta``: outputs and gradients of images are equal up to rounding.
     The weights are those of the moment of entry and constants: no gradient reaches the parameters of a pair.
     Where the device prefers it, the folded weights lie in memory as ``torch.channels_last``, and with them
-    what flows through the network. Pairs that can no longer be folded are left as they are.
+    what flows through the network. Activations of the norms that would copy what they overwrite do not work
+    in place. Pairs that can no longer be folded are left as they are.
 
     Args:
         network: the network that the pairs were found in, or one of its structure.
@@ -65,7 +66,10 @@ def folded(
                 stack.callback(layer._parameters.update, dict(layer._parameters))
                 layer._parameters.update(folding.both)
                 stack.callback(norm.__dict__.pop, "forward")
-                norm.__dict__["forward"] = _rest(norm)
+                norm.__dict__["forward"] = rest = _rest(norm)
+                for act in filter(_copies_its_input, rest):
+                    stack.callback(setattr, act, "inplace", True)
+                    setattr(act, "inplace", False)  # noqa: B010, for mypy takes it for a tensor
                 foldings[pair.layer] = folding
         yield foldings
 
@@ -121,7 +125,12 @@ def _is_lowered(weight: Tensor) -> bool:
     )
 
 
-def _rest(norm: nn.Module) -> nn.Module:
+def _copies_its_input(act: Any) -> bool:
+    """Whether an activation works in place and needs for its gradient what it overwrites."""
+    return isinstance(act, (nn.Hardtanh, nn.Hardswish, nn.Mish, nn.SiLU)) and act.inplace
+
+
+def _rest(norm: nn.Module) -> nn.Sequential:
     """What a norm does after normalising: timm's variants have dropout and an activation of their own.
 
     The same object every time, so that a compiled network need not be compiled again.

@@ -19,7 +19,7 @@ from egat_hub.methods.base import Batch, Method, MethodConfig
 from egat_hub.training_attacks import TRAINING_ATTACKS, Ascent, Memory, Slope, TrainingAttack
 from egat_hub.training_attacks.ascent import Rows
 
-Objective = Callable[[Tensor, Rows], Tensor]
+RowObjective = Callable[[Tensor, Rows], Tensor]
 """What a training attack maximises: logits [b,C] and their rows in the batch to one value a sample [b]."""
 
 
@@ -130,7 +130,7 @@ class AdversarialMethod(Method):
     def check_capturable(self, device: torch.device) -> None:
         check_capturable(self.backbone, device)
 
-    def perturb(self, batch: Batch, objective: Objective | None = None) -> Tensor:
+    def perturb(self, batch: Batch, objective: RowObjective | None = None) -> Tensor:
         """Attacked images [B,3,H,W] of a training step.
 
         Args:

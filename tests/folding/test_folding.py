@@ -12,6 +12,7 @@ import torch
 from methods.tiny import FAST, backbone, batch
 from timm.layers import BatchNormAct2d, ScaledStdConv2d, convert_sync_batchnorm
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from egat_hub.attacks import PGD
 from egat_hub.folding import find_pairs, folded
@@ -169,6 +170,38 @@ def test_bias_and_affine_parameters_are_optional(net):
     pairs = find_pairs(net, IMAGES)
     assert pairs == (("0", "1"),)
     assert_folds_to_itself(net, pairs)
+
+
+class Copies(TorchDispatchMode):
+    """Counts the copies that are made inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.found += function in (torch.ops.aten.clone.default, torch.ops.aten.copy_.default)
+        return function(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("act", [nn.ReLU6, nn.Hardswish, nn.SiLU, nn.Mish])
+def test_activations_copy_nothing_while_the_network_is_attacked(act):
+    net = timm.create_model("test_efficientnet", num_classes=4, act_layer=act)
+    pairs = find_pairs(net, IMAGES)
+    acts = [module for module in net.modules() if isinstance(module, act) and module.inplace]
+    assert acts
+    with folded(net, pairs):
+        in_place = [module for module in acts if module.inplace]
+        with Copies() as copies:
+            fresh = response(net)
+        for module in acts:
+            module.inplace = True
+        with Copies() as more:
+            torch.testing.assert_close(response(net), fresh, rtol=0, atol=0)
+        for module in set(acts) - set(in_place):
+            module.inplace = False
+    assert more.found - copies.found == len(acts) - len(in_place) > 0
+    assert all(module.inplace for module in acts)
 
 
 def test_one_pair_that_breaks_does_not_spoil_the_others():
