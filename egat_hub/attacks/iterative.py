@@ -9,8 +9,8 @@ from typing import Any
 
 from egat_hub.attacks.gradient import GradientAttack
 
-REACH = 0.9
-"""Part of epsilon below which steps are taken for a mistake."""
+REACH = 0.2
+"""Part of epsilon below which all steps together are taken for a mistake, as a step in units of pixels is."""
 
 
 @dataclass(frozen=True, kw_only=True)

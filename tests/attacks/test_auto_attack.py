@@ -244,5 +244,5 @@ def test_settings_out_of_range_are_refused(options):
 def test_without_the_package_it_is_listed_and_says_what_to_install(monkeypatch):
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     assert ATTACKS["auto_attack"] is AutoAttack
-    with pytest.raises(ImportError, match=r"pip install egat-hub\[autoattack\]"):
+    with pytest.raises(ImportError, match=r"pip install 'egat-hub\[autoattack\]'"):
         EvaluationConfig(attack="auto_attack")

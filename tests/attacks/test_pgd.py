@@ -145,7 +145,7 @@ def test_settings_that_mean_nothing_are_refused(settings):
         PGD(**settings)
 
 
-def test_steps_that_cannot_cross_the_ball_are_warned_of():
+def test_steps_that_stay_near_the_image_are_warned_of():
     with pytest.warns(UserWarning, match=r"10 steps of step_size 0.0078\d+ reach 8% of epsilon"):
         PGD(steps=10, step_size=2 / 255)
     with warnings.catch_warnings():
