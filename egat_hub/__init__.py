@@ -3,7 +3,6 @@
 A name is imported when it is first used, so that programs that need little of the package start fast.
 """
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from egat_hub.after_import import after_import
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from egat_hub.methods import PGDAT as PGDAT
     from egat_hub.methods import TRADES as TRADES
     from egat_hub.results import Row as Row
+    from egat_hub.version import __version__ as __version__
     from egat_hub.zoo import leaderboard as leaderboard
     from egat_hub.zoo import list_models as list_models
 else:
@@ -58,12 +58,10 @@ else:
             "hub": ("from_pretrained", "push_to_hub", "save_pretrained"),
             "methods": ("EGAT", "ERM", "METHODS", "PGDAT", "TRADES"),
             "results": ("Row",),
+            "version": ("__version__",),
             "zoo": ("leaderboard", "list_models"),
         },
     )
-
-
-__version__ = version("egat-hub")
 
 
 def _name_models() -> None:

@@ -28,7 +28,7 @@ from egat_hub.plots import save_figure
 def case_study(
     models: tuple[str, ...],
     *,
-    data: Annotated[DataConfig, Flat(), Without("image_size")] = DataConfig(),  # noqa: B008
+    data: Annotated[DataConfig, Flat(), Without("image_size")] = DataConfig(),
     domain: str | None = None,
     split: str = "test",
     positions: tuple[int, ...] = (),

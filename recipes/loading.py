@@ -32,7 +32,7 @@ ROOM = 2**33
 
 def loading(
     *,
-    data: Annotated[DataConfig, Flat()] = DataConfig(),  # noqa: B008
+    data: Annotated[DataConfig, Flat()] = DataConfig(),
     domain: str | None = None,
     model: str = "resnet50",
     batch_size: int = 32,

@@ -29,7 +29,7 @@ def sca(
     *,
     model: str,
     diffusion: str,
-    data: Annotated[DataConfig, Flat(), Without("image_size")] = DataConfig(),  # noqa: B008
+    data: Annotated[DataConfig, Flat(), Without("image_size")] = DataConfig(),
     domain: str | None = None,
     split: str = "test",
     latent_epsilons: tuple[float, ...] = (0.1,),

@@ -14,7 +14,7 @@ PACKAGE = Path(egat_hub.__file__).parent
 
 ORDER = (
     # level 0: named things, configuration, result rows
-    {"after_import", "lazy", "whole_file"},
+    {"after_import", "lazy", "version", "whole_file"},
     {
         "collective",
         "cores",

@@ -21,7 +21,7 @@ def evaluate(
     model: str,
     evaluation: EvaluationConfig,
     *,
-    data: Annotated[DataConfig, Flat(), Without("image_size")] = DataConfig(),  # noqa: B008
+    data: Annotated[DataConfig, Flat(), Without("image_size")] = DataConfig(),
     domain: str | None = None,
     split: Literal["train", "val", "test", "all"] = "test",
     images: int | None = None,

@@ -19,11 +19,11 @@ TRAINING = TrainConfig(steps=1000, validate_every=100, selection="last")
 
 def finetune(
     train: TrainConfig = TRAINING,
-    evaluation: Annotated[EvaluationConfig, Without("epsilons")] = EvaluationConfig(),  # noqa: B008
-    resources: Resources = Resources(),  # noqa: B008
+    evaluation: Annotated[EvaluationConfig, Without("epsilons")] = EvaluationConfig(),
+    resources: Resources = Resources(),
     *,
     model: str,
-    data: Annotated[DataConfig, Flat(), Without("image_size")] = DataConfig(name="folder"),  # noqa: B008
+    data: Annotated[DataConfig, Flat(), Without("image_size")] = DataConfig(name="folder"),
     image_size: int | None = None,
     domain: str | None = None,
     method: str | None = None,

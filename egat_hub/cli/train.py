@@ -23,7 +23,7 @@ def train(
     evaluation: Annotated[EvaluationConfig, Without("epsilons")],
     resources: Resources,
     *,
-    data: Annotated[DataConfig, Flat()] = DataConfig(name="folder"),  # noqa: B008
+    data: Annotated[DataConfig, Flat()] = DataConfig(name="folder"),
     domain: str | None = None,
     method: str = "egat",
     options: dict[str, Any] | None = None,

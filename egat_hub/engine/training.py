@@ -107,11 +107,11 @@ def _train(
         mixed_precision=config.mixed_precision, log_with=list(resources.trackers) or None, project_dir=folder
     )
     prepare_sharding(accelerator)
-    name = type(method).__name__
-    if (config.compile or config.cuda_graphs) and is_sharded(accelerator):
+    name, sharded = type(method).__name__, is_sharded(accelerator)
+    if (config.compile or config.cuda_graphs) and sharded:
         asked = "compile" if config.compile else "cuda_graphs"
         raise ValueError(f"FSDP does not go with train.{asked}. Leave out one of them.")
-    if method.needs_index and is_sharded(accelerator):
+    if method.needs_index and sharded:
         raise ValueError(
             f"{name} keeps perturbations of its images from epoch to epoch, which FSDP cannot restore from a "
             "checkpoint. Choose another training_attack, or leave out FSDP."
@@ -121,7 +121,7 @@ def _train(
     optimizer = create_optimizer(method, config, transfer)
     network = Network(method, accelerator)
     if config.ema_decay is not None:
-        method.setup_ema(config.ema_decay, foreach=not is_sharded(accelerator)).requires_grad_(False)
+        method.setup_ema(config.ema_decay, foreach=not sharded).requires_grad_(False)
     prepared, optimizer = accelerator.prepare(method, optimizer)
     checkpoints = Checkpoints(folder / "checkpoints", accelerator)
     progress = checkpoints.resume(run)

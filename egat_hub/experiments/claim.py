@@ -105,23 +105,30 @@ class Claim:
 
 
 @contextmanager
+def claimed_if_free(folder: Path) -> Iterator[bool]:
+    """Claim a folder for the processes of one launch, which all call this; yields whether they have it."""
+    claim = Claim.take(folder) if rank() == 0 else None
+    try:
+        yield gather_objects(claim is not None)[0]
+    finally:
+        if claim is not None:
+            claim.release()
+
+
+@contextmanager
 def claimed(folder: Path) -> Iterator[None]:
     """Inside, a folder belongs to the processes of one launch; every one of them calls this.
 
     Raises:
         FileExistsError: another command is at work on it.
     """
-    claim = Claim.take(folder) if rank() == 0 else None
-    if not gather_objects(claim is not None)[0]:
-        raise FileExistsError(
-            f"{folder} is being worked on by {owner(folder) or 'another command'}; let it finish, or name "
-            "another --output."
-        )
-    try:
+    with claimed_if_free(folder) as ours:
+        if not ours:
+            raise FileExistsError(
+                f"{folder} is being worked on by {owner(folder) or 'another command'}; let it finish, or "
+                "name another --output."
+            )
         yield
-    finally:
-        if claim is not None:
-            claim.release()
 
 
 def owner(folder: Path) -> str:

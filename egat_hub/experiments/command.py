@@ -19,8 +19,7 @@ from egat_hub.experiments.further_attack import FurtherAttack
 from egat_hub.experiments.search import Grid
 from egat_hub.experiments.variants import VARIANTS, facing, variants
 from egat_hub.methods import METHODS
-from egat_hub.options import add_fields, pop_fields
-from egat_hub.registry import UnknownNameError
+from egat_hub.options import EXPECTED, add_fields, pop_fields
 from egat_hub.whole_file import write_whole
 
 DEFAULT_METHODS = ("erm", "pgd_at", "trades", "egat")
@@ -74,7 +73,7 @@ def start(
     options = parser.parse_args(None if arguments is None else list(arguments))
     try:
         ready = prepare(adapt(build_experiment(parser, options)))
-    except (ValueError, TypeError, OSError, ImportError, UnknownNameError) as error:
+    except EXPECTED as error:
         sys.exit(f"error: {error}")
     if PartialState().is_main_process:
         save_config(parser, options, ready.experiment.output / kept_as)

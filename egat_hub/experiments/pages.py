@@ -9,11 +9,10 @@ from accelerate import PartialState
 from matplotlib.figure import Figure
 
 from egat_hub.experiments.experiment import Finished, Ready, complete
-from egat_hub.experiments.tables.formats import latex, to_csv
+from egat_hub.experiments.tables.formats import write_tables
 from egat_hub.experiments.tables.table import Table
 from egat_hub.plots import save_figure
 from egat_hub.results import Row, write_rows
-from egat_hub.whole_file import write_whole
 
 
 class Page(NamedTuple):
@@ -45,10 +44,8 @@ def publish(ready: Ready, name: str, pages: Callable[[Finished], dict[str, Page]
                 save_figure(page.figure, output / f"{name}_{domain}.png")
         write_rows(output / f"{name}.json", [row for page in found.values() for row in page.rows])
         tables = [table for page in found.values() for table in page.tables]
-        write_whole(output / f"{name}.tex", "\n".join(map(latex, tables)))
-        write_whole(output / f"{name}.csv", to_csv(tables))
         text = [line for page in found.values() for line in page.text]
-        write_whole(output / f"{name}.md", "\n".join(text) + "\n")
+        write_tables(output, name, "\n".join(text) + "\n", tables)
         print("\n".join(["", *text, f"In {output}: {name}_*.png, {name}.md, .tex, .csv, .json"]))
     state.wait_for_everyone()
 

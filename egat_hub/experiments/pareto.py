@@ -148,12 +148,18 @@ def traded(rows: Sequence[Row], experiment: Experiment, times: Mapping[str, Step
 def _is(row: Row, attack: FurtherAttack, epsilon: float) -> bool:
     settings = ATTACKS[attack.attack](**attack.attack_options).protocol()
     settings.pop("version", None)  # AutoAttack may have to run another one than it is told
-    expected = {**settings, "attack": attack.attack, "restarts": attack.restarts, "epsilon": epsilon}
+    named = {
+        "attack": attack.attack,
+        "restarts": attack.restarts,
+        "epsilon": epsilon,
+        **attack.attack_options,
+    }
     drawn = row.protocol.get("images", attack.images if attack.images and row.n <= attack.images else None)
     return (
         row.metric == "aAcc"
         and drawn == attack.images
-        and all(row.protocol.get(name, value) == value for name, value in expected.items())
+        and all(row.protocol.get(name) == value for name, value in named.items())
+        and all(row.protocol.get(name, value) == value for name, value in settings.items())
     )
 
 

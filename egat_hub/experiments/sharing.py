@@ -8,9 +8,9 @@ from typing import Any
 
 from accelerate import PartialState
 
-from egat_hub.collective import gather_objects, main_says, rank, world_size
+from egat_hub.collective import main_says, rank, world_size
 from egat_hub.experiments.cell import Bench, Cell
-from egat_hub.experiments.claim import Claim, owner
+from egat_hub.experiments.claim import claimed_if_free, owner
 from egat_hub.whole_file import write_whole
 
 FAILED = "failed.txt"
@@ -47,20 +47,17 @@ def complete_all(
     while left := [cell for cell in left if not _answer(over, cell)]:
         worked = False
         for cell in left:
-            claim = Claim.take(bench.folder(cell)) if rank() == 0 else None
-            try:
-                if not gather_objects(claim is not None)[0] or _answer(over, cell):
+            with claimed_if_free(bench.folder(cell)) as ours:
+                if not ours or _answer(over, cell):
                     continue
                 state.print(f"[{every.index(cell) + 1}/{len(every)}] {cell.name}")
                 worked = True
-                work(cell)
-            except FloatingPointError as error:
-                if world_size() > 1:
-                    raise
-                write_whole(bench.folder(cell) / FAILED, f"{error}\n")
-            finally:
-                if claim is not None:
-                    claim.release()
+                try:
+                    work(cell)
+                except FloatingPointError as error:
+                    if world_size() > 1:
+                        raise
+                    write_whole(bench.folder(cell) / FAILED, f"{error}\n")
         if not worked:
             for cell in left:
                 if cell.name not in told:

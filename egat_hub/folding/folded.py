@@ -67,9 +67,10 @@ def folded(
                 layer._parameters.update(folding.both)
                 stack.callback(norm.__dict__.pop, "forward")
                 norm.__dict__["forward"] = rest = _rest(norm)
-                for act in filter(_copies_its_input, rest):
+                acts: list[Any] = [act for act in rest if _copies_its_input(act)]
+                for act in acts:
                     stack.callback(setattr, act, "inplace", True)
-                    setattr(act, "inplace", False)  # noqa: B010, for mypy takes it for a tensor
+                    act.inplace = False
                 foldings[pair.layer] = folding
         yield foldings
 

@@ -211,7 +211,10 @@ def test_one_pair_that_breaks_does_not_spoil_the_others():
 
 def test_the_search_is_hidden_from_hooks():
     net, seen = Net(nn.Conv2d(3, 4, 3)), []
-    note = lambda *args: seen.append(args)  # noqa: E731
+
+    def note(*args):
+        seen.append(args)
+
     net[0].register_forward_hook(note)
     net[0].register_forward_pre_hook(note)
     net[1].register_full_backward_hook(note)

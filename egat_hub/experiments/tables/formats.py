@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 from tabulate import tabulate
 
 from egat_hub.experiments.tables.table import Entry, Table
+from egat_hub.whole_file import write_whole
 
 LINE = "method"
 
@@ -44,6 +46,13 @@ def to_csv(tables: Iterable[Table]) -> str:
                     flags = int(entry.suspect), int(entry.best)
                     writer.writerow([table.title, name, column, *measured, published, *flags])
     return text.getvalue()
+
+
+def write_tables(folder: Path, name: str, text: str, tables: Sequence[Table]) -> None:
+    """Write ``<name>.md``, which is ``text``, and the tables as ``<name>.tex`` and ``<name>.csv``."""
+    write_whole(folder / f"{name}.md", text)
+    write_whole(folder / f"{name}.tex", "\n".join(map(latex, tables)))
+    write_whole(folder / f"{name}.csv", to_csv(tables))
 
 
 def _lines(table: Table, write: Callable[[Entry], str]) -> list[list[str]]:

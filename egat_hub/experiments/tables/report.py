@@ -8,7 +8,7 @@ from pathlib import Path
 
 from egat_hub.experiments.tables.differences import differences
 from egat_hub.experiments.tables.explanations import explanations
-from egat_hub.experiments.tables.formats import latex, markdown, to_csv
+from egat_hub.experiments.tables.formats import markdown, write_tables
 from egat_hub.experiments.tables.in_domain import in_domain
 from egat_hub.experiments.tables.legend import legend
 from egat_hub.experiments.tables.out_of_domain import out_of_domain
@@ -16,7 +16,6 @@ from egat_hub.experiments.tables.published import Published
 from egat_hub.experiments.tables.table import Table
 from egat_hub.experiments.variants import ABLATION, GOLDEN, SENSITIVITY, VARIANTS
 from egat_hub.results import Outcome, Row
-from egat_hub.whole_file import write_whole
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,7 @@ class Report:
 
     def write(self, folder: Path, name: str = "table") -> None:
         """Write ``<name>.md``, ``<name>.tex`` and ``<name>.csv``."""
-        write_whole(folder / f"{name}.md", self.markdown())
-        write_whole(folder / f"{name}.tex", "\n".join(map(latex, self.tables)))
-        write_whole(folder / f"{name}.csv", to_csv(self.tables))
+        write_tables(folder, name, self.markdown(), self.tables)
 
 
 def report(
