@@ -4,7 +4,7 @@ accelerate launch recipes/attack_curves.py --data-dir PACS --config recipes/pacs
 accelerate launch recipes/attack_curves.py --data synthetic --config recipes/demo.yaml
 """
 
-from egat_hub.experiments.attack_curves import main
+from egat_hub.experiments.studies.attack_curves import main
 
 if __name__ == "__main__":
     main("pacs", description=__doc__)

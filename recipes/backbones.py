@@ -7,7 +7,7 @@ Finished families are kept in a journal, so a run that was stopped goes on where
 and nothing is downloaded. "refused" is a network without a map that decides; "fails" is anything else.
 """
 
-from egat_hub.experiments.families import main
+from egat_hub.experiments.studies.families import main
 
 if __name__ == "__main__":
     main(__doc__)

@@ -14,15 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from egat_hub.backbone import Backbone
-from egat_hub.classifier import Classifier
+from egat_hub.core.options import Flat, Without, run
 from egat_hub.data import DataConfig
-from egat_hub.engine import EvaluationConfig
-from egat_hub.experiments.figures import case_study_of
+from egat_hub.evaluation import EvaluationConfig
+from egat_hub.experiments.plots import case_study_of, save_figure
 from egat_hub.hub import from_pretrained
-from egat_hub.judged_images import judged_images
-from egat_hub.options import Flat, Without, run
-from egat_hub.plots import save_figure
+from egat_hub.hub.classifier import Classifier
+from egat_hub.hub.datasets import judged_images
+from egat_hub.models import TimmModel
 
 
 def case_study(
@@ -57,7 +56,7 @@ def case_study(
     evaluation = EvaluationConfig(epsilons=(epsilon,), attack=attack, attack_options=attack_options or {})
     classifiers = [from_pretrained(model) for model in models]
     views = [judged_images(one, data, domain=domain, split=split) for one in classifiers]
-    sizes = {one.backbone.image_size for one in classifiers}
+    sizes = {one.model.image_size for one in classifiers}
     if len(sizes) > 1:
         raise ValueError(f"Expected models of one image size, got {', '.join(map(str, sorted(sizes)))}.")
     output.mkdir(parents=True, exist_ok=True)
@@ -69,11 +68,11 @@ def case_study(
         print(path)
 
 
-def named(classifiers: Sequence[Classifier], sources: Sequence[str]) -> dict[str, Backbone]:
+def named(classifiers: Sequence[Classifier], sources: Sequence[str]) -> dict[str, TimmModel]:
     """Networks by their method, with the source where that names several."""
     methods = [one.metadata.get("method") or source for one, source in zip(classifiers, sources, strict=True)]
     return {
-        method if methods.count(method) == 1 else f"{method}, {source}": one.backbone
+        method if methods.count(method) == 1 else f"{method}, {source}": one.model
         for method, source, one in zip(methods, sources, classifiers, strict=True)
     }
 

@@ -8,7 +8,7 @@ It is the command `egat-hub finetune`, with the same options, on all processes t
 
 import sys
 
-from egat_hub.cli import main
+from egat_hub.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main(["finetune", *sys.argv[1:]]))

@@ -4,7 +4,7 @@ accelerate launch recipes/fronts.py --data-dir PACS --methods egat trades pgd_at
 accelerate launch recipes/fronts.py --data synthetic --config recipes/demo.yaml
 """
 
-from egat_hub.experiments.fronts import main
+from egat_hub.experiments.studies.fronts import main
 
 if __name__ == "__main__":
     main("pacs", description=__doc__)

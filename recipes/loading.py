@@ -18,13 +18,12 @@ from typing import Annotated
 import torch
 from tabulate import tabulate
 
-from egat_hub.backbone import create_backbone
+from egat_hub.core.options import Flat, run
 from egat_hub.data import DataConfig, MultiDomain, TrainingView, open_dataset, training_loader
 from egat_hub.data.transforms import apply, training_transform
-from egat_hub.experiments.timing import Job, interleaved, machine
-from egat_hub.experiments.training_step import random_batch, training_step
+from egat_hub.experiments.studies.timing import Job, interleaved, machine, random_batch, training_step
 from egat_hub.methods import ERM
-from egat_hub.options import Flat, run
+from egat_hub.models import create_model
 
 ROOM = 2**33
 """Bytes for images in memory."""
@@ -88,7 +87,7 @@ def _parts(view: TrainingView, image_size: int, batch_size: int) -> dict[str, Jo
 
 
 def _step(model: str, dataset: MultiDomain, image_size: int, batch_size: int, device: str) -> Job:
-    net = create_backbone(model, num_classes=len(dataset.classes), image_size=image_size, pretrained=False)
+    net = create_model(model, num_classes=len(dataset.classes), image_size=image_size, pretrained=False)
     images, labels = random_batch(batch_size, image_size, len(dataset.classes), device)
     precision = torch.bfloat16 if device == "cuda" else None
     return training_step(ERM(net.to(device)).train(), images, labels, precision=precision)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
+from egat_hub.core.options import Formatter
 from egat_hub.experiments.keeping import keep_model
-from egat_hub.options import Formatter
 
 CARDS = Path(__file__).parents[1] / "model_cards"
 

@@ -4,7 +4,7 @@ accelerate launch recipes/pareto.py --data-dir PACS --methods pgd_at trades --do
 accelerate launch recipes/pareto.py --data synthetic --config recipes/demo.yaml --methods pgd_at
 """
 
-from egat_hub.experiments.pareto import main
+from egat_hub.experiments.studies.pareto import main
 
 if __name__ == "__main__":
     main("pacs", description=__doc__)

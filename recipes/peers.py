@@ -30,13 +30,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from egat_hub.attacks import PGD
-from egat_hub.backbone import Backbone, create_backbone
-from egat_hub.experiments.timing import interleaved, machine, ratio
-from egat_hub.experiments.training_step import random_batch
+from egat_hub.core.options import run
+from egat_hub.experiments.studies.timing import interleaved, machine, random_batch, ratio
 from egat_hub.explanations import GradCAM
-from egat_hub.folding import find_pairs, folded
-from egat_hub.modes import is_batchnorm
-from egat_hub.options import run
+from egat_hub.models import TimmModel, create_model
+from egat_hub.models.folding import find_pairs, folded
+from egat_hub.models.modes import is_batchnorm
 
 STEPS, LENGTH = 10, 0.25
 """Steps, and their length relative to epsilon."""
@@ -68,7 +67,7 @@ def peers(
     """
     torch.manual_seed(0)
     torch.set_flush_denormal(True)
-    net = create_backbone(model, num_classes=5, image_size=image_size, pretrained=False).to(device)
+    net = create_model(model, num_classes=5, image_size=image_size, pretrained=False).to(device)
     _settle(net, batch_size, image_size, device)
     images, labels = random_batch(batch_size, image_size, 5, device)
     print(f"{model}, {image_size} px, batch {batch_size}, {rounds} rounds\n{machine(device, PACKAGES)}\n")
@@ -79,7 +78,7 @@ def peers(
     _compare("Grad-CAM", maps(net, images, labels), rounds)
 
 
-def _settle(net: Backbone, batch_size: int, image_size: int, device: str) -> None:
+def _settle(net: TimmModel, batch_size: int, image_size: int, device: str) -> None:
     """Statistics of a few random batches: with those of a new network, signals die out or explode."""
     for module in net.train().modules():
         if is_batchnorm(module):
@@ -90,7 +89,7 @@ def _settle(net: Backbone, batch_size: int, image_size: int, device: str) -> Non
     net.eval()
 
 
-def attacks(net: Backbone, images: Tensor, labels: Tensor, epsilon: float) -> dict[str, Work]:
+def attacks(net: TimmModel, images: Tensor, labels: Tensor, epsilon: float) -> dict[str, Work]:
     """Ways to the same attacked images [B,3,H,W]; ours first."""
     own = PGD(steps=STEPS, step_size=LENGTH, start="clean")
     pairs, contiguous = find_pairs(net, images[:2]), copy.deepcopy(net)
@@ -124,7 +123,7 @@ def attacks(net: Backbone, images: Tensor, labels: Tensor, epsilon: float) -> di
     return found
 
 
-def maps(net: Backbone, images: Tensor, labels: Tensor) -> dict[str, Work]:
+def maps(net: TimmModel, images: Tensor, labels: Tensor) -> dict[str, Work]:
     """Ways to the same maps, stretched to [0, 1]; ours first. Peers hook the layer that gives features."""
     found: dict[str, Work] = {OWN.split(",")[0]: lambda: GradCAM()(net, images, labels).detach()}
     layer = last_layer(net, images)
@@ -146,7 +145,7 @@ def maps(net: Backbone, images: Tensor, labels: Tensor) -> dict[str, Work]:
 
 
 @torch.no_grad()
-def last_layer(net: Backbone, images: Tensor) -> nn.Module | None:
+def last_layer(net: TimmModel, images: Tensor) -> nn.Module | None:
     """The last module whose output are the features; None where no module gives them away."""
     outputs: dict[nn.Module, object] = {}
     hooks = [
@@ -160,7 +159,7 @@ def last_layer(net: Backbone, images: Tensor) -> nn.Module | None:
     return same[-1] if same else None
 
 
-def _loop(net: Backbone, images: Tensor, labels: Tensor, epsilon: float) -> Tensor:
+def _loop(net: TimmModel, images: Tensor, labels: Tensor, epsilon: float) -> Tensor:
     perturbed = images.clone()
     for _ in range(STEPS):
         perturbed = perturbed.detach().requires_grad_()
@@ -199,12 +198,12 @@ def _compare(
 
 
 @torch.no_grad()
-def _loss(net: Backbone, labels: Tensor, found: Tensor) -> float:
+def _loss(net: TimmModel, labels: Tensor, found: Tensor) -> float:
     return F.cross_entropy(net(found.to(net.mean.device)), labels).item()
 
 
 @torch.no_grad()
-def _apart(net: Backbone, attacked: Tensor) -> float:
+def _apart(net: TimmModel, attacked: Tensor) -> float:
     """The largest distance between logits of the folded network and its own, over the largest logit."""
     own = net(attacked)
     with folded(net, find_pairs(net, attacked[:2])):

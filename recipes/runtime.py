@@ -35,17 +35,23 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from egat_hub.attacks import PGD
-from egat_hub.backbone import Backbone, View, create_backbone
-from egat_hub.experiments.timing import interleaved, machine, ratio
-from egat_hub.experiments.training_step import random_batch, training_pass, training_step
+from egat_hub.core.options import run
+from egat_hub.core.randomness import SampleRandom
+from egat_hub.experiments.studies.timing import (
+    interleaved,
+    machine,
+    random_batch,
+    ratio,
+    training_pass,
+    training_step,
+)
 from egat_hub.explanations import GradCAM
 from egat_hub.methods import EGAT, METHODS, AdversarialMethod, Method
-from egat_hub.methods.cost import count_passes
+from egat_hub.methods.cost import Passes, count_passes
 from egat_hub.metrics import CONTROLS, Faithfulness
-from egat_hub.modes import evaluating
-from egat_hub.options import run
-from egat_hub.passes import Passes
-from egat_hub.randomness import SampleRandom
+from egat_hub.models import TimmModel, create_model
+from egat_hub.models.modes import evaluating
+from egat_hub.models.timm_model import View
 
 SEPARATE = "egat, separate CAMs"
 BY_HAND, LAST = "TRADES, by hand", "TRADES, by hand, channels last"
@@ -61,8 +67,8 @@ Times = Mapping[str, Sequence[float]]
 class SeparateForwardCAM(GradCAM):
     """Grad-CAM that runs the network again for every map, as libraries outside of the training step do."""
 
-    def raw(self, backbone: Backbone, view: View, target: Tensor) -> Tensor:
-        return super().raw(backbone, backbone.view(view.images), target)
+    def raw(self, network: TimmModel, view: View, target: Tensor) -> Tensor:
+        return super().raw(network, network.view(view.images), target)
 
 
 def runtime(
@@ -97,9 +103,7 @@ def runtime(
 
     def build(name: str, **options: Any) -> Method:
         torch.manual_seed(0)
-        net = create_backbone(
-            model, num_classes=5, image_size=image_size, pretrained=False, freeze_bn=freeze_bn
-        )
+        net = create_model(model, num_classes=5, image_size=image_size, pretrained=False, freeze_bn=freeze_bn)
         return METHODS[name](net.to(device), **options).train()
 
     comparisons = not without_comparisons
@@ -110,11 +114,11 @@ def runtime(
         name: training_step(method, images, labels, precision=torch.bfloat16 if name == BFLOAT16 else None)
         for name, method in built.items()
     }
-    jobs[BY_HAND] = _by_hand(build("erm").backbone, images, labels, torch.contiguous_format)
-    jobs[LAST] = _by_hand(build("erm").backbone, images, labels, torch.channels_last)
+    jobs[BY_HAND] = _by_hand(build("erm").model, images, labels, torch.contiguous_format)
+    jobs[LAST] = _by_hand(build("erm").model, images, labels, torch.channels_last)
     jobs |= _parts(built["trades"], images, labels)
     if comparisons:
-        jobs |= _judging(built[SEPARATE].backbone, images)
+        jobs |= _judging(built[SEPARATE].model, images)
     times = interleaved(jobs, rounds)
     print(f"{model}, {image_size} px, batch {batch_size}, {rounds} rounds, frozen BN: {freeze_bn}")
     print(f"{machine(device)}\n")
@@ -191,10 +195,10 @@ def _print_rooflines(times: Times, units: Mapping[str, Passes]) -> None:
 
 
 def _by_hand(
-    backbone: Backbone, images: Tensor, labels: Tensor, layout: torch.memory_format
+    network: TimmModel, images: Tensor, labels: Tensor, layout: torch.memory_format
 ) -> Callable[[], None]:
-    net = backbone.net.to(memory_format=layout)
-    images = ((images - backbone.mean) / backbone.std).contiguous(memory_format=layout)
+    net = network.net.to(memory_format=layout)
+    images = ((images - network.mean) / network.std).contiguous(memory_format=layout)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-5)
     epsilon, steps = 0.01, PGD().steps
 
@@ -209,7 +213,7 @@ def _by_hand(
             (slope,) = torch.autograd.grad(divergence, moved)
             moved = moved.detach() + epsilon / 4 * slope.sign()
             moved = torch.clamp(moved, images - epsilon, images + epsilon)
-        net.train(not backbone.freeze_bn)
+        net.train(not network.freeze_bn)
         clean, attacked = net(images), net(moved)
         kl = F.kl_div(attacked.log_softmax(1), clean.softmax(1), reduction="batchmean")
         (F.cross_entropy(clean, labels) + 6 * kl).backward()
@@ -222,39 +226,39 @@ def _by_hand(
 def _parts(method: Method, images: Tensor, labels: Tensor) -> dict[str, Callable[[], object]]:
     """What a step is made of: an attack, folded and not, a training pass, a forward without gradients."""
     assert isinstance(method, AdversarialMethod)
-    backbone, attack = method.backbone, PGD()
+    network, attack = method.model, PGD()
 
     def folded_attack() -> None:
         with method.attacking():
-            attack(backbone, images, labels, 0.01)
+            attack(network, images, labels, 0.01)
 
     def forward() -> None:
-        with evaluating(backbone), torch.no_grad():
-            backbone(images)
+        with evaluating(network), torch.no_grad():
+            network(images)
 
     return {
         "attack": folded_attack,
-        "attack, unfolded": lambda: attack(backbone, images, labels, 0.01),
-        "pass": training_pass(backbone, images, labels),
+        "attack, unfolded": lambda: attack(network, images, labels, 0.01),
+        "pass": training_pass(network, images, labels),
         "forward": forward,
     }
 
 
-def _judging(backbone: Backbone, images: Tensor) -> dict[str, Callable[[], None]]:
+def _judging(network: TimmModel, images: Tensor) -> dict[str, Callable[[], None]]:
     """Comp and Suff of all maps at all shares, batched, and as one would without a batch."""
     draws = SampleRandom(0, tuple(range(len(images))))
-    with evaluating(backbone):
-        classes = backbone(images).argmax(1)
-        maps = GradCAM(relu=False, normalize="none")(backbone, images, classes).detach()
+    with evaluating(network):
+        classes = network(images).argmax(1)
+        maps = GradCAM(relu=False, normalize="none")(network, images, classes).detach()
     judged = [maps, *(CONTROLS[name](maps, draws) for name in CONTROLS)]
 
     def judge(part: slice, saliency: Tensor, faithful: Faithfulness, p: Tensor) -> None:
         mine = SampleRandom(0, draws.index[part])
-        faithful(backbone, images[part], saliency[part], classes[part], p, mine)
+        faithful(network, images[part], saliency[part], classes[part], p, mine)
 
     def probability(part: slice) -> Tensor:
-        with evaluating(backbone), torch.no_grad():
-            return backbone(images[part]).softmax(1).gather(1, classes[part, None])[:, 0]
+        with evaluating(network), torch.no_grad():
+            return network(images[part]).softmax(1).gather(1, classes[part, None])[:, 0]
 
     def batched() -> None:
         p = probability(slice(None))

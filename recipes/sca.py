@@ -14,15 +14,15 @@ from typing import Annotated, Literal
 
 import torch
 
-from egat_hub.card_tables import result_sections
+from egat_hub.attacks.diffusion import SCA, Prompts, load_diffusion
+from egat_hub.core.distributed import join_processes
+from egat_hub.core.options import Flat, Without, run
+from egat_hub.core.results import write_outcomes
 from egat_hub.data import DataConfig
-from egat_hub.diffusion import SCA, Prompts, load_diffusion
-from egat_hub.engine import judge_sca
-from egat_hub.engine.processes import join_processes
+from egat_hub.evaluation import judge_sca
 from egat_hub.hub import from_pretrained
-from egat_hub.judged_images import judged_images
-from egat_hub.options import Flat, Without, run
-from egat_hub.results import write_outcomes
+from egat_hub.hub.card_tables import result_sections
+from egat_hub.hub.datasets import judged_images
 
 
 def sca(

@@ -21,13 +21,20 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from egat_hub.backbone import Backbone, create_backbone
-from egat_hub.engine.compiling import check_compilable
-from egat_hub.experiments.timing import Job, interleaved, machine, ratio
-from egat_hub.experiments.training_step import random_batch, training_pass, training_step
+from egat_hub.core.options import run
+from egat_hub.experiments.studies.timing import (
+    Job,
+    interleaved,
+    machine,
+    random_batch,
+    ratio,
+    training_pass,
+    training_step,
+)
 from egat_hub.methods import METHODS, Method
 from egat_hub.methods.cost import count_passes
-from egat_hub.options import run
+from egat_hub.models import TimmModel, create_model
+from egat_hub.training.loop import check_compilable
 
 PRODUCT, PASS, COMPILED, CAPTURED = "product", "forward and backward", ", compiled", ", CUDA graphs"
 
@@ -64,7 +71,7 @@ def throughput(
     images, labels = random_batch(batch_size, image_size, 5, device)
 
     def build(name: str) -> Method:
-        net = create_backbone(model, num_classes=5, image_size=image_size, pretrained=False)
+        net = create_model(model, num_classes=5, image_size=image_size, pretrained=False)
         return METHODS[name](net.to(device)).train()
 
     built = {name: build(name) for name in methods}
@@ -75,21 +82,21 @@ def throughput(
 
     precision = torch.bfloat16 if bfloat16 else None
 
-    def one_pass(backbone: Backbone) -> Job:
-        return training_pass(backbone, images, labels, precision=precision)
+    def one_pass(network: TimmModel) -> Job:
+        return training_pass(network, images, labels, precision=precision)
 
     def step(method: Method) -> Job:
         return training_step(method, images, labels, precision=precision)
 
     product = _product(device, bfloat16=bfloat16)
     with ExitStack() as stack:
-        jobs: dict[str, Job] = {PRODUCT: product, PASS: one_pass(build("erm").backbone)}
+        jobs: dict[str, Job] = {PRODUCT: product, PASS: one_pass(build("erm").model)}
         jobs |= {name: step(method) for name, method in built.items()}
         flops = {name: _flops(job) for name, job in jobs.items()}
         if compiled:
-            alone = build("erm").backbone
-            for backbone in (alone, *(method.backbone for method in fast.values())):
-                stack.enter_context(backbone.compiled())
+            alone = build("erm").model
+            for network in (alone, *(method.model for method in fast.values())):
+                stack.enter_context(network.compiled())
             jobs[PASS + COMPILED] = one_pass(alone)
             jobs |= {name + COMPILED: step(method) for name, method in fast.items()}
         for name in methods if cuda_graphs else ():

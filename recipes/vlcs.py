@@ -6,7 +6,7 @@ accelerate launch recipes/vlcs.py --data synthetic --config recipes/demo.yaml
 
 from pathlib import Path
 
-from egat_hub.experiments import main
+from egat_hub.experiments.command import main
 
 PAPER = Path(__file__).parent / "paper"
 

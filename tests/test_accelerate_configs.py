@@ -12,7 +12,7 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 from accelerate.utils import DistributedType
 from engine.launched import CONFIGS, ROOT, launched
 
-from egat_hub.results import read_rows
+from egat_hub.core.results import read_rows
 
 FILES = sorted(CONFIGS.glob("*.yaml"))
 TINY = (

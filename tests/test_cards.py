@@ -7,10 +7,9 @@ import re
 import pytest
 from huggingface_hub import ModelCard
 
-from egat_hub.card_header import is_headline
-from egat_hub.cards import render_card
-from egat_hub.model_name import model_name
-from egat_hub.results import Row
+from egat_hub.core.results import Row
+from egat_hub.hub.cards import is_headline, render_card
+from egat_hub.hub.layout import model_name
 
 METADATA = {
     "method": "egat",

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from egat_hub.config import check_choices
+from egat_hub.core.config import check_choices
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,11 +7,11 @@ import torch
 from PIL import Image
 from timm.data import create_transform, resolve_model_data_config
 
-from egat_hub.backbone import Backbone
-from egat_hub.classifier import Classifier
+from egat_hub.core.registry import UnknownNameError
 from egat_hub.data.images import read_image
 from egat_hub.explanations import GradCAM
-from egat_hub.registry import UnknownNameError
+from egat_hub.hub.classifier import Classifier
+from egat_hub.models import TimmModel
 
 SIZE = 64
 LABELS = ("dog", "cat", "owl")
@@ -26,13 +26,13 @@ def picture(mode: str = "RGB", size: tuple[int, int] = (90, 70)) -> Image.Image:
 def classifier() -> Classifier:
     torch.manual_seed(0)
     net = timm.create_model("test_resnet", num_classes=3)
-    return Classifier(Backbone(net, image_size=SIZE), LABELS)
+    return Classifier(TimmModel(net, image_size=SIZE), LABELS)
 
 
 def test_forward_gives_the_logits_of_the_backbone(classifier):
     images = torch.rand(2, 3, SIZE, SIZE)
     classifier.eval()
-    assert torch.equal(classifier(images), classifier.backbone(images))
+    assert torch.equal(classifier(images), classifier.model(images))
 
 
 @pytest.mark.parametrize(
@@ -45,12 +45,12 @@ def test_forward_gives_the_logits_of_the_backbone(classifier):
 )
 def test_transform_is_the_one_of_timm_without_normalisation(settings):
     net = timm.create_model("test_resnet", num_classes=3, pretrained_cfg_overlay=settings)
-    backbone = Backbone(net)
+    model = TimmModel(net)
     config = resolve_model_data_config(net)
     normalised = create_transform(**config, is_training=False)(picture())
-    ours = Classifier(backbone, LABELS).transform(picture())
+    ours = Classifier(model, LABELS).transform(picture())
     mean, std = (torch.tensor(config[key]).view(3, 1, 1) for key in ("mean", "std"))
-    assert ours.shape == (3, backbone.image_size, backbone.image_size)
+    assert ours.shape == (3, model.image_size, model.image_size)
     assert torch.equal((ours - mean) / std, normalised)
 
 
@@ -104,7 +104,7 @@ def test_explanation_of_the_prediction(classifier):
 def test_saliency_is_the_upsampled_map(classifier):
     why = classifier.explain(picture(), label=1, explanation=GradCAM(normalize="none"))
     images = classifier.transform(picture())[None]
-    maps = GradCAM()(classifier.eval().backbone, images, torch.tensor([1]))
+    maps = GradCAM()(classifier.eval().model, images, torch.tensor([1]))
     larger = torch.nn.functional.interpolate(maps[None], (SIZE, SIZE), mode="bilinear")[0, 0].detach()
     larger = (larger - larger.min()) / (larger.max() - larger.min())
     assert torch.allclose(why.saliency, larger, atol=1e-5)
@@ -141,7 +141,7 @@ def test_overlay_is_drawn_between_image_and_map(classifier):
 
 
 def test_a_constant_map_is_dead_and_empty(classifier):
-    torch.nn.init.zeros_(classifier.backbone.classifier.weight)
+    torch.nn.init.zeros_(classifier.model.classifier.weight)
     why = classifier.explain(picture())
     assert why.dead
     assert not why.saliency.any()
@@ -149,7 +149,7 @@ def test_a_constant_map_is_dead_and_empty(classifier):
 
 def test_modes_statistics_and_gradients_stay(classifier):
     classifier.train()
-    classifier.backbone.net.layer1.eval()
+    classifier.model.net.layer1.eval()
     modes = [module.training for module in classifier.modules()]
     state = {key: value.clone() for key, value in classifier.state_dict().items()}
     classifier.explain(picture())
@@ -162,9 +162,9 @@ def test_modes_statistics_and_gradients_stay(classifier):
 
 @pytest.mark.parametrize("name", ["test_vit", "test_convnext", "test_efficientnet"])
 def test_other_families(name):
-    backbone = Backbone(timm.create_model(name, num_classes=3))
-    why = Classifier(backbone, LABELS).explain(picture())
-    assert why.saliency.shape == (backbone.image_size, backbone.image_size)
+    model = TimmModel(timm.create_model(name, num_classes=3))
+    why = Classifier(model, LABELS).explain(picture())
+    assert why.saliency.shape == (model.image_size, model.image_size)
 
 
 def test_unknown_labels_and_explanations_are_named(classifier):
@@ -219,4 +219,4 @@ def test_bad_image_files_are_named(classifier, tmp_path):
 )
 def test_label_names_have_to_fit(classifier, names, message):
     with pytest.raises(ValueError, match=message):
-        Classifier(classifier.backbone, names)
+        Classifier(classifier.model, names)

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egat_hub.attacks import PGD
-from egat_hub.config import digest, from_dict, to_dict
-from egat_hub.engine import TrainConfig
+from egat_hub.core.config import digest, from_dict, to_dict
 from egat_hub.methods import EGATConfig
+from egat_hub.training import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,9 @@ def test_every_field_counts_for_the_digest(change):
 
 
 def test_digest_is_the_same_in_every_process():
-    script = "from egat_hub.config import digest; print(digest({'b': [1, 2.5], 'a': {'x': None, 'y': 'ä'}}))"
+    script = (
+        "from egat_hub.core.config import digest; print(digest({'b': [1, 2.5], 'a': {'x': None, 'y': 'ä'}}))"
+    )
     there = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert there.strip() == digest({"a": {"y": "ä", "x": None}, "b": [1, 2.5]})
 

@@ -11,17 +11,15 @@ import pytest
 import torch
 from engine.tiny import fit
 from engine.tiny import method as training
-from methods.tiny import FAST, backbone, batch
+from methods.tiny import FAST, batch, model
 
-from egat_hub.attacks import ATTACKS, PGD
-from egat_hub.backbone import Backbone
+from egat_hub.attacks import ATTACKS, PGD, TRAINING_ATTACKS
+from egat_hub.core.randomness import SampleRandom
 from egat_hub.explanations import EXPLANATIONS
-from egat_hub.fingerprint import TOLERANCE, Fingerprint
-from egat_hub.folding import folded
-from egat_hub.methods import METHODS, AdversarialMethod
-from egat_hub.methods.base import Batch
-from egat_hub.randomness import SampleRandom
-from egat_hub.training_attacks import TRAINING_ATTACKS
+from egat_hub.hub.manifest import TOLERANCE, Fingerprint
+from egat_hub.methods import METHODS, AdversarialMethod, Batch
+from egat_hub.models import TimmModel
+from egat_hub.models.folding import folded
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -34,8 +32,8 @@ def exact() -> Iterator[None]:
 
 
 @pytest.fixture
-def net() -> Backbone:
-    return backbone().cuda()
+def net() -> TimmModel:
+    return model().cuda()
 
 
 @pytest.fixture
@@ -48,7 +46,7 @@ def labels() -> torch.Tensor:
     return batch()[1].cuda()
 
 
-def make(name: str, net: Backbone, **options):
+def make(name: str, net: TimmModel, **options):
     known = {field.name for field in dataclasses.fields(METHODS[name].config_class)}
     fast = {key: value for key, value in {**FAST, "warmup": 0}.items() if key in known}
     return METHODS[name](net, **fast, **options).train().cuda()
@@ -58,7 +56,7 @@ def make(name: str, net: Backbone, **options):
 @pytest.mark.parametrize("bfloat16", [False, True])
 @pytest.mark.parametrize("freeze_bn", [False, True])
 def test_every_method_steps(name, bfloat16, freeze_bn, images, labels):
-    method = make(name, backbone(freeze_bn=freeze_bn).cuda())
+    method = make(name, model(freeze_bn=freeze_bn).cuda())
     with torch.autocast("cuda", torch.bfloat16, enabled=bfloat16):
         result = method(images, labels, mask=torch.ones_like(images[:, :1]))
     result["loss"].backward()
@@ -123,11 +121,11 @@ def test_activations_are_channels_last_in_autocast_alone(net, images):
 
 
 def test_compiled_steps_are_those_of_the_network(images, labels):
-    one = make("egat", backbone().cuda())
+    one = make("egat", model().cuda())
     other = copy.deepcopy(one)
     expected = one(images, labels, step=0)
     expected["loss"].backward()
-    with other.backbone.compiled():
+    with other.model.compiled():
         found = other(images, labels, step=0)
         found["loss"].backward()
     torch.testing.assert_close(found["loss"], expected["loss"], rtol=1e-3, atol=1e-4)
@@ -159,7 +157,7 @@ def replayed(monkeypatch) -> list[torch.cuda.CUDAGraph]:
 @pytest.mark.parametrize("network", ["test_resnet", "test_vit"])
 def test_forward_backward_and_folding_are_launched_as_graphs(network, images, labels, replayed):
     folds = network == "test_resnet"
-    method = make("pgd_at", backbone(network, **({} if folds else {"img_size": 96})).cuda())
+    method = make("pgd_at", model(network, **({} if folds else {"img_size": 96})).cuda())
     losses(method, images, labels, captured=True, bfloat16=False)
     gradients = 3 * FAST["attack_steps"]  # the last batch is of another shape
     refreshed = 3 * folds  # the first step captures
@@ -180,7 +178,7 @@ def test_forward_backward_and_folding_are_launched_as_graphs(network, images, la
 )
 @pytest.mark.parametrize("bfloat16", [False, True])
 def test_steps_with_cuda_graphs_are_those_without(name, options, bfloat16, images, labels, replayed):
-    methods = [make(name, backbone(freeze_bn=False).cuda(), **options) for _ in range(2)]
+    methods = [make(name, model(freeze_bn=False).cuda(), **options) for _ in range(2)]
     found, expected = (
         losses(method, images, labels, captured=captured, bfloat16=bfloat16)
         for method, captured in zip(methods, (True, False), strict=True)
@@ -200,7 +198,7 @@ def test_cuda_graphs_follow_the_precision(net, images, labels):
 def test_cuda_graphs_follow_the_weights(images, labels):
     found = []
     for captured in (True, False):
-        method = make("pgd_at", backbone().cuda())
+        method = make("pgd_at", model().cuda())
         with torch.no_grad(), method.captured() if captured else nullcontext():
             for step in range(4):
                 random = SampleRandom(0, tuple(range(6)), step)
@@ -226,7 +224,7 @@ def test_a_run_with_cuda_graphs_is_the_run_without(tmp_path):
         )
         for graphs in (False, True)
     )
-    for one, other in zip(plain.backbone.parameters(), fast.backbone.parameters(), strict=True):
+    for one, other in zip(plain.model.parameters(), fast.model.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-3)
 
 

@@ -16,12 +16,13 @@ from accelerate.commands.launch import launch_command_parser
 from jsonargparse import ArgumentParser
 from torch.nn import functional as F
 
-from egat_hub import cli, config
+from egat_hub import cli
 from egat_hub.cli.main import COMMANDS
+from egat_hub.core import config
+from egat_hub.core.options import add_options
+from egat_hub.core.registry import Registry
 from egat_hub.experiments.command import build_experiment, build_parser
 from egat_hub.methods import METHODS, Method
-from egat_hub.options import add_options
-from egat_hub.registry import Registry
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from egat_hub.guides import GUIDES, add_noise
-from egat_hub.images import to_image
-from egat_hub.randomness import SampleRandom
+from egat_hub.core.randomness import SampleRandom
+from egat_hub.data.images import to_image
+from egat_hub.explanations import GUIDES
+from egat_hub.explanations.guides import add_noise
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import pytest
 import timm
 import torch
 
-from egat_hub.backbone import Backbone
-from egat_hub.classifier import Classifier
-from egat_hub.config import to_dict
+from egat_hub.core.config import to_dict
 from egat_hub.data import DataConfig, open_dataset
-from egat_hub.judged_images import judged_images
+from egat_hub.hub.classifier import Classifier
+from egat_hub.hub.datasets import judged_images
+from egat_hub.models import TimmModel
 
 DATA = DataConfig(synthetic_size=15)
 CLASSES = open_dataset(DATA, ["meadow"]).classes
@@ -19,7 +19,7 @@ CLASSES = open_dataset(DATA, ["meadow"]).classes
 def classifier(labels=CLASSES, **metadata):
     torch.manual_seed(0)
     net = timm.create_model("test_resnet", num_classes=len(labels))
-    return Classifier(Backbone(net, image_size=32), labels, metadata)
+    return Classifier(TimmModel(net, image_size=32), labels, metadata)
 
 
 def test_the_domain_of_training_at_the_models_size():

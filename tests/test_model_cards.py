@@ -12,22 +12,21 @@ import timm
 import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
 
-from egat_hub.card_header import is_headline
-from egat_hub.card_tables import KINDS, protocol_text
-from egat_hub.config import from_dict
+from egat_hub.core.config import from_dict
+from egat_hub.core.results import Row
 from egat_hub.data import DataConfig, EvaluationView, open_dataset
-from egat_hub.engine import EvaluationConfig, evaluate
-from egat_hub.eval_results import eval_result_files
-from egat_hub.experiments.training_command import check_training_command
+from egat_hub.evaluation import EvaluationConfig, evaluate
+from egat_hub.experiments.keeping import check_training_command
 from egat_hub.hub import from_pretrained
-from egat_hub.hub.describing import describe
-from egat_hub.hub.known import Known, has_weights, known_models
-from egat_hub.hub.layout import CARD, MANIFEST, RESULTS, is_figure
-from egat_hub.hub.results_file import read_results
-from egat_hub.manifest import Manifest
-from egat_hub.results import Row
-from egat_hub.timm_folder import CONFIG, WEIGHTS, NetworkConfig
-from egat_hub.zoo import shipped
+from egat_hub.hub.card_tables import KINDS, protocol_text
+from egat_hub.hub.cards import is_headline
+from egat_hub.hub.describing import describe, read_results
+from egat_hub.hub.eval_results import eval_result_files
+from egat_hub.hub.layout import CARD, MANIFEST, RESULTS, Known, has_weights, is_figure, known_models
+from egat_hub.hub.manifest import Manifest
+from egat_hub.hub.timm_config import NetworkConfig
+from egat_hub.hub.weights import CONFIG, WEIGHTS
+from egat_hub.hub.zoo import shipped
 
 ROOT = Path(__file__).parents[1]
 MAX_WEIGHTS = 2_000_000
@@ -176,7 +175,7 @@ def test_shipped_weights_are_small_and_compute_what_was_saved(name):
     folder = FOLDERS[name]
     assert sum(path.stat().st_size for path in folder.rglob("*")) <= MAX_WEIGHTS
     model = from_pretrained(name)
-    assert Manifest.read(folder / MANIFEST).fingerprint.deviation(model.backbone) < 1e-4
+    assert Manifest.read(folder / MANIFEST).fingerprint.deviation(model.model) < 1e-4
     assert timm.create_model(f"local-dir:{folder}", pretrained=True).num_classes == len(model.label_names)
 
 

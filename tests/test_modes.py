@@ -10,7 +10,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from egat_hub.modes import evaluating, forget_biases, is_batchnorm, twice_differentiable, without_dropout
+from egat_hub.models.modes import (
+    evaluating,
+    forget_biases,
+    is_batchnorm,
+    twice_differentiable,
+    without_dropout,
+)
 
 
 @pytest.fixture

@@ -7,20 +7,20 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from egat_hub.attacks import PGD
-from egat_hub.backbone import Backbone
+from egat_hub.experiments.plots import case_study
 from egat_hub.explanations import GradCAM, InputGradient
-from egat_hub.overlay import overlay
-from egat_hub.plots import case_study
+from egat_hub.explanations.overlay import overlay
+from egat_hub.models import TimmModel
 
 LABELS = ("dog", "cat", "owl")
 SETTINGS = {"attack": PGD(steps=2), "epsilon": 0.03, "explanation": GradCAM()}
 
 
 @pytest.fixture
-def models() -> dict[str, Backbone]:
+def models() -> dict[str, TimmModel]:
     torch.manual_seed(0)
     nets = [timm.create_model("test_resnet", num_classes=3) for _ in range(2)]
-    return {name: Backbone(net, image_size=64) for name, net in zip(("erm", "egat"), nets, strict=True)}
+    return {name: TimmModel(net, image_size=64) for name, net in zip(("erm", "egat"), nets, strict=True)}
 
 
 @pytest.fixture

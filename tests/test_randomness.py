@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egat_hub.randomness import SampleRandom, derive_seed
+from egat_hub.core.randomness import SampleRandom, derive_seed
 
 INDICES = st.lists(st.integers(0, 2**40), unique=True, min_size=1, max_size=6)
 DRAWS = {

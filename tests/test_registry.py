@@ -6,7 +6,7 @@ from importlib import metadata
 
 import pytest
 
-from egat_hub.registry import Registry, UnknownNameError
+from egat_hub.core.registry import Registry, UnknownNameError
 
 
 class EntryPoint:

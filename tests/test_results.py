@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egat_hub.results import Outcome, Row, Summary, read_outcomes, read_rows, write_outcomes, write_rows
+from egat_hub.core.results import Outcome, Row, Summary, read_outcomes, read_rows, write_outcomes, write_rows
 
 ROW = Row(
     model="resnet50",

@@ -1,4 +1,4 @@
-"""Robust accuracy over several budgets and restarts, each sample attacked only while it stands."""
+"""Robust accuracy at several budgets, and attacked images stored in 8 bits."""
 
 from __future__ import annotations
 
@@ -8,11 +8,73 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from egat_hub.attacks.base import NOTHING, Attack
-from egat_hub.attacks.survivors import Survivors
-from egat_hub.modes import evaluating
-from egat_hub.randomness import SampleRandom
+from egat_hub.core.randomness import SampleRandom
+from egat_hub.models.modes import evaluating
+
+
+class Survivors:
+    """A batch at one budget.
+
+    An image stands as long as a fresh forward classifies every perturbation of it correctly. The worst
+    perturbation is one that breaks the image, else the one of highest cross-entropy.
+
+    Args:
+        model: images in [0,1] to logits.
+        images: [B,3,H,W], what counts as the worst while nothing was tried.
+        labels: true classes [B].
+        standing: [B], which images stand at the beginning.
+
+    Attributes:
+        standing: [B], which images stand.
+        worst: [B,3,H,W], the worst perturbations.
+    """
+
+    def __init__(self, model: nn.Module, images: Tensor, labels: Tensor, standing: Tensor) -> None:
+        self.standing = standing.clone()
+        self.worst = images.clone()
+        self._model = model
+        self._labels = labels
+        self._highest = torch.full((len(images),), -torch.inf, device=images.device)
+
+    def rows(self) -> Tensor:
+        """Positions of the images that stand."""
+        return self.standing.nonzero()[:, 0]
+
+    def face(self, found: Tensor, rows: Tensor) -> None:
+        """Judge perturbed images [len(rows),3,H,W] of the standing images in ``rows``."""
+        logits = self._model(found)
+        holds = logits.argmax(1) == self._labels[rows]
+        loss = F.cross_entropy(logits, self._labels[rows], reduction="none").float()
+        worse = ~holds | (loss > self._highest[rows])
+        self.worst[rows[worse]] = found[worse]
+        self._highest[rows] = torch.maximum(self._highest[rows], loss)
+        self.standing[rows] = holds
+
+
+LEVELS = 255
+ROUNDING = 1e-3
+"""How far, in levels, a bound may lie from the level that it stands for: float32 of k/255 is not exact."""
+
+
+def to_eight_bits(perturbed: Tensor, images: Tensor, epsilon: float) -> Tensor:
+    """The nearest images of 8 bits a channel that stay within ``epsilon`` of ``images``.
+
+    Rounding alone may leave the ball. Where the ball holds no level at all (a budget of less than half a
+    level around an image that is between two), the nearest level to the clean image stands.
+
+    Args:
+        perturbed: images [B,3,H,W] in [0,1] within the ball.
+        images: clean images [B,3,H,W] in [0,1].
+        epsilon: radius of the ball in pixel units.
+    """
+    lowest = ((images - epsilon) * LEVELS - ROUNDING).ceil()
+    highest = ((images + epsilon) * LEVELS + ROUNDING).floor()
+    levels = torch.minimum(torch.maximum((perturbed * LEVELS).round(), lowest), highest)
+    levels = torch.where(lowest > highest, (images * LEVELS).round(), levels)
+    return levels.clamp(0, LEVELS) / LEVELS
 
 
 class CurvePoint(NamedTuple):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from egat_hub.cli.answer import Answer
+from egat_hub.cli.main import Answer
+from egat_hub.core.files import write_whole
 from egat_hub.hub.layout import CARD, MANIFEST, model_folder
-from egat_hub.whole_file import write_whole
 
 
 def card(model: Path, *, output: Path | None = None, repo_id: str | None = None) -> Answer:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 from tabulate import tabulate
 
-from egat_hub.cli.answer import Answer
+from egat_hub.cli.main import Answer
 
 NAME = "egat-hub"
 FOR_DEVELOPERS = ("test", "dev")
@@ -117,7 +117,7 @@ def _asked(token: str | None) -> Iterator[Finding]:
     from huggingface_hub import HfApi
 
     from egat_hub.hub.errors import hub_errors
-    from egat_hub.hub.model_id import ModelId
+    from egat_hub.hub.layout import ModelId
 
     try:
         with hub_errors(ModelId("the Hub"), "read"):
@@ -131,8 +131,8 @@ def _asked(token: str | None) -> Iterator[Finding]:
 
 
 def _data(kind: str, folder: Path) -> Iterator[Finding]:
+    from egat_hub.core.registry import UnknownNameError
     from egat_hub.data import DataConfig, open_dataset
-    from egat_hub.registry import UnknownNameError
 
     try:
         dataset = open_dataset(DataConfig(name=kind, data_dir=str(folder)), verify=False)

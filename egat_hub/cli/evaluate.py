@@ -6,15 +6,15 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Literal
 
-from egat_hub import engine
-from egat_hub.card_tables import result_sections
-from egat_hub.cli.answer import Answer
-from egat_hub.cli.model import open_model
+from egat_hub.cli.images import open_model
+from egat_hub.cli.main import Answer
+from egat_hub.core.options import Flat, Without
+from egat_hub.core.results import write_rows
 from egat_hub.data import DataConfig
-from egat_hub.engine import EvaluationConfig
-from egat_hub.judged_images import judged_images
-from egat_hub.options import Flat, Without
-from egat_hub.results import write_rows
+from egat_hub.evaluation import EvaluationConfig
+from egat_hub.evaluation import evaluate as evaluate_model
+from egat_hub.hub.card_tables import result_sections
+from egat_hub.hub.datasets import judged_images
 
 
 def evaluate(
@@ -55,7 +55,7 @@ def evaluate(
     classifier = open_model(model, device)
     told = classifier.metadata
     view = judged_images(classifier, data, domain=domain, split=split)
-    rows = engine.evaluate(
+    rows = evaluate_model(
         classifier,
         view if images is None else view.drawn(images, seed=config.seed),
         config,

@@ -8,8 +8,8 @@ from pathlib import Path
 from tabulate import tabulate
 from tqdm.auto import tqdm
 
-from egat_hub.cli.answer import Answer
-from egat_hub.whole_file import write_whole
+from egat_hub.cli.main import Answer
+from egat_hub.core.files import write_whole
 
 INDEX = "explanations.json"
 BATCH = 16
@@ -41,10 +41,9 @@ def explain(
         alpha: share of the map in the picture, in [0, 1].
         device: such as cpu or cuda:1; by default the accelerator that is found.
     """
-    from egat_hub.classifier import ImageLike
-    from egat_hub.cli.image_files import find_images, open_batches, png_of
-    from egat_hub.cli.model import open_model
+    from egat_hub.cli.images import find_images, open_batches, open_model, png_of
     from egat_hub.explanations import EXPLANATIONS
+    from egat_hub.hub.classifier import ImageLike
 
     if not 0 <= alpha <= 1:
         raise ValueError(f"Expected alpha in [0, 1], got {alpha}.")

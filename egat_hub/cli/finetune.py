@@ -6,12 +6,14 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
-from egat_hub.cli.answer import Answer
+from egat_hub.cli.main import Answer
+from egat_hub.core.options import Flat, Without
 from egat_hub.data import DataConfig
-from egat_hub.engine import EvaluationConfig, Resources, TrainConfig
+from egat_hub.evaluation import EvaluationConfig
 from egat_hub.experiments.command import launched_precision
-from egat_hub.finetuning import Request, prepare, run
-from egat_hub.options import Flat, Without
+from egat_hub.experiments.finetuning import Request, prepare
+from egat_hub.experiments.finetuning_run import run
+from egat_hub.training import Resources, TrainConfig
 
 TRAINING = TrainConfig(steps=1000, validate_every=100, selection="last")
 """The last weights are kept: those of the highest clean accuracy may not have learned to withstand attack."""

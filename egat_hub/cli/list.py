@@ -7,10 +7,11 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from egat_hub import zoo
-from egat_hub.cli.answer import Answer
+from egat_hub.cli.main import Answer
+from egat_hub.hub import leaderboard as leaderboards
+from egat_hub.hub import zoo
 from egat_hub.hub.layout import MANIFEST
-from egat_hub.zoo.leaderboard import METRICS
+from egat_hub.hub.leaderboard import METRICS
 
 Named = tuple[str, zoo.ZooModel]
 
@@ -19,7 +20,7 @@ def list(
     folders: tuple[Path, ...] = (),
     *,
     dataset: str | None = None,
-    backbone: str | None = None,
+    architecture: str | None = None,
     method: str | None = None,
     attack: str | None = None,
     epsilon: float | None = None,
@@ -39,7 +40,7 @@ def list(
     Args:
         folders: folders that are searched for saved models.
         dataset: name of the data set trained on; of names, case does not count, and * stands for anything.
-        backbone: name of the network in timm, such as 'resnet*'.
+        architecture: name of the network in timm, such as 'resnet*'.
         method: name of the training method.
         attack: only models whose accuracy under this attack was measured.
         epsilon: only models whose accuracy at this epsilon, in [0, 1], was measured.
@@ -48,7 +49,7 @@ def list(
         leaderboard: print measured figures side by side, the best first.
         by: metric that orders the leaderboard.
     """
-    wanted = {"dataset": dataset, "backbone": backbone, "method": method, "attack": attack}
+    wanted = {"dataset": dataset, "architecture": architecture, "method": method, "attack": attack}
     if not folders:
         found = zoo.list_models(**wanted, epsilon=epsilon, hub=hub, author=author)
         named = [(model.source, model) for model in found]
@@ -86,7 +87,9 @@ def _listed(named: Sequence[Named]) -> Answer:
 
 def _board(named: Sequence[Named], by: str) -> Answer:
     metrics = dict.fromkeys((*METRICS, by))
-    board = zoo.leaderboard({source: model.rows for source, model in named}, metrics=tuple(metrics), by=by)
+    board = leaderboards.leaderboard(
+        {source: model.rows for source, model in named}, metrics=tuple(metrics), by=by
+    )
     lines = [
         {
             **{field: getattr(line, field) for field in line._fields if field != "figures"},

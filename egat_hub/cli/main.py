@@ -9,13 +9,29 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib import import_module, metadata
 from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from egat_hub.cli.answer import Answer
-from egat_hub.options import EXPECTED, Formatter, add_options, called
+from egat_hub.core.options import EXPECTED, Formatter, add_options, called
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a command has to say, for people and for programs.
+
+    Attributes:
+        text: what is printed.
+        data: what is printed instead with ``--json``; of JSON types.
+        problems: what went wrong with single images and the like while the rest went on.
+    """
+
+    text: str
+    data: Any
+    problems: tuple[str, ...] = ()
+
 
 COMMANDS = {
     "train": "train a network by one method on one domain, measure and save it",

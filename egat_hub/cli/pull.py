@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from egat_hub.cli.answer import Answer
+from egat_hub.cli.main import Answer
+from egat_hub.core.files import whole_folder
 from egat_hub.hub.layout import NEEDED, RESULTS, is_ours
-from egat_hub.whole_folder import whole_folder
 
 
 def pull(model: str, *, revision: str | None = None, output: Path | None = None) -> Answer:
@@ -23,11 +23,10 @@ def pull(model: str, *, revision: str | None = None, output: Path | None = None)
         revision: the branch, tag or commit, where it is not in the name.
         output: folder to make; by default the name of the model.
     """
-    from egat_hub.hub.access import Access
     from egat_hub.hub.describing import describe
-    from egat_hub.hub.fetching import fetch
+    from egat_hub.hub.fetching import Access, fetch
+    from egat_hub.hub.layout import ModelId
     from egat_hub.hub.loading import load_folder
-    from egat_hub.hub.model_id import ModelId
 
     wanted = ModelId.parse(model if revision is None else f"{model}@{revision}")
     fetched = fetch(wanted, Access(), names=(*NEEDED, RESULTS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from egat_hub.cli.answer import Answer
+from egat_hub.cli.main import Answer
 
 
 def push(

@@ -6,15 +6,16 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
-from egat_hub.cli.answer import Answer
+from egat_hub.cli.main import Answer
+from egat_hub.core.options import Flat, Without
 from egat_hub.data import DataConfig
-from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig
+from egat_hub.evaluation import EvaluationConfig
 from egat_hub.experiments.command import launched_precision
 from egat_hub.experiments.single import prepare_single
-from egat_hub.experiments.tables import report
+from egat_hub.experiments.tables.report import report
 from egat_hub.experiments.variants import variant_of
 from egat_hub.hub.layout import CARD
-from egat_hub.options import Flat, Without
+from egat_hub.training import ModelConfig, Resources, TrainConfig
 
 
 def train(

@@ -1,13 +1,12 @@
-"""Multi-domain image data: public benchmarks, any folder, Hub data sets, and generated images."""
+"""Multi-domain image data: public benchmarks, folders, Hub data sets, and generated images."""
 
-from .benchmarks import BENCHMARKS, Benchmark
-from .config import DataConfig
-from .domains import Domain, MultiDomain
-from .images import UnreadableImageError
-from .loading import batch_positions, training_loader
-from .sources import SOURCES, open_dataset
-from .verify import verify
-from .views import EvaluationView, TrainingView
+from egat_hub.data.config import BENCHMARKS, Benchmark, DataConfig
+from egat_hub.data.domains import Domain, MultiDomain
+from egat_hub.data.images import UnreadableImageError
+from egat_hub.data.loading import batch_positions, training_loader
+from egat_hub.data.sources import SOURCES, open_dataset
+from egat_hub.data.verify import verify
+from egat_hub.data.views import EvaluationView, TrainingView
 
 __all__ = [
     "BENCHMARKS",

@@ -1,8 +1,11 @@
-"""Which data set, from where, at which size."""
+"""Which data set: the config, and the public benchmarks."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+
+from egat_hub.core.registry import Registry
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,3 +33,87 @@ class DataConfig:
     split_seed: int = 0
     synthetic_size: int = 1000
     synthetic_seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+    """What a published data set consists of, so that a folder can be checked against it.
+
+    Attributes:
+        name: name in the registry.
+        classes: class names in label order.
+        domains: domain names, as the folders of DomainBed's copy are called.
+        aliases: other names of domains and classes, each with the one it stands for. Case, spaces,
+            underscores and hyphens never count and need no alias.
+        citation: the paper to cite.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    domains: tuple[str, ...]
+    citation: str
+    aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+BENCHMARKS: Registry[Benchmark] = Registry("benchmarks")
+
+BENCHMARKS.register("vlcs")(
+    Benchmark(
+        name="vlcs",
+        classes=("bird", "car", "chair", "dog", "person"),
+        domains=("Caltech101", "LabelMe", "SUN09", "VOC2007"),
+        aliases={
+            "C": "Caltech101",
+            "Caltech": "Caltech101",
+            "L": "LabelMe",
+            "S": "SUN09",
+            "SUN": "SUN09",
+            "V": "VOC2007",
+            "VOC": "VOC2007",
+            "Pascal": "VOC2007",
+            "Pascal VOC": "VOC2007",
+        },
+        citation="Fang, Xu and Rockmore: Unbiased Metric Learning. ICCV 2013.",
+    )
+)
+
+BENCHMARKS.register("terra_incognita")(
+    Benchmark(
+        name="terra_incognita",
+        classes=(
+            "bird",
+            "bobcat",
+            "cat",
+            "coyote",
+            "dog",
+            "empty",
+            "opossum",
+            "rabbit",
+            "raccoon",
+            "squirrel",
+        ),
+        domains=("location_38", "location_43", "location_46", "location_100"),
+        aliases={
+            **{f"{prefix}{n}": f"location_{n}" for n in (38, 43, 46, 100) for prefix in ("", "L", "loc")},
+            "racoon": "raccoon",
+        },
+        citation="Beery, Van Horn and Perona: Recognition in Terra Incognita. ECCV 2018.",
+    )
+)
+
+BENCHMARKS.register("pacs")(
+    Benchmark(
+        name="pacs",
+        classes=("dog", "elephant", "giraffe", "guitar", "horse", "house", "person"),
+        domains=("art_painting", "cartoon", "photo", "sketch"),
+        aliases={
+            "P": "photo",
+            "A": "art_painting",
+            "art": "art_painting",
+            "painting": "art_painting",
+            "C": "cartoon",
+            "S": "sketch",
+        },
+        citation="Li et al.: Deeper, Broader and Artier Domain Generalization. ICCV 2017.",
+    )
+)

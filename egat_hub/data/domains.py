@@ -3,15 +3,97 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+import difflib
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from PIL import Image
 
-from .decoded import Decoded
-from .images import Reader
-from .names import resolve
-from .splits import SPLITS, stratified_split
+from egat_hub.core.registry import UnknownNameError
+from egat_hub.data.cache import Decoded
+from egat_hub.data.images import Reader
+
+_SHOWN = 5
+
+
+def first_of(problems: Sequence[str]) -> str:
+    """The first five problems, a line each, and how many more there are."""
+    lines = [f"  {problem}" for problem in problems[:_SHOWN]]
+    more = [f"  ... and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+    return "\n".join(lines + more)
+
+
+def fold(name: str) -> str:
+    """``name`` in lower case with letters and digits only: ``"Location 38"`` -> ``"location38"``."""
+    return "".join(character for character in name.casefold() if character.isalnum())
+
+
+def resolve(name: str, known: Iterable[str], *, aliases: Mapping[str, str] | None = None, kind: str) -> str:
+    """The one of ``known`` that ``name`` means.
+
+    Args:
+        name: a name as somebody wrote it.
+        known: the names as this package writes them.
+        aliases: further names, each with the known one it stands for.
+        kind: what is named, in the plural, for the message.
+
+    Raises:
+        UnknownNameError: nothing answers to ``name``; the message has the closest match.
+    """
+    known = tuple(known)
+    if name in known:
+        return name
+    spellings = {fold(alias): target for alias, target in (aliases or {}).items() if target in known}
+    spellings |= {fold(target): target for target in known}
+    if fold(name) in spellings:
+        return spellings[fold(name)]
+    close = difflib.get_close_matches(fold(name), spellings, n=1)
+    hint = f" Did you mean {spellings[close[0]]!r}?" if close else ""
+    raise UnknownNameError(f"No {name!r} among {kind}.{hint} Known: {', '.join(known)}.")
+
+
+SPLITS = ("train", "val", "test", "all")
+
+
+def stratified_split(
+    keys: Sequence[str], labels: np.ndarray, *, classes: Sequence[str], seed: int = 0, where: str = "the data"
+) -> dict[str, np.ndarray]:
+    """Split each class 60/20/20, in the order of the SHA-256 of ``seed`` and key.
+
+    The part an image falls into depends on the seed and the keys of its class only: not on the order
+    of files, the platform, library versions or other domains.
+
+    Args:
+        keys: N unique names of images.
+        labels: int64 ``[N]``, class of each image.
+        classes: class names in label order.
+        seed: another seed gives another split.
+        where: name of the domain, for the message.
+
+    Returns:
+        Ascending int64 positions for ``"train"``, ``"val"``, ``"test"`` (disjoint, together everything)
+        and ``"all"``.
+
+    Raises:
+        ValueError: a class has fewer than three images.
+    """
+    digests = np.array([hashlib.sha256(f"{seed}\0{key}".encode()).hexdigest() for key in keys])
+    parts: dict[str, list[np.ndarray]] = {"train": [], "val": [], "test": []}
+    for label, name in enumerate(classes):
+        members = np.flatnonzero(labels == label)
+        if len(members) < 3:
+            raise ValueError(
+                f"Class {name!r} of {where} has {len(members)} image(s), but train, val and test "
+                "need at least 3. Add images, or remove the class from every domain."
+            )
+        members = members[np.argsort(digests[members])]
+        fifth = (2 * len(members) + 5) // 10
+        parts["val"].append(members[:fifth])
+        parts["test"].append(members[fifth : 2 * fifth])
+        parts["train"].append(members[2 * fifth :])
+    split = {part: np.sort(np.concatenate(members)) for part, members in parts.items()}
+    return split | {"all": np.arange(len(keys))}
 
 
 class Domain:

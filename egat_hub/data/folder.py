@@ -10,14 +10,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from egat_hub.registry import UnknownNameError
-
-from .benchmarks import Benchmark
-from .config import DataConfig
-from .domains import Domain, MultiDomain
-from .images import image_suffixes, read_image
-from .masks import Mask, Masks, open_masks
-from .names import resolve
+from egat_hub.core.registry import UnknownNameError
+from egat_hub.data.config import Benchmark, DataConfig
+from egat_hub.data.domains import Domain, MultiDomain, resolve
+from egat_hub.data.images import image_suffixes, read_image
+from egat_hub.data.masks import Mask, Masks, open_masks
 
 _LAYOUT = "Expected <data_dir>/<domain>/<class>/<images>."
 _ANY_LAYOUT = "Expected <data_dir>/<domain>/<class>/<images>, or <data_dir>/<class>/<images> for one domain."

@@ -10,10 +10,9 @@ import numpy as np
 from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
 
-from .config import DataConfig
-from .domains import Domain, MultiDomain
-from .images import UnreadableImageError, read_image, read_mask
-from .names import resolve
+from egat_hub.data.config import DataConfig
+from egat_hub.data.domains import Domain, MultiDomain, resolve
+from egat_hub.data.images import UnreadableImageError, read_image, read_mask
 
 UNREACHABLE: tuple[type[Exception], ...] = (OSError, *HfHubHTTPError.__bases__)
 """Errors of requests to the Hub; one base is the class of requests without an answer, in any HTTP library."""

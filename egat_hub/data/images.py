@@ -1,4 +1,4 @@
-"""Any image file as upright 8-bit RGB, any mask file as 8-bit gray."""
+"""Image files and tensors: reading, checking, converting."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
 
-from .aspect import Size, same_aspect
+from egat_hub.data.transforms import Size, same_aspect
 
 Reader = Callable[[int], "tuple[Image.Image, Image.Image | None]"]
 """Gives the RGB image at a position and, where there are masks, its ``"L"`` mask of the same size."""
@@ -107,3 +109,8 @@ def _decode(file: Path | IO[bytes], name: str) -> Image.Image:
             return ImageOps.exif_transpose(image)
     except Exception as error:  # what a broken file raises depends on the decoder
         raise UnreadableImageError(f"{name}: {error}") from error
+
+
+def to_image(pixels: Tensor) -> Image.Image:
+    """A tensor [3,H,W] in [0,1] as a PIL image, rounded to 8 bits."""
+    return to_pil_image((pixels.detach().cpu().float() * 255).round().byte())

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from .views import Item, TrainingView
+from egat_hub.data.views import Item, TrainingView
 
 
 def batch_positions(step: int, *, batch_size: int, size: int, seed: int) -> np.ndarray:

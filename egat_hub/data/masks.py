@@ -9,13 +9,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from .aspect import Size
-from .boxes import Boxes
-from .coco import Parts, parts_of, read_coco
-from .images import UnreadableImageError, read_mask
-from .names import fold
-from .problems import first_of
-from .voc import read_voc
+from egat_hub.data.annotations import Boxes, Parts, parts_of, read_coco, read_voc
+from egat_hub.data.domains import first_of, fold
+from egat_hub.data.images import UnreadableImageError, read_mask
+from egat_hub.data.transforms import Size
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,12 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 
-from egat_hub.registry import Registry
-
-from .benchmarks import BENCHMARKS
-from .config import DataConfig
-from .domains import MultiDomain
-from .folder import open_folder
-from .names import resolve
-from .synthetic import open_synthetic
-from .verify import verify as verify_images
+from egat_hub.core.registry import Registry
+from egat_hub.data.config import BENCHMARKS, DataConfig
+from egat_hub.data.domains import MultiDomain, resolve
+from egat_hub.data.folder import open_folder
+from egat_hub.data.synthetic import open_synthetic
+from egat_hub.data.verify import verify as verify_images
 
 Source = Callable[[DataConfig, "Sequence[str] | None"], MultiDomain]
 
@@ -40,7 +37,7 @@ def open_dataset(
         ValueError: too few classes or images.
     """
     if "/" in config.name:
-        from .hub import open_hub  # its library takes a second to import, and few need it
+        from egat_hub.data.hub import open_hub
 
         source: Source = open_hub
     else:

@@ -8,9 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tqdm.auto import tqdm
 
-from .domains import Domain
-from .images import UnreadableImageError
-from .problems import first_of
+from egat_hub.data.domains import Domain, first_of
+from egat_hub.data.images import UnreadableImageError
 
 
 def verify(domains: Iterable[Domain]) -> None:

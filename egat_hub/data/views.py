@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from .domains import Domain
-from .transforms import WHOLE, Framed, apply, evaluation_transform, training_transform
+from egat_hub.data.domains import Domain
+from egat_hub.data.transforms import WHOLE, Framed, apply, evaluation_transform, training_transform
 
 Item = dict[str, torch.Tensor]
 

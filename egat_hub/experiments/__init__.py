@@ -1,4 +1,4 @@
-"""Experiments: many training runs, measured alike, compared in one table."""
+"""Training runs, sweeps of them, and tables of what they measured."""
 
 from egat_hub.experiments.cell import Cell
 from egat_hub.experiments.command import main

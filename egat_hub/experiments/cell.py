@@ -16,22 +16,23 @@ import torch
 from accelerate import PartialState
 from matplotlib.figure import Figure
 
-from egat_hub.backbone import Backbone
-from egat_hub.collective import main_says, rank
-from egat_hub.config import digest, identity, to_dict
+from egat_hub.core.config import digest, identity, to_dict
+from egat_hub.core.distributed import main_says, rank
+from egat_hub.core.files import write_whole
+from egat_hub.core.randomness import derive_seed
+from egat_hub.core.results import Outcome, Row, read_outcomes
 from egat_hub.data import DataConfig, EvaluationView, MultiDomain, TrainingView
-from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig, Transfer, judge, train
-from egat_hub.engine.measuring import PROTOCOL
-from egat_hub.experiments.figures import case_study_of
+from egat_hub.evaluation import EvaluationConfig, judge
+from egat_hub.evaluation.batch import PROTOCOL
 from egat_hub.experiments.further_attack import FurtherAttack
 from egat_hub.experiments.kept import journal_of, keep, kept
+from egat_hub.experiments.plots import case_study_of
 from egat_hub.experiments.variants import Variant
 from egat_hub.hub import from_pretrained, save_pretrained
 from egat_hub.methods import METHODS, AdversarialMethod, Method
 from egat_hub.methods.cost import step_cost
-from egat_hub.randomness import derive_seed
-from egat_hub.results import Outcome, Row, read_outcomes
-from egat_hub.whole_file import write_whole
+from egat_hub.models import TimmModel
+from egat_hub.training import ModelConfig, Resources, TrainConfig, Transfer, train
 
 MODEL = "model"
 CONFIG = "config.json"
@@ -44,7 +45,7 @@ PLACES = ("data_dir", "masks_dir")
 PACKAGES = ("egat-hub", "torch", "timm", "accelerate")
 
 
-Measure = Callable[["Cell", Backbone, Mapping[str, Any], Path], list[Outcome]]
+Measure = Callable[["Cell", TimmModel, Mapping[str, Any], Path], list[Outcome]]
 """From a cell, its network, what is known of it and a journal to what was measured."""
 
 
@@ -90,17 +91,17 @@ class Cell:
     def build(self, num_classes: int) -> Method:
         """The method around a new network; the same weights for every method of a seed."""
         torch.manual_seed(derive_seed(self.seed, "weights"))
-        backbone = self.model.build(num_classes=num_classes, image_size=self.data.image_size)
-        return METHODS[self.variant.method](backbone, self.variant.config, seed=self.seed)
+        network = self.model.build(num_classes=num_classes, image_size=self.data.image_size)
+        return METHODS[self.variant.method](network, self.variant.config, seed=self.seed)
 
     @property
     def transfer(self) -> Transfer | None:
         """How the layers below the head are trained; like all others."""
         return None
 
-    def origin(self, backbone: Backbone) -> dict[str, Any]:
+    def origin(self, network: TimmModel) -> dict[str, Any]:
         """What the metadata of a model say of the weights that training started from."""
-        source = backbone.net.pretrained_cfg if self.model.pretrained else {}
+        source = network.net.pretrained_cfg if self.model.pretrained else {}
         return {"base_model": f"{source['architecture']}.{source['tag']}"} if source.get("tag") else {}
 
 
@@ -151,17 +152,17 @@ class Bench:
         finished = self.read(cell)
         if finished is not None:
             return finished
-        backbone, metadata = self._trained(cell)
+        network, metadata = self._trained(cell)
         files = self._files(cell)
         found = {path: read_outcomes(path) for path in files if main_says(path.exists)}
         missing = [path for path in files if path not in found]
         for path in missing:
-            found[path] = files[path](cell, backbone, metadata, journal_of(path))
+            found[path] = files[path](cell, network, metadata, journal_of(path))
             if path != missing[-1]:
                 keep(path, found[path])
         outcomes = self._named(cell, found)
         if rank() == 0:
-            self._save(cell, backbone, metadata, [row for row, _ in outcomes if row.metric not in COST])
+            self._save(cell, network, metadata, [row for row, _ in outcomes if row.metric not in COST])
             self._discard_checkpoints(cell)
         keep(missing[-1], found[missing[-1]])  # last, as the sign that the saved card has all figures
         return outcomes
@@ -194,33 +195,33 @@ class Bench:
         measured = digest([PROTOCOL, to_dict(replace(config, batch_size=1))])
         return self.folder(cell) / f"validation_{measured}.jsonl", config
 
-    def _trained(self, cell: Cell) -> tuple[Backbone, dict[str, Any]]:
+    def _trained(self, cell: Cell) -> tuple[TimmModel, dict[str, Any]]:
         """The network of a cell and what is known of it, from its folder if it is there."""
         folder = self.folder(cell)
         if main_says((folder / MODEL).exists):
             classifier = from_pretrained(folder / MODEL)
-            return classifier.backbone.to(PartialState().device), classifier.metadata
+            return classifier.model.to(PartialState().device), classifier.metadata
         folder.mkdir(parents=True, exist_ok=True)
         if rank() == 0:
             write_whole(folder / CONFIG, json.dumps(cell.settings, indent=2) + "\n")
-        backbone, metadata = self._train(cell, folder)
+        network, metadata = self._train(cell, folder)
         if rank() == 0:
-            self._save(cell, backbone, metadata, [])
+            self._save(cell, network, metadata, [])
         PartialState().wait_for_everyone()
-        return backbone, metadata
+        return network, metadata
 
     def _discard_checkpoints(self, cell: Cell) -> None:
         """Checkpoints go last, for until the model is saved for good a kill may cost it."""
         shutil.rmtree(self.folder(cell) / "checkpoints", ignore_errors=True)
 
-    def _save(self, cell: Cell, backbone: Backbone, metadata: dict[str, Any], rows: Sequence[Row]) -> None:
+    def _save(self, cell: Cell, network: TimmModel, metadata: dict[str, Any], rows: Sequence[Row]) -> None:
         save_pretrained(
-            backbone,
+            network,
             self.folder(cell) / MODEL,
             label_names=self.dataset.classes,
             metadata=metadata,
             rows=rows,
-            figures=self._figures(cell, backbone) if rows else {},
+            figures=self._figures(cell, network) if rows else {},
         )
 
     def _files(self, cell: Cell) -> dict[Path, Measure]:
@@ -245,10 +246,10 @@ class Bench:
     def _others(self, cell: Cell) -> list[str]:
         return [domain for domain in self.test_domains if domain != cell.domain]
 
-    def _train(self, cell: Cell, folder: Path) -> tuple[Backbone, dict[str, Any]]:
+    def _train(self, cell: Cell, folder: Path) -> tuple[TimmModel, dict[str, Any]]:
         domain, size = self.dataset[cell.domain], cell.data.image_size
         method = cell.build(len(self.dataset.classes))
-        origin = cell.origin(method.backbone)
+        origin = cell.origin(method.model)
         trained = train(
             method,
             TrainingView(domain, "train", image_size=size, seed=cell.seed),
@@ -275,28 +276,28 @@ class Bench:
             "versions": {name: version(name) for name in PACKAGES},
             **origin,
         }
-        return trained.backbone, metadata
+        return trained.model, metadata
 
     def _measure(
-        self, cell: Cell, backbone: Backbone, metadata: Mapping[str, Any], journal: Path
+        self, cell: Cell, network: TimmModel, metadata: Mapping[str, Any], journal: Path
     ) -> list[Outcome]:
         accuracy = self.evaluation.accuracy_only(epsilons=())
-        outcomes = self._judge(cell, backbone, self.evaluation, journal)
+        outcomes = self._judge(cell, network, self.evaluation, journal)
         for domain in self._others(cell):
-            outcomes += self._judge(cell, backbone, accuracy, journal, domain=domain)
+            outcomes += self._judge(cell, network, accuracy, journal, domain=domain)
         return outcomes + self._cost(cell, metadata, outcomes[0].row)
 
     def _attack(
         self,
         attack: FurtherAttack,
         cell: Cell,
-        backbone: Backbone,
+        network: TimmModel,
         metadata: Mapping[str, Any],
         journal: Path,
     ) -> list[Outcome]:
         """What a further attack adds; its rows note how many images were drawn, if not all are used."""
         config = attack.evaluation(self.evaluation)
-        outcomes = self._judge(cell, backbone, config, journal, images=attack.images)
+        outcomes = self._judge(cell, network, config, journal, images=attack.images)
         every = len(self._view(cell, cell.domain, "test"))
         drawn = {"images": attack.images} if attack.images is not None and attack.images < every else {}
         return [
@@ -308,7 +309,7 @@ class Bench:
     def _judge(
         self,
         cell: Cell,
-        backbone: Backbone,
+        network: TimmModel,
         config: EvaluationConfig,
         journal: Path,
         *,
@@ -318,7 +319,7 @@ class Bench:
     ) -> list[Outcome]:
         view = self._view(cell, domain or cell.domain, split)
         return judge(
-            backbone,
+            network,
             view if images is None else view.drawn(images, seed=config.seed),
             config,
             workers=self.resources.workers or 0,
@@ -336,7 +337,7 @@ class Bench:
         """
         size, classes = cell.data.image_size, len(self.dataset.classes)
         method = cell.build(classes).to(PartialState().device).train()
-        images = torch.rand(8, 3, size, size).to(method.backbone.mean)
+        images = torch.rand(8, 3, size, size).to(method.model.mean)
         labels = torch.arange(8, device=images.device) % classes
         passes, gradients = step_cost(method, images, labels, mask=torch.ones_like(images[:, :1]))
         units = passes.units
@@ -348,11 +349,11 @@ class Bench:
             for metric, value in values.items()
         ]
 
-    def _figures(self, cell: Cell, backbone: Backbone) -> dict[str, Figure]:
-        if self.evaluation.explanation is None or backbone.head_form == "independent":
+    def _figures(self, cell: Cell, network: TimmModel) -> dict[str, Figure]:
+        if self.evaluation.explanation is None or network.head_form == "independent":
             return {}
         test = self._view(cell, cell.domain, "test")
-        return {"case_study": case_study_of({cell.variant.name: backbone}, test, self.evaluation)}
+        return {"case_study": case_study_of({cell.variant.name: network}, test, self.evaluation)}
 
     def _view(self, cell: Cell, domain: str, split: str) -> EvaluationView:
         return EvaluationView(self.dataset[domain], split, image_size=cell.data.image_size)

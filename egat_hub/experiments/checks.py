@@ -9,12 +9,12 @@ from dataclasses import replace
 import torch
 from accelerate import PartialState
 
+from egat_hub.attacks import Ramp
 from egat_hub.data import MultiDomain
-from egat_hub.engine import EvaluationConfig, evaluate
-from egat_hub.engine.training import check_quicker, create_optimizer
+from egat_hub.evaluation import EvaluationConfig, evaluate
 from egat_hub.experiments.cell import Cell
 from egat_hub.methods import AdversarialConfig, Method
-from egat_hub.training_attacks import Ramp
+from egat_hub.training.loop import check_quicker, create_optimizer
 
 
 def check_cell(cell: Cell, dataset: MultiDomain, domains: Sequence[str]) -> Method:
@@ -51,7 +51,7 @@ def check_evaluation(method: Method, evaluation: EvaluationConfig, image_size: i
         ValueError: an image size or explanation that the network cannot do with.
     """
     black = torch.zeros(3, image_size, image_size)
-    evaluate(method.backbone, [(black, 0)], replace(evaluation, epsilons=()))
+    evaluate(method.model, [(black, 0)], replace(evaluation, epsilons=()))
 
 
 def _warn_of_warm_up(cell: Cell) -> None:

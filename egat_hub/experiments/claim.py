@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from egat_hub.collective import gather_objects, rank
+from egat_hub.core.distributed import gather_objects, rank
 
 BEAT = 30.0
 """Seconds between signs of life."""

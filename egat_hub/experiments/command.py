@@ -12,15 +12,16 @@ from typing import Any
 from accelerate import PartialState
 from jsonargparse import ArgumentParser, Namespace
 
+from egat_hub.core.files import write_whole
+from egat_hub.core.options import EXPECTED, add_fields, pop_fields
 from egat_hub.data import DataConfig
-from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig
+from egat_hub.evaluation import EvaluationConfig
 from egat_hub.experiments.experiment import Experiment, Ready, prepare, run
 from egat_hub.experiments.further_attack import FurtherAttack
 from egat_hub.experiments.search import Grid
 from egat_hub.experiments.variants import VARIANTS, facing, variants
 from egat_hub.methods import METHODS
-from egat_hub.options import EXPECTED, add_fields, pop_fields
-from egat_hub.whole_file import write_whole
+from egat_hub.training import ModelConfig, Resources, TrainConfig
 
 DEFAULT_METHODS = ("erm", "pgd_at", "trades", "egat")
 NAMES = f"methods; 'all', 'ablation', 'sensitivity' or 'golden'; variants of EGAT: {', '.join(VARIANTS)}"

@@ -10,20 +10,21 @@ from typing import TypeAlias
 
 from accelerate import PartialState
 
+from egat_hub.core.distributed import join_processes
+from egat_hub.core.results import Outcome, write_rows
 from egat_hub.data import DataConfig, EvaluationView, open_dataset
-from egat_hub.engine import EvaluationConfig, ModelConfig, Resources, TrainConfig
-from egat_hub.engine.processes import join_processes
+from egat_hub.evaluation import EvaluationConfig
 from egat_hub.experiments.cell import MODEL, Bench, Cell
 from egat_hub.experiments.checks import check_cell, check_evaluation
-from egat_hub.experiments.figures import case_study_of
 from egat_hub.experiments.further_attack import FurtherAttack
+from egat_hub.experiments.plots import case_study_of, save_figure
 from egat_hub.experiments.search import Grid, Trial, choose
 from egat_hub.experiments.sharing import complete_all
-from egat_hub.experiments.tables import Published, Report, report
+from egat_hub.experiments.tables.report import Report, report
+from egat_hub.experiments.tables.table import Published
 from egat_hub.experiments.variants import VARIANTS, Variant, with_chosen
 from egat_hub.hub import from_pretrained
-from egat_hub.plots import save_figure
-from egat_hub.results import Outcome, write_rows
+from egat_hub.training import ModelConfig, Resources, TrainConfig
 
 Finished: TypeAlias = Sequence[tuple[Cell, Sequence[Outcome]]]
 """Runs, with what was measured of them."""
@@ -217,11 +218,11 @@ def _draw(bench: Bench, cells: Sequence[Cell]) -> None:
     for domain in dict.fromkeys(cell.domain for cell in cells):
         mine = [cell for cell in cells if cell.domain == domain and cell.variant.name not in VARIANTS]
         models = {
-            cell.variant.name: from_pretrained(bench.folder(cell) / MODEL).backbone
+            cell.variant.name: from_pretrained(bench.folder(cell) / MODEL).model
             for cell in mine
             if cell.seed == mine[0].seed
         }
-        if not models or any(backbone.head_form == "independent" for backbone in models.values()):
+        if not models or any(network.head_form == "independent" for network in models.values()):
             continue
         view = EvaluationView(bench.dataset[domain], "test", image_size=mine[0].data.image_size)
         figure = case_study_of(models, view, bench.evaluation)

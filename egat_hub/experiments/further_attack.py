@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from egat_hub.engine import EvaluationConfig
+from egat_hub.evaluation import EvaluationConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from egat_hub.collective import main_says, rank
-from egat_hub.results import Outcome, read_outcomes, write_outcomes
+from egat_hub.core.distributed import main_says, rank
+from egat_hub.core.results import Outcome, read_outcomes, write_outcomes
 
 
 def kept(path: Path, measure: Callable[[Path], list[Outcome]]) -> list[Outcome]:

@@ -15,12 +15,12 @@ from typing import Any
 import yaml
 from accelerate import PartialState
 
-from egat_hub.config import from_dict, to_dict
+from egat_hub.core.config import from_dict, to_dict
+from egat_hub.core.files import write_whole
 from egat_hub.experiments.cell import Bench, Cell
 from egat_hub.experiments.sharing import complete_all
 from egat_hub.experiments.variants import Variant
 from egat_hub.methods import MethodConfig
-from egat_hub.whole_file import write_whole
 
 RULE = "highest mean of clean and robust validation accuracy, averaged over training domains"
 

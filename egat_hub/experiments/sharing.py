@@ -8,10 +8,10 @@ from typing import Any
 
 from accelerate import PartialState
 
-from egat_hub.collective import main_says, rank, world_size
+from egat_hub.core.distributed import main_says, rank, world_size
+from egat_hub.core.files import write_whole
 from egat_hub.experiments.cell import Bench, Cell
 from egat_hub.experiments.claim import claimed_if_free, owner
-from egat_hub.whole_file import write_whole
 
 FAILED = "failed.txt"
 """File in the folder of a run that cannot be finished, with the reason; without it the run is tried again."""

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from egat_hub.config import from_dict
-from egat_hub.methods import METHODS, MethodConfig
-from egat_hub.methods.adversarial import AdversarialConfig
+from egat_hub.core.config import from_dict
+from egat_hub.methods import METHODS, AdversarialConfig, MethodConfig
 
 ABLATION: Mapping[str, Mapping[str, Any]] = {
     "egat_without_egl": {"lambda_egl": 0.0},

@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from egat_hub.hub.model_id import ModelId
+from egat_hub.hub.layout import ModelId
 
 CLIENT_ERRORS: tuple[type[Exception], ...] = (
     *(OSError, RuntimeError),

@@ -2,23 +2,102 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
-from egat_hub.hub.access import Access
-from egat_hub.hub.completeness import check_listing
-from egat_hub.hub.digest import content_digest
+from egat_hub.core.files import MAX_BYTES, write_whole
 from egat_hub.hub.errors import hub_errors
-from egat_hub.hub.layout import NEEDED
-from egat_hub.hub.model_id import ModelId
-from egat_hub.timm_folder import CONFIG, WEIGHTS, NetworkConfig
-from egat_hub.timm_folder.blueprint import blueprint
-from egat_hub.timm_folder.weights import MAX_HEADER
-from egat_hub.whole_file import write_whole
+from egat_hub.hub.layout import MANIFEST, NEEDED, ModelId
+from egat_hub.hub.timm_config import NetworkConfig
+from egat_hub.hub.timm_folder import blueprint
+from egat_hub.hub.weights import CONFIG, MAX_HEADER, WEIGHTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """Who asks the Hub, and where what it answers is kept.
+
+    Attributes:
+        token: a token, True for the one of this machine, False for none; by default that of this machine if
+            there is one.
+        cache_dir: folder of the cache; by default that of huggingface_hub.
+        local_files_only: ask nobody, use what is in the cache.
+    """
+
+    token: str | bool | None = None
+    cache_dir: str | Path | None = None
+    local_files_only: bool = False
+
+
+PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+
+
+def check_listing(model: ModelId, files: Mapping[str, RepoSibling], names: Sequence[str]) -> None:
+    """Whether a repository holds a model of this package, by its list of files.
+
+    Raises:
+        FileNotFoundError: a file is missing; the message has the remedy.
+        ValueError: a file of absurd size.
+    """
+    missing = [name for name in names if name not in files]
+    if missing:
+        raise FileNotFoundError(
+            f"{model} has no {', '.join(missing)}. {missing_remedy(missing, files, f'hf-hub:{model}')}"
+        )
+    for name in names:
+        size = files[name].size
+        if name != WEIGHTS and size is not None and size > MAX_BYTES:
+            raise ValueError(
+                f"{name} of {model} has {size:,} bytes, more than the {MAX_BYTES:,} that are read of a JSON "
+                "file. It is not as egat_hub writes it, so nothing was fetched."
+            )
+
+
+def missing_remedy(missing: list[str], present: Mapping[str, object], timm_name: str) -> str:
+    """What to do about a place that lacks files of a model.
+
+    Args:
+        missing: names of :data:`egat_hub.hub.layout.NEEDED`.
+        present: files by name.
+        timm_name: what ``timm.create_model`` would be given.
+    """
+    if WEIGHTS in missing and any(name.endswith(PICKLED) for name in present):
+        return (
+            "Its weights are pickled, which can run foreign code, so they are not read: where you trust "
+            "them, load them with timm and save the model with egat_hub.save_pretrained."
+        )
+    if missing == [MANIFEST]:
+        return (
+            "For a model saved by timm alone, use "
+            f"egat_hub.TimmModel(timm.create_model({timm_name!r}, pretrained=True))."
+        )
+    return "Save the model with egat_hub.save_pretrained."
+
+
+def content_digest(content: bytes | Path, kind: Literal["sha256", "git"]) -> str:
+    """Hash of bytes or of a file, which is read block by block.
+
+    Args:
+        content: the bytes, or the file that holds them.
+        kind: ``"sha256"`` for large files, ``"git"`` for others (SHA-1 of a git blob).
+    """
+    digest = hashlib.sha256() if kind == "sha256" else hashlib.sha1(usedforsecurity=False)
+    if kind == "git":
+        size = len(content) if isinstance(content, bytes) else content.stat().st_size
+        digest.update(f"blob {size}\0".encode())
+    with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
 
 TIMEOUT = 10.0
 """Seconds that the Hub has to say what a repository holds."""

@@ -7,17 +7,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from egat_hub.backbone import Backbone
-from egat_hub.classifier import Classifier, check_label_names
-from egat_hub.fingerprint import TOLERANCE, Fingerprint
-from egat_hub.hub.access import Access
-from egat_hub.hub.completeness import missing_remedy
-from egat_hub.hub.fetching import fetch
-from egat_hub.hub.known import Known, has_weights, known_models, without_weights
-from egat_hub.hub.layout import MANIFEST, NEEDED
-from egat_hub.hub.model_id import ModelId
-from egat_hub.manifest import Manifest
-from egat_hub.timm_folder import CONFIG, WEIGHTS, NetworkConfig, read_network
+from egat_hub.hub.classifier import Classifier, check_label_names
+from egat_hub.hub.fetching import Access, fetch, missing_remedy
+from egat_hub.hub.layout import MANIFEST, NEEDED, Known, ModelId, has_weights, known_models, without_weights
+from egat_hub.hub.manifest import TOLERANCE, Fingerprint, Manifest
+from egat_hub.hub.timm_config import NetworkConfig
+from egat_hub.hub.timm_folder import read_network
+from egat_hub.hub.weights import CONFIG, WEIGHTS
+from egat_hub.models import TimmModel
 
 
 def from_pretrained(
@@ -58,18 +55,18 @@ def from_pretrained(
         source = str(ModelId.parse(f"{source}@{revision}"))
     access = Access(token=token, cache_dir=cache_dir, local_files_only=local_files_only)
     classifier = load_folder(_located(source, access))
-    net: Any = classifier.backbone.net
-    backbone, names = classifier.backbone, classifier.label_names
-    if num_classes not in (None, backbone.num_classes):
+    net: Any = classifier.model.net
+    network, names = classifier.model, classifier.label_names
+    if num_classes not in (None, network.num_classes):
         net.reset_classifier(num_classes)
         names = tuple(str(index) for index in range(num_classes))
-        backbone = Backbone(net)
-    if image_size not in (None, backbone.image_size):
+        network = TimmModel(net)
+    if image_size not in (None, network.image_size):
         resize(net, image_size)
-        backbone = Backbone(net, image_size=image_size)
-    if backbone is classifier.backbone:
+        network = TimmModel(net, image_size=image_size)
+    if network is classifier.model:
         return classifier
-    return Classifier(backbone, names, classifier.metadata).eval()
+    return Classifier(network, names, classifier.metadata).eval()
 
 
 def load_folder(folder: Path) -> Classifier:
@@ -79,14 +76,14 @@ def load_folder(folder: Path) -> Classifier:
     net = read_network(folder)
     _check_labels(manifest, folder)
     try:
-        backbone = Backbone(net)
-        classifier = Classifier(backbone, manifest.label_names, manifest.metadata)
+        network = TimmModel(net)
+        classifier = Classifier(network, manifest.label_names, manifest.metadata)
     except Exception as error:  # a network of other people's making may fail in any way
         raise ValueError(
             f"{folder / CONFIG} describes a network that cannot be used "
             f"({type(error).__name__}: {str(error)[:500]}); save the model again."
         ) from error
-    _check_fingerprint(manifest.fingerprint, backbone, folder)
+    _check_fingerprint(manifest.fingerprint, network, folder)
     return classifier.eval()
 
 
@@ -149,11 +146,11 @@ def _check_labels(manifest: Manifest, folder: Path) -> None:
         )
 
 
-def _check_fingerprint(fingerprint: Fingerprint, backbone: Backbone, folder: Path) -> None:
+def _check_fingerprint(fingerprint: Fingerprint, network: TimmModel, folder: Path) -> None:
     try:
-        if fingerprint.image_size != backbone.image_size:
-            raise ValueError(f"its images have {fingerprint.image_size} pixels, not {backbone.image_size}")
-        deviation = fingerprint.deviation(backbone)
+        if fingerprint.image_size != network.image_size:
+            raise ValueError(f"its images have {fingerprint.image_size} pixels, not {network.image_size}")
+        deviation = fingerprint.deviation(network)
     except (AssertionError, RuntimeError, ValueError) as error:
         raise ValueError(
             f"The fingerprint in {folder / MANIFEST} does not fit the network: {str(error)[:500]}"

@@ -1,20 +1,106 @@
-"""Bring a repository of the Hub to hold given files, by one commit or none."""
+"""One commit on the Hub, or none."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-from huggingface_hub.hf_api import CommitInfo, ModelInfo
+from huggingface_hub.hf_api import CommitInfo, ModelInfo, RepoSibling
 
 from egat_hub.hub.errors import CommitInDoubtError, hub_errors, is_passing
-from egat_hub.hub.layout import CARD, MANIFEST
-from egat_hub.hub.model_id import ModelId
-from egat_hub.hub.plan import Contents, FileChange, plan
-from egat_hub.hub.push import Push
+from egat_hub.hub.eval_results import EVAL_RESULTS, PREFIX
+from egat_hub.hub.fetching import content_digest
+from egat_hub.hub.layout import CARD, MANIFEST, ModelId
+
+State = Literal["new", "changed", "unchanged", "removed"]
+Contents = Mapping[str, "bytes | Path"]
+"""Content of files by their path in the repository: bytes, or a file to read them from."""
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """A file of a push.
+
+    Attributes:
+        path: where it lies in the repository.
+        size: in bytes.
+        state: ``"new"``, ``"changed"``, ``"unchanged"``, or ``"removed"``, which are evaluation results of an
+            earlier push that no longer hold.
+    """
+
+    path: str
+    size: int
+    state: State
+
+
+def plan(contents: Contents, present: Mapping[str, RepoSibling]) -> tuple[FileChange, ...]:
+    """Compare files with those of a repository, by size and hash.
+
+    Args:
+        contents: the files to publish.
+        present: the repository's files by path, with their hashes; empty for a new one.
+    """
+    changes = [
+        FileChange(path, _size(content), _state(content, present.get(path)))
+        for path, content in contents.items()
+    ]
+    changes += [
+        FileChange(path, file.size or 0, "removed")
+        for path, file in present.items()
+        if path.startswith(f"{EVAL_RESULTS}/{PREFIX}") and path not in contents
+    ]
+    return tuple(changes)
+
+
+def _state(content: bytes | Path, there: RepoSibling | None) -> State:
+    if there is None:
+        return "new"
+    if there.lfs is not None:
+        same = there.lfs.size == _size(content) and there.lfs.sha256 == content_digest(content, "sha256")
+    else:
+        same = there.blob_id == content_digest(content, "git")
+    return "unchanged" if same else "changed"
+
+
+def _size(content: bytes | Path) -> int:
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
+
+
+@dataclass(frozen=True)
+class Push:
+    """What a push sent, or would send; its text is a table of the files.
+
+    Attributes:
+        repo_id: the repository.
+        revision: the branch.
+        files: every file of the model and how it differs from what the Hub had.
+        commit: the commit that holds the model now; None for a dry run.
+        pull_request: address of the pull request, where one was opened.
+    """
+
+    repo_id: str
+    revision: str
+    files: tuple[FileChange, ...]
+    commit: str | None = None
+    pull_request: str | None = None
+
+    @property
+    def changes(self) -> tuple[FileChange, ...]:
+        """The files that are not as they were."""
+        return tuple(file for file in self.files if file.state != "unchanged")
+
+    def __str__(self) -> str:
+        state = "nothing was sent" if self.commit is None else f"now at {self.commit[:10]}"
+        head = (
+            f"{self.repo_id}@{self.revision}: {len(self.changes)} of {len(self.files)} files change, {state}"
+        )
+        return "\n".join([head, *(f"{file.state:9}  {file.size:>13,}  {file.path}" for file in self.files)])
+
 
 ATTEMPTS = 3
 """How often a push is tried when the Hub fails or somebody else commits at the same time."""

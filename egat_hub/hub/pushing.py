@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from egat_hub.core.results import Row
 from egat_hub.hub.describing import describe
-from egat_hub.hub.layout import NEEDED, RESULTS, is_figure, model_folder
+from egat_hub.hub.layout import NEEDED, RESULTS, ModelId, is_figure, model_folder
 from egat_hub.hub.loading import load_folder
-from egat_hub.hub.model_id import ModelId
-from egat_hub.hub.plan import Contents
-from egat_hub.hub.publishing import PushOptions, publish
-from egat_hub.hub.push import Push
+from egat_hub.hub.publishing import Contents, Push, PushOptions, publish
 from egat_hub.hub.saving import save_pretrained
-from egat_hub.results import Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

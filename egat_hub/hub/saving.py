@@ -12,17 +12,16 @@ import torch
 from accelerate.utils import extract_model_from_parallel
 from torch import nn
 
-from egat_hub.backbone import Backbone
-from egat_hub.classifier import Classifier, check_label_names
-from egat_hub.fingerprint import TOLERANCE, Fingerprint
+from egat_hub.core.files import whole_folder
+from egat_hub.core.results import Row, write_rows
+from egat_hub.hub.classifier import Classifier, check_label_names
 from egat_hub.hub.describing import describe
-from egat_hub.hub.layout import MANIFEST, RESULTS, is_figure, is_ours
-from egat_hub.manifest import Manifest
-from egat_hub.model_name import model_name
-from egat_hub.modes import forget_biases
-from egat_hub.results import Row, write_rows
-from egat_hub.timm_folder import CONFIG, read_network, write_network
-from egat_hub.whole_folder import whole_folder
+from egat_hub.hub.layout import MANIFEST, RESULTS, is_figure, is_ours, model_name
+from egat_hub.hub.manifest import TOLERANCE, Fingerprint, Manifest
+from egat_hub.hub.timm_folder import read_network, write_network
+from egat_hub.hub.weights import CONFIG
+from egat_hub.models import TimmModel
+from egat_hub.models.modes import forget_biases
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,8 +51,8 @@ def save_pretrained(
         folder: where to; an earlier save there is replaced.
         label_names: one name a class, in the order of the logits; a classifier knows them.
         metadata: how the model came to be, of JSON types, beside what a classifier knows;
-            :func:`egat_hub.cards.render_card` lists the keys that the card knows. ``model_args`` holds what
-            ``timm.create_model`` needs and did not record.
+            :func:`egat_hub.hub.cards.render_card` lists the keys that the card knows. ``model_args`` holds
+            what             ``timm.create_model`` needs and did not record.
         rows: what was measured of this model.
         figures: matplotlib figures by file name, without ending.
 
@@ -64,25 +63,25 @@ def save_pretrained(
         FileExistsError: ``folder`` holds something else than a saved model.
         OSError: the folder cannot be written; an earlier save there is as it was.
     """
-    backbone, known_names, known = _parts(model)
+    network, known_names, known = _parts(model)
     metadata, figures = {**known, **(metadata or {})}, figures or {}
     label_names = label_names or known_names
     if label_names is None:
         raise ValueError("Expected label_names, one name a class; the network does not know them.")
-    names = check_label_names(label_names, backbone.num_classes)
+    names = check_label_names(label_names, network.num_classes)
     _check_metadata(metadata)
     _check_figure_names(figures)
-    forget_biases(backbone)
-    backbone = copy.deepcopy(backbone).to("cpu", torch.float32).to(memory_format=torch.contiguous_format)
-    fingerprint = Fingerprint.of(backbone)
+    forget_biases(network)
+    network = copy.deepcopy(network).to("cpu", torch.float32).to(memory_format=torch.contiguous_format)
+    fingerprint = Fingerprint.of(network)
     with whole_folder(Path(folder).expanduser(), may_hold=is_ours) as partial:
         write_network(
-            backbone,
+            network,
             partial,
             label_names=names,
             model_args=metadata.get("model_args"),
-            tag=model_name(backbone.architecture, metadata).partition(".")[2],
-            license=_license(backbone, metadata),
+            tag=model_name(network.architecture, metadata).partition(".")[2],
+            license=_license(network, metadata),
         )
         _check_restored(partial, fingerprint)
         Manifest(names, fingerprint, metadata).write(partial / MANIFEST)
@@ -94,19 +93,18 @@ def save_pretrained(
             (partial / name).write_text(text, encoding="utf-8")
 
 
-def _parts(model: nn.Module) -> tuple[Backbone, Sequence[str] | None, Mapping[str, Any]]:
+def _parts(model: nn.Module) -> tuple[TimmModel, Sequence[str] | None, Mapping[str, Any]]:
     """The network of a model, and the label names and metadata that it has."""
     model = extract_model_from_parallel(model)
-    backbone = getattr(model, "backbone", model)
-    if not isinstance(backbone, Backbone):
+    inner = getattr(model, "model", None)
+    network = inner if isinstance(inner, TimmModel) else model
+    if not isinstance(network, TimmModel):
         raise ValueError(
-            f"Expected a Backbone, a Classifier or a method, got {type(model).__name__}; wrap a network of "
-            "timm in egat_hub.Backbone."
+            f"Expected a TimmModel, a Classifier or a method, got {type(model).__name__}; wrap a network of "
+            "timm in egat_hub.TimmModel."
         )
     return (
-        (backbone, model.label_names, model.metadata)
-        if isinstance(model, Classifier)
-        else (backbone, None, {})
+        (network, model.label_names, model.metadata) if isinstance(model, Classifier) else (network, None, {})
     )
 
 
@@ -115,7 +113,7 @@ def _check_metadata(metadata: Mapping[str, Any]) -> None:
         json.dumps(dict(metadata), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"Expected metadata of JSON types ({error}); pass configs through egat_hub.config.to_dict."
+            f"Expected metadata of JSON types ({error}); pass configs through egat_hub.core.config.to_dict."
         ) from error
 
 
@@ -127,15 +125,15 @@ def _check_figure_names(names: Iterable[str]) -> None:
         )
 
 
-def _license(backbone: Backbone, metadata: Mapping[str, Any]) -> str:
+def _license(network: TimmModel, metadata: Mapping[str, Any]) -> str:
     """What the metadata says; else fine-tuned weights keep the licence of their source."""
-    source = backbone.net.pretrained_cfg.get("license") if "base_model" in metadata else None
+    source = network.net.pretrained_cfg.get("license") if "base_model" in metadata else None
     return metadata.get("license") or source or "apache-2.0"
 
 
 def _check_restored(folder: Path, fingerprint: Fingerprint) -> None:
     try:
-        restored = fingerprint.deviation(Backbone(read_network(folder))) <= TOLERANCE
+        restored = fingerprint.deviation(TimmModel(read_network(folder))) <= TOLERANCE
     except ValueError as error:
         raise ValueError(f"The network cannot be restored from {CONFIG}. {RESTORE_HINT} ({error})") from error
     if not restored:

@@ -1,4 +1,4 @@
-"""What methods that attack while they train have in common."""
+"""Methods that attack while they train, and PGD-AT."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from egat_hub.attacks import PGD
+from egat_hub.attacks import PGD, TRAINING_ATTACKS, TrainingAttack
 from egat_hub.attacks.base import check_epsilon
-from egat_hub.config import LATER
-from egat_hub.folding import Folding, GraphCache, check_capturable, find_pairs, folded
-from egat_hub.methods.base import Batch, Method, MethodConfig
-from egat_hub.training_attacks import TRAINING_ATTACKS, Ascent, Memory, Slope, TrainingAttack
-from egat_hub.training_attacks.ascent import Rows
+from egat_hub.attacks.memory import Memory
+from egat_hub.attacks.training import Ascent, Rows, Slope
+from egat_hub.core.config import LATER
+from egat_hub.methods.base import METHODS, Batch, Method, MethodConfig
+from egat_hub.models.cuda_graphs import GraphCache, check_capturable
+from egat_hub.models.folding import Folding, find_pairs, folded
 
 RowObjective = Callable[[Tensor, Rows], Tensor]
 """What a training attack maximises: logits [b,C] and their rows in the batch to one value a sample [b]."""
@@ -80,9 +81,9 @@ class AdversarialMethod(Method):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        size, channels = self.backbone.image_size, self.backbone.mean.shape[1]
+        size, channels = self.model.image_size, self.model.mean.shape[1]
         images = torch.rand(2, channels, size, size, generator=torch.Generator().manual_seed(0))
-        self.foldable = find_pairs(self.backbone, images)
+        self.foldable = find_pairs(self.model, images)
         self.training_attack = self.config.build_training_attack()
         self.memory = Memory() if self.training_attack.remembers else None
         self._graphs: GraphCache | None = None
@@ -111,8 +112,8 @@ class AdversarialMethod(Method):
             yield
             return
         with self._lowered():
-            kept = self._graphs.refreshed(self.backbone) if self._graphs else None
-            with folded(self.backbone, self.foldable, kept) as self._foldings:
+            kept = self._graphs.refreshed(self.model) if self._graphs else None
+            with folded(self.model, self.foldable, kept) as self._foldings:
                 try:
                     yield
                 finally:
@@ -120,7 +121,7 @@ class AdversarialMethod(Method):
 
     @contextmanager
     def captured(self) -> Iterator[None]:
-        self.check_capturable(self.backbone.mean.device)
+        self.check_capturable(self.model.mean.device)
         before, self._graphs = self._graphs, GraphCache()
         try:
             yield
@@ -128,7 +129,7 @@ class AdversarialMethod(Method):
             self._graphs = before
 
     def check_capturable(self, device: torch.device) -> None:
-        check_capturable(self.backbone, device)
+        check_capturable(self.model, device)
 
     def perturb(self, batch: Batch, objective: RowObjective | None = None) -> Tensor:
         """Attacked images [B,3,H,W] of a training step.
@@ -146,12 +147,12 @@ class AdversarialMethod(Method):
 
         def slope(perturbed: Tensor, rows: Rows) -> Slope:
             if self._graphs and self._foldings is not None and len(perturbed) == len(labels):
-                graphs = self._graphs.graphs(self.backbone, self._foldings, perturbed)
+                graphs = self._graphs.graphs(self.model, self._foldings, perturbed)
                 if graphs is not None:
                     return Slope(*graphs.slope(perturbed, lambda logits: value(logits, rows)))
             with torch.enable_grad():
                 perturbed = perturbed.detach().requires_grad_()
-                logits = self.backbone(perturbed)
+                logits = self.model(perturbed)
                 return Slope(torch.autograd.grad(value(logits, rows).sum(), perturbed)[0], logits.detach())
 
         return self.maximise(batch, slope)
@@ -164,7 +165,7 @@ class AdversarialMethod(Method):
             slope: from perturbed images and their rows in the batch, called inside of :meth:`attacking`.
         """
         ascent = Ascent(
-            network=self.backbone,
+            network=self.model,
             images=batch.images,
             labels=batch.labels,
             epsilon=self.config.epsilon_at(batch.step),
@@ -181,7 +182,7 @@ class AdversarialMethod(Method):
 
     @contextmanager
     def _lowered(self) -> Iterator[None]:
-        device = self.backbone.mean.device.type
+        device = self.model.mean.device.type
         if self.config.attack_dtype is None:
             yield
             return
@@ -189,3 +190,19 @@ class AdversarialMethod(Method):
             raise ValueError("This GPU does not compute in bfloat16. Leave out attack_dtype.")
         with torch.autocast(device, dtype=torch.bfloat16):
             yield
+
+
+@METHODS.register("pgd_at")
+class PGDAT(AdversarialMethod):
+    """``CE(f(x'), y)`` on ``x' = PGD(x)`` (Madry et al. 2018).
+
+    ``"output"`` holds the logits of the attacked images: the clean ones are never seen.
+    Cost: T forwards and input backwards for the attack, one forward, one backward.
+    """
+
+    config_class = AdversarialConfig
+    config: AdversarialConfig
+
+    def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        logits = self.model(self.perturb(batch))
+        return logits, {"adv": F.cross_entropy(logits, batch.labels)}

@@ -7,16 +7,47 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from egat_hub.explanations import GradCAM
-from egat_hub.guides import on_grid
+from egat_hub.explanations.guides import on_grid
 from egat_hub.methods.base import METHODS, POSITIVE, Batch, Method, MethodConfig
-from egat_hub.methods.map_distance import bce, l1
-from egat_hub.methods.masker import Masker
-from egat_hub.methods.mixup import Mixup
-from egat_hub.modes import evaluating, frozen
+from egat_hub.methods.losses import Mixup, bce, l1
+from egat_hub.models.modes import evaluating, frozen
+
+
+class Masker(nn.Module):
+    """Images [B,3,H,W] in [0,1] to masks [B,1,H,W] in (0,1), 1 where an image is to be kept.
+
+    Five convolutions, two of them with stride 2, and two bilinear steps back: 46 thousand parameters. Its
+    normalisation knows no batches, so it behaves alike in training and evaluation and on any number of
+    processes. It begins with masks around 0.73. ALIGN calls its own only "a lightweight convolutional
+    network"; all of this is an assumption.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(_block(3, 16), _block(16, 32, stride=2), _block(32, 64, stride=2))
+        self.decoder = _block(64, 32)
+        self.last = nn.Conv2d(32, 1, 3, padding=1)
+        nn.init.ones_(self.last.get_parameter("bias"))
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.encoder(2 * images - 1)
+        height, width = images.shape[2:]
+        half = F.interpolate(features, ((height + 1) // 2, (width + 1) // 2), mode="bilinear")
+        whole = F.interpolate(self.last(self.decoder(half)), (height, width), mode="bilinear")
+        return torch.sigmoid(whole)
+
+
+def _block(channels_in: int, channels_out: int, *, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False),
+        nn.GroupNorm(4, channels_out),
+        nn.ReLU(),
+    )
+
 
 COLLAPSED = 0.1, 0.8
 """A masker whose mean mask leaves this range no longer says where to look."""
@@ -62,9 +93,9 @@ class ALIGN(Method):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.explanation = GradCAM()
-        self.explanation.check(self.backbone)
+        self.explanation.check(self.model)
         with self.seeded():
-            self.masker = Masker().to(self.backbone.mean).requires_grad_(self.config.lambda_egl > 0)
+            self.masker = Masker().to(self.model.mean).requires_grad_(self.config.lambda_egl > 0)
 
     def lr_scale(self, parameter: str) -> float:
         return self.config.masker_lr if parameter.startswith("masker.") else 1.0
@@ -73,7 +104,7 @@ class ALIGN(Method):
         c, labels = self.config, batch.labels
         mixup = Mixup.draw(batch, alpha=c.mixup_alpha, same_class=True)
         clean, *mixed = self.views(batch.images, *([mixup(batch.images)] if c.lambda_reg else []))
-        maps, *mixed_maps = (self.explanation.of(self.backbone, view, labels) for view in (clean, *mixed))
+        maps, *mixed_maps = (self.explanation.of(self.model, view, labels) for view in (clean, *mixed))
         terms = {"cls": F.cross_entropy(clean.logits, labels)}
         if c.lambda_egl and batch.step >= c.warmup:
             masks = self.masker(batch.images)
@@ -90,10 +121,10 @@ class ALIGN(Method):
         return clean.logits, terms
 
     def _masker_terms(self, masks: Tensor, batch: Batch) -> dict[str, Tensor]:
-        c, mean = self.config, self.backbone.mean
+        c, mean = self.config, self.model.mean
         content = batch.images - mean
-        with evaluating(self.backbone), frozen(self.backbone):
-            logits = self.backbone(mean + torch.cat([content * masks, content * (1 - masks)]))
+        with evaluating(self.model), frozen(self.model):
+            logits = self.model(mean + torch.cat([content * masks, content * (1 - masks)]))
         kept, removed = logits.softmax(1).gather(1, batch.labels.repeat(2)[:, None]).chunk(2)
         variation = masks.diff(dim=2).abs().mean() + masks.diff(dim=3).abs().mean()
         return {

@@ -1,4 +1,4 @@
-"""The contract of training methods: one module whose forward holds a whole training step."""
+"""The contract of training methods, one module whose forward is a whole training step; and ERM."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from timm.task import TrainingTask
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from egat_hub.backbone import Backbone, View
-from egat_hub.collective import rank
-from egat_hub.config import check_choices
-from egat_hub.modes import is_batchnorm
-from egat_hub.randomness import SampleRandom
-from egat_hub.registry import Registry
+from egat_hub.core.config import check_choices
+from egat_hub.core.distributed import rank
+from egat_hub.core.randomness import SampleRandom
+from egat_hub.core.registry import Registry
+from egat_hub.models import TimmModel
+from egat_hub.models.modes import is_batchnorm
+from egat_hub.models.timm_model import View
 
 METHODS: Registry[type[Method]] = Registry("methods")
 
@@ -83,7 +84,7 @@ class Method(TrainingTask):
     prepared for several processes, mixed precision or compilation is also the only one that is called.
 
     Args:
-        network: a timm classifier, or a :class:`Backbone`.
+        network: a timm classifier, or a :class:`TimmModel`.
         config: the method's config; by default ``config_class(**overrides)``.
         seed: seed of attack starts, mixup and guide noise.
         overrides: single fields of the config.
@@ -99,20 +100,20 @@ class Method(TrainingTask):
         self, network: nn.Module, config: MethodConfig | None = None, *, seed: int = 0, **overrides: Any
     ) -> None:
         super().__init__(verbose=False)
-        self.trainable_module = network if isinstance(network, Backbone) else Backbone(network)
+        self.trainable_module = network if isinstance(network, TimmModel) else TimmModel(network)
         self.config = replace(config or self.config_class(), **overrides)
         self.seed = seed
         self.register_buffer("_next_step", torch.zeros((), dtype=torch.long))
         self._checked = False
 
     @property
-    def backbone(self) -> Backbone:
+    def model(self) -> TimmModel:
         """The network being trained, in pixel space."""
         return self.trainable_module
 
     def no_weight_decay(self) -> set[str]:
         """Names of the parameters that the network wants left out of weight decay, for timm's optimisers."""
-        names: set[str] = getattr(self.backbone.net, "no_weight_decay", set)()
+        names: set[str] = getattr(self.model.net, "no_weight_decay", set)()
         return {f"trainable_module.net.{name}" for name in names}
 
     def lr_scale(self, parameter: str) -> float:
@@ -216,18 +217,18 @@ class Method(TrainingTask):
 
     def plain(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """``CE(f(x), y)`` alone: what is left of a method whose further terms have weight 0."""
-        logits = self.backbone(batch.images)
+        logits = self.model(batch.images)
         return logits, {"cls": F.cross_entropy(logits, batch.labels)}
 
     def views(self, *images: Tensor) -> list[View]:
         """Forward passes of several versions of a batch, in as few calls as ``config.views`` allows."""
         joint = self.config.views == "joint" or (
             self.config.views == "auto"
-            and not any(m.training for m in self.backbone.modules() if is_batchnorm(m))
+            and not any(m.training for m in self.model.modules() if is_batchnorm(m))
         )
         if not joint or len(images) == 1:
-            return [self.backbone.view(version) for version in images]
-        features, logits = self.backbone.view(torch.cat(images))[1:]
+            return [self.model.view(version) for version in images]
+        features, logits = self.model.view(torch.cat(images))[1:]
         count = len(images)
         return [
             View(*parts) for parts in zip(images, features.chunk(count), logits.chunk(count), strict=True)
@@ -245,7 +246,7 @@ class Method(TrainingTask):
         )
 
     def _check(self, images: Tensor, labels: Tensor, mask: Tensor | None) -> None:
-        channels = self.backbone.mean.shape[1]
+        channels = self.model.mean.shape[1]
         if images.ndim != 4 or images.shape[1] != channels or labels.shape != images.shape[:1]:
             raise ValueError(
                 f"Expected images [B,3,H,W] and labels [B], got {tuple(images.shape)} and "
@@ -258,9 +259,9 @@ class Method(TrainingTask):
                 "255. Do not normalise: the network's mean and standard deviation are applied inside."
             )
         first, last = int(labels.min()), int(labels.max())
-        if first < 0 or last >= self.backbone.num_classes:
+        if first < 0 or last >= self.model.num_classes:
             raise ValueError(
-                f"Expected labels from 0 to below num_classes={self.backbone.num_classes}, got "
+                f"Expected labels from 0 to below num_classes={self.model.num_classes}, got "
                 f"{first if first < 0 else last}; create the network with the number of classes of the data "
                 "set."
             )
@@ -274,3 +275,11 @@ class Method(TrainingTask):
                 f"{type(self).__name__} is set to use object masks and the batch has none. Give the data set "
                 "a masks_dir, or use --data synthetic, which has masks."
             )
+
+
+@METHODS.register("erm")
+class ERM(Method):
+    """``CE(f(x), y)``. Cost: one forward, one backward."""
+
+    def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.plain(batch)

@@ -1,14 +1,67 @@
-"""What a training step costs, in passes through the network."""
+"""What a training step costs, counted in forward passes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import NamedTuple
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
 
 from egat_hub.methods.base import Method
-from egat_hub.passes import Passes, counted
+from egat_hub.models import TimmModel
+
+
+@dataclass
+class Passes:
+    """Passes of images, or of whole batches, through a network."""
+
+    forward: float = 0.0
+    to_input: float = 0.0
+    to_weights: float = 0.0
+    through_backward: float = 0.0
+
+    @property
+    def units(self) -> float:
+        """All of them, a forward being one.
+
+        A backward to the input costs as much, one to the weights twice as much, for it passes through the
+        network too, and a backward through a backward four times as much, for it goes back through both.
+        """
+        return self.forward + self.to_input + 2 * self.to_weights + 4 * self.through_backward
+
+
+@contextmanager
+def counted(model: TimmModel, batch_size: int = 1) -> Iterator[Passes]:
+    """Count what goes through a network inside. What the head and further networks do is not counted.
+
+    Args:
+        model: the network.
+        batch_size: images that count as one.
+    """
+    passes, features = Passes(), model.features
+
+    def counting(batch: Tensor) -> Tensor:
+        share = len(batch) / batch_size
+        passes.forward += share
+        out = features(batch)
+        if out.requires_grad:
+            frozen = not any(p.requires_grad for p in model.parameters())
+            kinds = iter(("to_input" if batch.requires_grad or frozen else "to_weights", "through_backward"))
+
+            def passed(_: Tensor) -> None:
+                kind = next(kinds)
+                setattr(passes, kind, getattr(passes, kind) + share)
+
+            out.register_hook(passed)
+        return out.view_as(out)  # explanations that ask for gradients here stop before the hook
+
+    with patch.object(model, "features", counting):
+        yield passes
+
 
 STEP = 10_000
 """A step after every warm-up."""
@@ -42,7 +95,7 @@ def step_cost(method: Method, images: Tensor, labels: Tensor, *, mask: Tensor | 
         mask: object masks [B,1,H,W], for methods that need them.
     """
     index = torch.arange(len(images))
-    with counted(method.backbone, len(images)) as passes:
+    with counted(method.model, len(images)) as passes:
         result = method(images, labels, step=STEP, mask=mask, index=index)
         result["loss"].backward()
     method.zero_grad()

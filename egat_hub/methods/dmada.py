@@ -10,11 +10,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from egat_hub.collective import all_gather
+from egat_hub.core.distributed import all_gather
 from egat_hub.methods.base import METHODS, POSITIVE, Batch, Method, MethodConfig
 from egat_hub.methods.environments import change_look
-from egat_hub.methods.gradient_reversal import reverse_gradient
-from egat_hub.methods.mixup import Mixup
+from egat_hub.methods.losses import Mixup
+
+
+def reverse_gradient(values: Tensor, strength: float) -> Tensor:
+    """``values`` unchanged; their gradient is multiplied by ``-strength``."""
+    return _Reverse.apply(values, strength)
+
+
+class _Reverse(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, strength: float) -> Tensor:
+        ctx.strength = strength
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return -ctx.strength * gradient, None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +69,9 @@ class DMADA(Method):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         with self.seeded():
-            self.embed = nn.Sequential(nn.Linear(self.backbone.channels, self.config.hidden), nn.ReLU())
+            self.embed = nn.Sequential(nn.Linear(self.model.channels, self.config.hidden), nn.ReLU())
             self.judge = nn.Linear(self.config.hidden, 1)
-        self.to(self.backbone.mean)
+        self.to(self.model.mean)
 
     def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         c, images = self.config, batch.images
@@ -66,7 +81,7 @@ class DMADA(Method):
         mixed = ratio * images + (1 - ratio) * target
         views = self.views(images, target, mixed)
         strength = 2 / (1 + math.exp(-10 * batch.step / max(1, c.ramp))) - 1
-        pooled = [self.backbone.grid(view.features).mean((2, 3)) for view in views]
+        pooled = [self.model.grid(view.features).mean((2, 3)) for view in views]
         pooled.append(ratio * pooled[0] + (1 - ratio) * pooled[1])
         source, other, blend, between = (self.embed(reverse_gradient(p, strength)) for p in pooled)
         domain = sum(

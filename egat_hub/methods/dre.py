@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from egat_hub.collective import all_gather, world_size
+from egat_hub.core.distributed import all_gather, world_size
 from egat_hub.explanations import GradCAM
 from egat_hub.methods.base import METHODS, POSITIVE, Batch, Method, MethodConfig
-from egat_hub.methods.mixup import Mixup
+from egat_hub.methods.losses import Mixup
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +51,13 @@ class DRE(Method):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.explanation = GradCAM(relu=False)
-        self.explanation.check(self.backbone)
+        self.explanation.check(self.model)
 
     def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         c, labels = self.config, batch.labels
         mixup = Mixup.draw(batch, alpha=c.mixup_alpha, same_class=True)
         clean, mixed = self.views(batch.images, mixup(batch.images))
-        maps, mixed_maps = (self.explanation.of(self.backbone, view, labels) for view in (clean, mixed))
+        maps, mixed_maps = (self.explanation.of(self.model, view, labels) for view in (clean, mixed))
         share = self._class_share(labels)
         distance = (mixed_maps - mixup(maps)).abs().mean((1, 2))
         norm = (self._norm(maps) + self._norm(mixed_maps)) / 2
@@ -71,7 +71,7 @@ class DRE(Method):
 
     def _class_share(self, labels: Tensor) -> Tensor:
         """Weight of a sample [B], ``1 / (C n_c)`` with n_c images of its class in the global batch."""
-        classes = self.backbone.num_classes
+        classes = self.model.num_classes
         counts = torch.bincount(all_gather(labels), minlength=classes)
         return world_size() / (classes * counts[labels])
 

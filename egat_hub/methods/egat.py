@@ -9,13 +9,11 @@ from typing import Any, Literal
 from torch import Tensor
 from torch.nn import functional as F
 
-from egat_hub.explanations import EXPLANATIONS
-from egat_hub.guides import GUIDES, add_noise, on_grid
+from egat_hub.explanations import EXPLANATIONS, GUIDES
+from egat_hub.explanations.guides import add_noise, on_grid
 from egat_hub.methods.adversarial import AdversarialConfig, AdversarialMethod
 from egat_hub.methods.base import METHODS, POSITIVE, Batch
-from egat_hub.methods.divergence import kl_divergence
-from egat_hub.methods.map_distance import MAP_DISTANCES
-from egat_hub.methods.mixup import Mixup
+from egat_hub.methods.losses import MAP_DISTANCES, Mixup, kl_divergence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +87,7 @@ class EGAT(AdversarialMethod):
         self.explanation = EXPLANATIONS[c.explanation](
             head_grad=c.head_grad, normalize=c.normalize
         ).training()
-        self.explanation.check(self.backbone)
+        self.explanation.check(self.model)
         self.guide = GUIDES[c.guide]
         self.weights = {
             "cls": c.lambda_cls,
@@ -120,10 +118,10 @@ class EGAT(AdversarialMethod):
 
         @cache
         def saliency(version: str) -> Tensor:
-            return self.explanation.of(self.backbone, view[version], target[version])
+            return self.explanation.of(self.model, view[version], target[version])
 
         def prediction(version: str) -> Tensor:
-            return self.backbone.without_dropout(view[version])
+            return self.model.without_dropout(view[version])
 
         term = {
             "cls": lambda: F.cross_entropy(view["clean"].logits, labels),
@@ -141,7 +139,7 @@ class EGAT(AdversarialMethod):
         """Classes [B], or their shares [B,C] where partners may be of another class."""
         if self.config.mixup_pairs == "same_class":
             return labels
-        return mixup(F.one_hot(labels, self.backbone.num_classes).float())
+        return mixup(F.one_hot(labels, self.model.num_classes).float())
 
     def _guide(self, batch: Batch, maps: Tensor) -> Tensor:
         """The guide [B,h,w] on the grid of the maps; noise is added there, where it does not average out."""

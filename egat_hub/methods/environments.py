@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tf
 
+from egat_hub.core.registry import Registry
 from egat_hub.methods.base import Batch
-from egat_hub.registry import Registry
 
 COUNT = 3
 

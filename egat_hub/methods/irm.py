@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from egat_hub.collective import all_gather
+from egat_hub.core.distributed import all_gather
 from egat_hub.methods.base import METHODS, Batch, Method, MethodConfig
 from egat_hub.methods.environments import ENVIRONMENTS
 
@@ -55,7 +55,7 @@ class IRM(Method):
 
     def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         images, environment = self.environments(batch)
-        logits = self.backbone(images)
+        logits = self.model(images)
         scores, labels, environment = map(all_gather, (logits.float(), batch.labels, environment))
         risks, penalties = [], []
         for number in environment.unique():

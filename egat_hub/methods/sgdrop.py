@@ -43,14 +43,14 @@ class SGDrop(Method):
     config: SGDropConfig
 
     def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        features = self.backbone.features(batch.images)
+        features = self.model.features(batch.images)
         kept = features * self._mask(features, batch.labels)
-        logits = self.backbone.head(kept)
+        logits = self.model.head(kept)
         return logits, {"cls": F.cross_entropy(logits, batch.labels)}
 
     def _mask(self, features: Tensor, labels: Tensor) -> Tensor:
         leaf = features.detach().requires_grad_()
-        score = self.backbone.head(leaf, dropout=False).gather(1, labels[:, None])
+        score = self.model.head(leaf, dropout=False).gather(1, labels[:, None])
         (slope,) = torch.autograd.grad(score.sum(), leaf)
         evidence = (slope * leaf.detach()).clamp_min(0).flatten(1)
         positive = (evidence > 0).sum(1)

@@ -12,7 +12,7 @@ from egat_hub.attacks import PGD
 from egat_hub.attacks.base import without_float16
 from egat_hub.methods.adversarial import AdversarialConfig, AdversarialMethod
 from egat_hub.methods.base import METHODS, Batch
-from egat_hub.methods.divergence import kl_divergence
+from egat_hub.methods.losses import kl_divergence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class TRADES(AdversarialMethod):
         if self.config.beta == 0:
             return self.plain(batch)
         clean, attacked = self.views(batch.images, self._attacked(batch))
-        predicted, predicted_attacked = map(self.backbone.without_dropout, (clean, attacked))
+        predicted, predicted_attacked = map(self.model.without_dropout, (clean, attacked))
         return clean.logits, {
             "cls": F.cross_entropy(clean.logits, batch.labels),
             "adv_kl": self.config.beta * kl_divergence(predicted, predicted_attacked),
@@ -54,7 +54,7 @@ class TRADES(AdversarialMethod):
     def _attacked(self, batch: Batch) -> Tensor:
         with self.attacking():
             with torch.no_grad(), without_float16(batch.images):
-                target = self.backbone(batch.images)
+                target = self.model(batch.images)
             torch.clear_autocast_cache()  # older releases would train with these, cast without a graph
             return self.perturb(
                 batch, lambda logits, rows: kl_divergence(target[rows], logits, reduction="none")

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from egat_hub.backbone import Backbone
-from egat_hub.config import check_choices
-from egat_hub.metrics.fills import FILLS
-from egat_hub.metrics.ranking import pixel_ranks, top_count
-from egat_hub.metrics.target import Target
-from egat_hub.modes import evaluating
-from egat_hub.randomness import SampleRandom
+from egat_hub.core.config import check_choices
+from egat_hub.core.randomness import SampleRandom
+from egat_hub.explanations.similarity import pixel_ranks, top_count
+from egat_hub.metrics.controls import FILLS
+from egat_hub.models import TimmModel
+from egat_hub.models.modes import evaluating
+
+Target = Literal["predicted", "label"]
+"""The ``"predicted"`` class of the clean image, or its ``"label"``."""
 
 
 class Removal(NamedTuple):
@@ -69,7 +71,7 @@ class Faithfulness:
     @torch.no_grad()
     def __call__(
         self,
-        backbone: Backbone,
+        model: TimmModel,
         images: Tensor,
         maps: Tensor,
         classes: Tensor,
@@ -81,7 +83,7 @@ class Faithfulness:
         Cost: two forwards a setting, and one sort of the pixels for all of them.
 
         Args:
-            backbone: the model that is explained.
+            model: the model that is explained.
             images: [B,3,H,W] in [0,1].
             maps: saliency [B,h,w]; best without ReLU, as ties are broken by reading order.
             classes: class c of every image [B].
@@ -91,13 +93,13 @@ class Faithfulness:
         size, index = images.shape[-2:], classes[:, None]
         ranks = pixel_ranks(maps, size)[:, None]
         fills = dict.fromkeys((self.fill, *self.fills))
-        shown = {fill: FILLS[fill](backbone, images, random) for fill in fills}
+        shown = {fill: FILLS[fill](model, images, random) for fill in fills}
         found = []
-        with evaluating(backbone):
+        with evaluating(model):
             for q, fill in self.settings:
                 region = ranks < top_count(q, size)
                 without, alone = (
-                    backbone(torch.where(removed, shown[fill], images)).float().softmax(1)
+                    model(torch.where(removed, shown[fill], images)).float().softmax(1)
                     for removed in (region, ~region)
                 )
                 comp, suff = (probability - p.gather(1, index)[:, 0] for p in (without, alone))

@@ -8,13 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from egat_hub.backbone import Backbone
-from egat_hub.config import check_choices
-from egat_hub.metrics.fills import FILLS
-from egat_hub.metrics.ranking import pixel_ranks, top_count
-from egat_hub.metrics.target import Target
-from egat_hub.modes import evaluating
-from egat_hub.randomness import SampleRandom
+from egat_hub.core.config import check_choices
+from egat_hub.core.randomness import SampleRandom
+from egat_hub.explanations.similarity import pixel_ranks, top_count
+from egat_hub.metrics.controls import FILLS
+from egat_hub.metrics.faithfulness import Target
+from egat_hub.models import TimmModel
+from egat_hub.models.modes import evaluating
 
 
 class Areas(NamedTuple):
@@ -56,7 +56,7 @@ class InsertionDeletion:
     @torch.no_grad()
     def __call__(
         self,
-        backbone: Backbone,
+        model: TimmModel,
         images: Tensor,
         maps: Tensor,
         classes: Tensor,
@@ -67,7 +67,7 @@ class InsertionDeletion:
         """Areas of every image. Cost: ``2 (steps + 1)`` forwards, and one sort of the pixels.
 
         Args:
-            backbone: the model that is explained.
+            model: the model that is explained.
             images: [B,3,H,W] in [0,1].
             maps: saliency [B,h,w]; best without ReLU, as ties are broken by reading order.
             classes: class c of every image [B].
@@ -76,18 +76,18 @@ class InsertionDeletion:
         """
         ranks = pixel_ranks(maps, images.shape[-2:])[:, None]
         blank, emptied = (
-            FILLS[fill](backbone, images, random) for fill in (self.insertion_fill, self.deletion_fill)
+            FILLS[fill](model, images, random) for fill in (self.insertion_fill, self.deletion_fill)
         )
-        with evaluating(backbone):
+        with evaluating(model):
             return Areas(
                 *(
-                    _area(self._curve(backbone, before, after, ranks, classes, chunk))
+                    _area(self._curve(model, before, after, ranks, classes, chunk))
                     for before, after in ((blank, images), (images, emptied))
                 )
             )
 
     def _curve(
-        self, backbone: Backbone, before: Tensor, after: Tensor, ranks: Tensor, classes: Tensor, chunk: int
+        self, model: TimmModel, before: Tensor, after: Tensor, ranks: Tensor, classes: Tensor, chunk: int
     ) -> Tensor:
         """Probabilities [steps + 1, B] while ``before`` turns into ``after`` in the order of the ranks."""
         count, size = len(before), ranks.shape[-2:]
@@ -96,7 +96,7 @@ class InsertionDeletion:
         for part in torch.arange(len(changed) * count).split(chunk):
             step, image = part // count, (part % count).to(before.device)
             swapped = ranks[image] < changed[step].to(ranks.device).view(-1, 1, 1, 1)
-            logits = backbone(torch.where(swapped, after[image], before[image])).float()
+            logits = model(torch.where(swapped, after[image], before[image])).float()
             probabilities.append(logits.softmax(1).gather(1, classes[image, None])[:, 0])
         return torch.cat(probabilities).view(-1, count)
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from egat_hub.config import check_choices
+from egat_hub.core.config import check_choices
 from egat_hub.explanations import enlarge
-from egat_hub.metrics.target import Target
+from egat_hub.metrics.faithfulness import Target
 
 RULE = "share of maximum"
 """How ``Localisation.threshold`` cuts a region out of a map."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from egat_hub.attacks import PGD, GradientAttack
-from egat_hub.attacks.gradient import Gradient
-from egat_hub.randomness import SampleRandom
+from egat_hub.attacks.base import Gradient
+from egat_hub.core.randomness import SampleRandom
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from egat_hub.attacks import ATTACKS, PGD, AutoAttack, attack_curve
 from egat_hub.attacks import auto_attack as module
-from egat_hub.engine import EvaluationConfig
+from egat_hub.evaluation import EvaluationConfig
 
 SIZE, COUNT, EPSILON = 8, 24, 0.03
 WITHOUT_SQUARE = "apgd_ce x1, apgd_dlr x1"

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from egat_hub.attacks import ATTACKS
-from egat_hub.randomness import SampleRandom
+from egat_hub.core.randomness import SampleRandom
 
 from .rules import Unruly
 

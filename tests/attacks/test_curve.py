@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from egat_hub.attacks import PGD, attack_curve
-from egat_hub.randomness import SampleRandom
+from egat_hub.core.randomness import SampleRandom
 
 from .rules import Noise, Recording
 

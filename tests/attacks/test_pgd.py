@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from egat_hub.attacks import MIFGSM, PGD
-from egat_hub.randomness import SampleRandom
+from egat_hub.core.randomness import SampleRandom
 
 EPSILON = 8 / 255
 RANDOM = SampleRandom(5, tuple(range(16)), step=2)

@@ -7,30 +7,30 @@ import timm
 import torch
 from torch import nn
 
-from egat_hub.backbone import Backbone, create_backbone
+from egat_hub.models import TimmModel, create_model
 
 
 def test_a_backbone_by_name():
-    backbone = create_backbone("test_resnet", num_classes=7, image_size=64, pretrained=False)
-    assert backbone.architecture == "test_resnet"
-    assert backbone.num_classes == 7
-    assert backbone.image_size == 64
-    assert backbone.training
-    assert not backbone.freeze_bn
-    assert not backbone.has_dropout
-    assert backbone(torch.rand(2, 3, 64, 64)).shape == (2, 7)
+    model = create_model("test_resnet", num_classes=7, image_size=64, pretrained=False)
+    assert model.architecture == "test_resnet"
+    assert model.num_classes == 7
+    assert model.image_size == 64
+    assert model.training
+    assert not model.freeze_bn
+    assert not model.has_dropout
+    assert model(torch.rand(2, 3, 64, 64)).shape == (2, 7)
 
 
 def test_weights_are_those_that_timm_draws():
     torch.manual_seed(5)
     expected = timm.create_model("test_convnext", num_classes=3).state_dict()
     torch.manual_seed(5)
-    backbone = create_backbone("test_convnext", num_classes=3, pretrained=False)
-    assert all(torch.equal(value, expected[name]) for name, value in backbone.net.state_dict().items())
+    model = create_model("test_convnext", num_classes=3, pretrained=False)
+    assert all(torch.equal(value, expected[name]) for name, value in model.net.state_dict().items())
 
 
 def test_options_reach_the_network():
-    backbone = create_backbone(
+    model = create_model(
         "test_vit",
         num_classes=3,
         pretrained=False,
@@ -38,10 +38,10 @@ def test_options_reach_the_network():
         freeze_bn=True,
         global_pool="avg",
     )
-    assert backbone.has_dropout
-    assert backbone.freeze_bn
-    assert backbone.image_size == 160
-    assert backbone.net.global_pool == "avg"
+    assert model.has_dropout
+    assert model.freeze_bn
+    assert model.image_size == 160
+    assert model.net.global_pool == "avg"
 
 
 @pytest.mark.parametrize("pretrained", [True, False])
@@ -52,8 +52,8 @@ def test_pretrained_and_name_are_handed_on(monkeypatch, pretrained):
         asked.update(name=name, **arguments)
         return timm.models.create_model("test_resnet", num_classes=arguments["num_classes"])
 
-    monkeypatch.setattr("egat_hub.backbone.timm.create_model", create_model)
-    create_backbone("resnet50.a1_in1k", num_classes=3, pretrained=pretrained, drop_rate=0.1, act_layer="silu")
+    monkeypatch.setattr("egat_hub.models.timm_model.timm.create_model", create_model)
+    create_model("resnet50.a1_in1k", num_classes=3, pretrained=pretrained, drop_rate=0.1, act_layer="silu")
     assert asked == {
         "name": "resnet50.a1_in1k",
         "pretrained": pretrained,
@@ -73,20 +73,20 @@ def test_pretrained_and_name_are_handed_on(monkeypatch, pretrained):
 )
 def test_an_unknown_name_gets_close_ones(name, message):
     with pytest.raises(ValueError, match=message):
-        create_backbone(name, num_classes=3, pretrained=False)
+        create_model(name, num_classes=3, pretrained=False)
 
 
 @pytest.mark.parametrize("net", [nn.Linear(3, 2), nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten())])
 def test_a_network_not_from_timm_is_refused(net):
     with pytest.raises(TypeError, match=r"created by timm\.create_model, got \w+, which has no forward_"):
-        Backbone(net)
+        TimmModel(net)
 
 
 @pytest.mark.parametrize("num_classes", [0, 1])
 def test_fewer_than_two_classes_are_refused(num_classes):
     net = timm.create_model("test_resnet", num_classes=num_classes)
     with pytest.raises(ValueError, match=f"at least 2 classes, got num_classes={num_classes}"):
-        Backbone(net)
+        TimmModel(net)
 
 
 def test_a_network_without_a_map_is_refused():
@@ -94,9 +94,9 @@ def test_a_network_without_a_map_is_refused():
     net.forward_features = lambda images: images.mean((2, 3)).tile(1, 32)
     net.forward_head = lambda pooled: net.fc(pooled)
     with pytest.raises(ValueError, match=r"shape \(2, 96\): no spatial map to explain\. Nor is there"):
-        Backbone(net)
+        TimmModel(net)
 
 
 def test_the_size_of_the_images_is_found_where_the_patches_are_made():
     for name in ("tnt_s_patch16_224", "coat_lite_tiny"):
-        assert Backbone(timm.create_model(name, num_classes=3, img_size=64)).image_size == 64
+        assert TimmModel(timm.create_model(name, num_classes=3, img_size=64)).image_size == 64

@@ -10,7 +10,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from egat_hub.backbone import Backbone
+from egat_hub.models import TimmModel
 
 SIZE = 64
 SMALL = {"img_size": SIZE, "depth": 3, "embed_dim": 24, "num_heads": 2}
@@ -28,83 +28,83 @@ CUT = {
 }
 
 
-def make(name: str, **arguments) -> Backbone:
+def make(name: str, **arguments) -> TimmModel:
     """A network whose every parameter is random, in eval mode and double precision."""
     torch.manual_seed(0)
     net = timm.create_model(name, num_classes=3, **arguments)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
-    return Backbone(net).double().eval()
+    return TimmModel(net).double().eval()
 
 
 @pytest.fixture(scope="module", params=CUT)
-def backbone(request) -> Backbone:
+def model(request) -> TimmModel:
     name, arguments = CUT[request.param]
     return make(name, **arguments)
 
 
-def images(backbone: Backbone) -> Tensor:
-    size, generator = backbone.image_size, torch.Generator().manual_seed(1)
-    return torch.rand(2, 3, size, size, generator=generator).to(backbone.mean)
+def images(model: TimmModel) -> Tensor:
+    size, generator = model.image_size, torch.Generator().manual_seed(1)
+    return torch.rand(2, 3, size, size, generator=generator).to(model.mean)
 
 
-def test_features_are_what_enters_the_last_block(backbone):
-    assert (backbone.feature_layer, backbone.head_form) == ("before_last_block", "differentiable")
+def test_features_are_what_enters_the_last_block(model):
+    assert (model.feature_layer, model.head_form) == ("before_last_block", "differentiable")
     entering: list[Tensor] = []
-    with backbone.net.blocks[-1].register_forward_pre_hook(lambda block, args: entering.append(args[0])):
-        logits = backbone.net((images(backbone) - backbone.mean) / backbone.std)
-    features = backbone.features(images(backbone))
+    with model.net.blocks[-1].register_forward_pre_hook(lambda block, args: entering.append(args[0])):
+        logits = model.net((images(model) - model.mean) / model.std)
+    features = model.features(images(model))
     torch.testing.assert_close(features, entering[0], rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(backbone.head(features), logits, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(backbone.view(images(backbone)).logits, logits, rtol=1e-12, atol=1e-12)
-    side = backbone.grid(features).shape[2]
-    patches = features[:, backbone.net.num_prefix_tokens :]
-    assert torch.equal(backbone.grid(features), patches.mT.unflatten(2, (side, side)))
+    torch.testing.assert_close(model.head(features), logits, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(model.view(images(model)).logits, logits, rtol=1e-12, atol=1e-12)
+    side = model.grid(features).shape[2]
+    patches = features[:, model.net.num_prefix_tokens :]
+    assert torch.equal(model.grid(features), patches.mT.unflatten(2, (side, side)))
 
 
-def test_a_copy_computes_the_same_and_has_weights_of_its_own(backbone):
-    expected = backbone(images(backbone))
-    assert set(backbone.state_dict()) == {f"net.{name}" for name in backbone.net.state_dict()}
-    for clone in (copy.deepcopy(backbone), pickle.loads(pickle.dumps(backbone))):
-        assert torch.equal(clone(images(backbone)), expected)
+def test_a_copy_computes_the_same_and_has_weights_of_its_own(model):
+    expected = model(images(model))
+    assert set(model.state_dict()) == {f"net.{name}" for name in model.net.state_dict()}
+    for clone in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(clone(images(model)), expected)
         with torch.no_grad():
             for parameter in clone.parameters():
                 parameter.zero_()
-    assert torch.equal(backbone(images(backbone)), expected)
+    assert torch.equal(model(images(model)), expected)
 
 
 def test_the_head_without_dropout_leaves_out_all_of_the_last_block():
-    backbone = make("test_vit", img_size=SIZE, drop_path_rate=0.5).train()
-    assert backbone.has_dropout
-    features = backbone.features(images(backbone)).detach()
-    first, second = (backbone.head(features, dropout=False) for _ in range(2))
+    model = make("test_vit", img_size=SIZE, drop_path_rate=0.5).train()
+    assert model.has_dropout
+    features = model.features(images(model)).detach()
+    first, second = (model.head(features, dropout=False) for _ in range(2))
     assert torch.equal(first, second)
-    assert not torch.equal(backbone.head(features), backbone.head(features))
-    assert all(module.training for module in backbone.modules())
-    assert torch.equal(backbone.eval().head(features), first)
+    assert not torch.equal(model.head(features), model.head(features))
+    assert all(module.training for module in model.modules())
+    assert torch.equal(model.eval().head(features), first)
 
 
 def test_weights_of_a_half_precision_network_are_cut_too():
     net = timm.create_model("test_vit", num_classes=3, img_size=SIZE).to(torch.bfloat16)
-    assert Backbone(net).feature_layer == "before_last_block"
+    assert TimmModel(net).feature_layer == "before_last_block"
 
 
 def test_it_compiles_as_a_whole():
-    backbone = make("vit_small_patch16_rope_224", **SMALL)
+    model = make("vit_small_patch16_rope_224", **SMALL)
     torch._dynamo.reset()
-    compiled = torch.compile(backbone, backend="eager", fullgraph=True)
-    torch.testing.assert_close(compiled(images(backbone)), backbone(images(backbone)), rtol=1e-12, atol=1e-12)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(images(model)), model(images(model)), rtol=1e-12, atol=1e-12)
 
 
 def test_a_layer_between_block_and_head_stays_where_it_is():
     net = timm.create_model("test_vit", num_classes=3, img_size=SIZE).eval()
     run = net.forward_features
     net.forward_features = lambda x, **given: run(x, **given) * 1.001
-    backbone = Backbone(net)
-    assert backbone.feature_layer == f"blocks.{len(net.blocks) - 2}"
-    x = images(backbone)
-    assert torch.equal(backbone(x), net((x - backbone.mean) / backbone.std))
+    model = TimmModel(net)
+    assert model.feature_layer == f"blocks.{len(net.blocks) - 2}"
+    x = images(model)
+    assert torch.equal(model(x), net((x - model.mean) / model.std))
 
 
 class Alone(nn.Module):
@@ -121,15 +121,15 @@ class Alone(nn.Module):
 def test_blocks_that_mix_no_tokens_are_passed_over():
     net = timm.create_model("test_vit", num_classes=3, img_size=SIZE, depth=4)
     net.blocks[-1] = Alone()
-    assert Backbone(net).feature_layer == "blocks.1"
+    assert TimmModel(net).feature_layer == "blocks.1"
 
 
 def test_a_class_token_that_sees_no_patches_says_why_and_works_as_it_is():
     net = timm.create_model("test_vit", num_classes=3, img_size=SIZE, depth=2).eval()
     net.blocks = nn.Sequential(Alone(), Alone()).eval()
-    backbone = Backbone(net)
-    assert (backbone.feature_layer, backbone.head_form) == ("last", "independent")
-    assert "no module inside gives a map" in backbone.obstacle
-    x = images(backbone)
-    assert torch.equal(backbone(x), net((x - backbone.mean) / backbone.std))
-    assert torch.equal(backbone.features(x), net.forward_features((x - backbone.mean) / backbone.std))
+    model = TimmModel(net)
+    assert (model.feature_layer, model.head_form) == ("last", "independent")
+    assert "no module inside gives a map" in model.obstacle
+    x = images(model)
+    assert torch.equal(model(x), net((x - model.mean) / model.std))
+    assert torch.equal(model.features(x), net.forward_features((x - model.mean) / model.std))

@@ -7,54 +7,54 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from egat_hub.backbone import Backbone
-from egat_hub.modes import is_batchnorm
+from egat_hub.models import TimmModel
+from egat_hub.models.modes import is_batchnorm
 
 
 def images() -> Tensor:
     return torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
-def make(name: str = "test_resnet", *, freeze_bn: bool = False, **arguments) -> Backbone:
+def make(name: str = "test_resnet", *, freeze_bn: bool = False, **arguments) -> TimmModel:
     torch.manual_seed(0)
-    return Backbone(timm.create_model(name, num_classes=3, **arguments), image_size=64, freeze_bn=freeze_bn)
+    return TimmModel(timm.create_model(name, num_classes=3, **arguments), image_size=64, freeze_bn=freeze_bn)
 
 
-def norms(backbone: Backbone) -> list[nn.Module]:
-    return [module for module in backbone.modules() if is_batchnorm(module)]
+def norms(model: TimmModel) -> list[nn.Module]:
+    return [module for module in model.modules() if is_batchnorm(module)]
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_a_backbone_starts_in_the_mode_of_its_network(training):
-    backbone = Backbone(timm.create_model("test_resnet", num_classes=3).train(training), image_size=64)
-    assert {module.training for module in backbone.modules()} == {training}
+    model = TimmModel(timm.create_model("test_resnet", num_classes=3).train(training), image_size=64)
+    assert {module.training for module in model.modules()} == {training}
 
 
 def test_frozen_batchnorm_stays_in_eval_mode():
-    backbone = make(freeze_bn=True)
+    model = make(freeze_bn=True)
     for mode in (None, True, False, True):
         if mode is not None:
-            assert backbone.train(mode) is backbone
-        assert norms(backbone)
-        assert not any(module.training for module in norms(backbone))
-        others = {module.training for module in backbone.modules() if not is_batchnorm(module)}
+            assert model.train(mode) is model
+        assert norms(model)
+        assert not any(module.training for module in norms(model))
+        others = {module.training for module in model.modules() if not is_batchnorm(module)}
         assert others == {mode is not False}
 
 
 def test_frozen_batchnorm_keeps_its_statistics_and_learns_its_weights():
-    backbone = make(freeze_bn=True).train()
-    before = {name: buffer.clone() for name, buffer in backbone.named_buffers()}
-    backbone(images()).square().sum().backward()
-    assert all(torch.equal(buffer, before[name]) for name, buffer in backbone.named_buffers())
-    assert all(module.weight.grad is not None for module in norms(backbone))
+    model = make(freeze_bn=True).train()
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    model(images()).square().sum().backward()
+    assert all(torch.equal(buffer, before[name]) for name, buffer in model.named_buffers())
+    assert all(module.weight.grad is not None for module in norms(model))
 
 
 def test_batchnorm_that_is_not_frozen_trains():
-    backbone = make().train()
-    assert all(module.training for module in norms(backbone))
-    before = norms(backbone)[0].running_mean.clone()
-    backbone(images())
-    assert not torch.equal(norms(backbone)[0].running_mean, before)
+    model = make().train()
+    assert all(module.training for module in norms(model))
+    before = norms(model)[0].running_mean.clone()
+    model(images())
+    assert not torch.equal(norms(model)[0].running_mean, before)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ HEADS = {
 
 
 @pytest.fixture(params=HEADS)
-def dropping(request) -> Backbone:
+def dropping(request) -> TimmModel:
     return make(request.param, drop_rate=0.5, **HEADS[request.param])
 
 
@@ -118,7 +118,7 @@ def test_logits_of_a_view_without_dropout(dropping):
 
 
 def test_a_view_without_any_dropout_costs_no_second_head(monkeypatch):
-    backbone = make().train()
-    view = backbone.view(images())
-    monkeypatch.setattr(backbone.net, "forward_head", None)
-    assert backbone.without_dropout(view) is view.logits
+    model = make().train()
+    view = model.view(images())
+    monkeypatch.setattr(model.net, "forward_head", None)
+    assert model.without_dropout(view) is view.logits

@@ -7,7 +7,7 @@ import timm
 import torch
 from torch import Tensor
 
-from egat_hub.backbone import Backbone
+from egat_hub.models import TimmModel
 
 SIZE = 64
 MEAN, STD = (0.3, 0.5, 0.6), (0.2, 0.25, 0.3)
@@ -45,92 +45,92 @@ def net(request):
 
 
 @pytest.fixture(scope="module")
-def backbone(net) -> Backbone:
-    return Backbone(net, image_size=SIZE)
+def model(net) -> TimmModel:
+    return TimmModel(net, image_size=SIZE)
 
 
-def test_logits_are_those_of_the_network_on_normalised_images(net, backbone):
+def test_logits_are_those_of_the_network_on_normalised_images(net, model):
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
-    assert torch.equal(backbone(images()), net((images() - mean) / std))
+    assert torch.equal(model(images()), net((images() - mean) / std))
 
 
 def test_convolutions_train_on_channels_last_and_judge_as_they_are():
-    backbone = Backbone(timm.create_model("test_resnet", num_classes=4), image_size=SIZE)
-    weights = {name: value.stride() for name, value in backbone.state_dict().items()}
+    model = TimmModel(timm.create_model("test_resnet", num_classes=4), image_size=SIZE)
+    weights = {name: value.stride() for name, value in model.state_dict().items()}
     layouts = {}
     for mode in (True, False):
-        features = backbone.train(mode).features(images())
+        features = model.train(mode).features(images())
         layouts[mode] = features.is_contiguous(memory_format=torch.channels_last), features.is_contiguous()
     assert layouts == {True: (True, False), False: (False, True)}
-    assert {name: value.stride() for name, value in backbone.state_dict().items()} == weights
+    assert {name: value.stride() for name, value in model.state_dict().items()} == weights
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "resnet10t"])
 def test_the_layout_changes_nothing_but_rounding(name):
     torch.manual_seed(0)
     net = timm.create_model(name, num_classes=4, pretrained_cfg_overlay={"mean": MEAN, "std": STD}).double()
-    backbone, pixels = Backbone(net, image_size=SIZE).train(), images(torch.float64)
+    model, pixels = TimmModel(net, image_size=SIZE).train(), images(torch.float64)
     mean, std = (torch.tensor(v, dtype=torch.float64).view(1, 3, 1, 1) for v in (MEAN, STD))
-    torch.testing.assert_close(backbone(pixels), net((pixels - mean) / std), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(model(pixels), net((pixels - mean) / std), rtol=1e-10, atol=1e-10)
 
 
-def test_a_view_holds_one_forward(net, backbone):
-    view = backbone.view(images())
+def test_a_view_holds_one_forward(net, model):
+    view = model.view(images())
     assert torch.equal(view.images, images())
-    assert torch.equal(view.features, backbone.features(images()))
-    assert torch.equal(view.logits, backbone(images()))
-    assert torch.equal(backbone.head(view.features), view.logits)
+    assert torch.equal(view.features, model.features(images()))
+    assert torch.equal(view.logits, model(images()))
+    assert torch.equal(model.head(view.features), view.logits)
 
 
-def test_the_grid_is_a_map_of_the_networks_channels(net, backbone):
-    grid = backbone.grid(backbone.features(images()))
-    assert grid.shape[:2] == (2, net.num_features if "mobilenetv4" not in backbone.architecture else 960)
+def test_the_grid_is_a_map_of_the_networks_channels(net, model):
+    grid = model.grid(model.features(images()))
+    assert grid.shape[:2] == (2, net.num_features if "mobilenetv4" not in model.architecture else 960)
     assert grid.shape[2] == grid.shape[3] > 1
 
 
-def test_the_grid_has_the_layout_of_the_images(net, backbone):
-    features = backbone.features(images())
+def test_the_grid_has_the_layout_of_the_images(net, model):
+    features = model.features(images())
     if features.ndim == 3:
         expected = features[:, 1:].mT.unflatten(2, (4, 4))
     else:
-        last = backbone.architecture in CHANNELS_LAST
+        last = model.architecture in CHANNELS_LAST
         expected = features.permute(0, 3, 1, 2) if last else features
-    assert torch.equal(backbone.grid(features), expected)
+    assert torch.equal(model.grid(features), expected)
 
 
-def test_names_and_numbers_come_from_the_network(net, backbone):
-    assert backbone.num_classes == 4
-    assert backbone.architecture == net.pretrained_cfg["architecture"]
-    assert backbone.classifier is net.get_classifier()
+def test_names_and_numbers_come_from_the_network(net, model):
+    assert model.num_classes == 4
+    assert model.architecture == net.pretrained_cfg["architecture"]
+    assert model.classifier is net.get_classifier()
 
 
-def test_the_weights_are_the_networks_alone(net, backbone):
-    assert set(backbone.state_dict()) == {f"net.{name}" for name in net.state_dict()}
+def test_the_weights_are_the_networks_alone(net, model):
+    assert set(model.state_dict()) == {f"net.{name}" for name in net.state_dict()}
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_precision_is_that_of_the_network(dtype):
     net = timm.create_model("test_resnet", num_classes=4).eval().to(dtype)
-    for backbone in (Backbone(net, image_size=SIZE), Backbone(net.float(), image_size=SIZE).to(dtype)):
-        assert backbone.mean.dtype == dtype
-        assert backbone(images(dtype)).dtype == dtype
+    for model in (TimmModel(net, image_size=SIZE), TimmModel(net.float(), image_size=SIZE).to(dtype)):
+        assert model.mean.dtype == dtype
+        assert model(images(dtype)).dtype == dtype
 
 
 def test_image_size_is_by_default_what_the_network_was_made_for():
-    assert Backbone(timm.create_model("test_resnet", num_classes=2)).image_size == 160
-    assert Backbone(timm.create_model("test_resnet", num_classes=2), image_size=32).image_size == 32
+    assert TimmModel(timm.create_model("test_resnet", num_classes=2)).image_size == 160
+    assert TimmModel(timm.create_model("test_resnet", num_classes=2), image_size=32).image_size == 32
 
 
 def test_class_tokens_have_no_place_in_the_grid():
-    backbone = Backbone(timm.create_model("test_vit", num_classes=2, img_size=64, reg_tokens=3))
+    model = TimmModel(timm.create_model("test_vit", num_classes=2, img_size=64, reg_tokens=3))
     tokens = torch.arange(4 + 16.0).view(1, 20, 1).expand(1, 20, 64)
-    assert torch.equal(backbone.grid(tokens)[0, 0], torch.arange(4, 20.0).view(4, 4))
+    assert torch.equal(model.grid(tokens)[0, 0], torch.arange(4, 20.0).view(4, 4))
 
 
 def test_oblong_token_grids_keep_their_shape():
-    backbone = Backbone(timm.create_model("test_vit", num_classes=2, img_size=64))
-    backbone.net.patch_embed.grid_size = (2, 8)
-    assert backbone.grid(torch.zeros(1, 17, 64)).shape == (1, 64, 2, 8)
+    model = TimmModel(timm.create_model("test_vit", num_classes=2, img_size=64))
+    model.net.patch_embed.grid_size = (2, 8)
+    assert model.grid(torch.zeros(1, 17, 64)).shape == (1, 64, 2, 8)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +138,6 @@ def test_oblong_token_grids_keep_their_shape():
     [(torch.zeros(2, 8), "no spatial map"), (torch.zeros(2, 8, 64), "no square grid")],
 )
 def test_features_without_positions_are_refused(features, message):
-    backbone = Backbone(timm.create_model("test_vit", num_classes=2, img_size=64))
+    model = TimmModel(timm.create_model("test_vit", num_classes=2, img_size=64))
     with pytest.raises(ValueError, match=message):
-        backbone.grid(features)
+        model.grid(features)

@@ -9,7 +9,8 @@ import pytest
 import timm
 import torch
 
-from egat_hub.backbone import Backbone, _probe_head, _probe_images
+from egat_hub.models import TimmModel
+from egat_hub.models.timm_model import _probe_head, _probe_images
 
 FORMS = {
     "test_resnet": ("pooled_linear", {}),
@@ -48,7 +49,7 @@ def test_wrapping_leaves_weights_modes_gradients_and_random_numbers(net, trainin
     marked.grad = torch.ones_like(marked)
     weights = {name: value.clone() for name, value in net.state_dict().items()}
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
-    Backbone(net, image_size=64)
+    TimmModel(net, image_size=64)
     assert all(torch.equal(value, weights[name]) for name, value in net.state_dict().items())
     assert {module.training for module in net.modules()} == {training}
     assert torch.equal(torch.get_rng_state(), states[0])
@@ -61,30 +62,30 @@ def test_wrapping_leaves_weights_modes_gradients_and_random_numbers(net, trainin
 @pytest.mark.parametrize("name", FORMS)
 def test_the_form_of_the_head(name):
     form, arguments = FORMS[name]
-    assert Backbone(timm.create_model(name, num_classes=3, **arguments), image_size=64).head_form == form
+    assert TimmModel(timm.create_model(name, num_classes=3, **arguments), image_size=64).head_form == form
 
 
 def test_the_form_does_not_hang_on_the_weights():
     for value in (0.0, 1e-8, 1e4):
         net = timm.create_model("test_resnet", num_classes=3)
         torch.nn.init.constant_(net.get_classifier().weight, value)
-        assert Backbone(net, image_size=64).head_form == "pooled_linear"
+        assert TimmModel(net, image_size=64).head_form == "pooled_linear"
         assert (net.get_classifier().weight == value).all()
 
 
 def test_frozen_parameters_stay_frozen():
     net = timm.create_model("test_resnet", num_classes=3).requires_grad_(False)
-    assert Backbone(net, image_size=64).head_form == "pooled_linear"
+    assert TimmModel(net, image_size=64).head_form == "pooled_linear"
     assert not any(parameter.requires_grad for parameter in net.parameters())
 
 
 def test_modes_of_single_layers_survive_the_probe():
-    backbone = Backbone(timm.create_model("test_resnet", num_classes=3), image_size=64)
-    for module in list(backbone.net.modules())[::2]:
+    model = TimmModel(timm.create_model("test_resnet", num_classes=3), image_size=64)
+    for module in list(model.net.modules())[::2]:
         module.training = False
-    before = [module.training for module in backbone.modules()]
-    _probe_head(backbone, _probe_images(backbone, torch.Generator()))
-    assert [module.training for module in backbone.modules()] == before
+    before = [module.training for module in model.modules()]
+    _probe_head(model, _probe_images(model, torch.Generator()))
+    assert [module.training for module in model.modules()] == before
 
 
 def test_weights_survive_a_head_that_fails(monkeypatch):
@@ -96,12 +97,12 @@ def test_weights_survive_a_head_that_fails(monkeypatch):
 
     monkeypatch.setattr(net, "forward_head", fail)
     with pytest.raises(RuntimeError, match="a head that fails"):
-        Backbone(net, image_size=64)
+        TimmModel(net, image_size=64)
     assert torch.equal(net.fc.weight, before)
     assert net.training
 
 
 def test_wrapping_works_where_gradients_are_off():
     with torch.no_grad():
-        backbone = Backbone(timm.create_model("test_convnext", num_classes=3), image_size=64)
-    assert backbone.head_form == "differentiable"
+        model = TimmModel(timm.create_model("test_convnext", num_classes=3), image_size=64)
+    assert model.head_form == "differentiable"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import timm
 import torch
 
-from egat_hub.backbone import Backbone, create_backbone
-from egat_hub.modes import is_batchnorm, without_recording
+from egat_hub.models import TimmModel, create_model
+from egat_hub.models.modes import is_batchnorm, without_recording
 
 
 def test_batchnorm_in_the_head_records_a_batch_once():
@@ -14,12 +14,12 @@ def test_batchnorm_in_the_head_records_a_batch_once():
     net = timm.create_model("mobilenetv4_conv_small_035", num_classes=3)
     inside = [name for name, m in net.named_modules() if is_batchnorm(m) and name.startswith("norm_head")]
     assert inside, "the network has no BatchNorm in its head any more: choose another"
-    backbone = Backbone(net, image_size=64).train()
-    view = backbone.view(torch.rand(4, 3, 64, 64))
-    before = {name: value.clone() for name, value in backbone.state_dict().items()}
-    again = backbone.head(view.features, dropout=False)
+    model = TimmModel(net, image_size=64).train()
+    view = model.view(torch.rand(4, 3, 64, 64))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    again = model.head(view.features, dropout=False)
     torch.testing.assert_close(again, view.logits)
-    assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(m.track_running_stats for m in net.modules() if is_batchnorm(m))
 
 
@@ -33,9 +33,9 @@ def test_statistics_of_the_batch_are_used_without_being_recorded():
 
 
 def test_networks_of_fixed_size_are_created_for_the_size_to_come():
-    backbone = create_backbone(
+    model = create_model(
         "test_vit", num_classes=3, image_size=96, pretrained=False, class_token=False, global_pool="avg"
     )
-    assert backbone(torch.rand(1, 3, 96, 96)).shape == (1, 3)
+    assert model(torch.rand(1, 3, 96, 96)).shape == (1, 3)
     net = timm.create_model("test_vit", img_size=128, class_token=False, global_pool="avg")
-    assert Backbone(net).image_size == 128
+    assert TimmModel(net).image_size == 128

@@ -14,10 +14,10 @@ import torch
 from hub.conftest import hub, small_model  # noqa: F401
 from PIL import Image
 
-from egat_hub.backbone import Backbone
-from egat_hub.cli import main
+from egat_hub.cli.main import main
 from egat_hub.data import DataConfig, open_dataset
 from egat_hub.hub import save_pretrained
+from egat_hub.models import TimmModel
 
 SIZE = 32
 
@@ -81,5 +81,5 @@ def synthetic_model(tmp_path_factory) -> Path:
     net = timm.create_model("test_resnet", num_classes=len(classes))
     folder = tmp_path_factory.mktemp("models") / "synthetic"
     told = {"method": "erm", "dataset": "synthetic", "train_domain": "meadow", "seed": 3}
-    save_pretrained(Backbone(net, image_size=SIZE), folder, label_names=classes, metadata=told)
+    save_pretrained(TimmModel(net, image_size=SIZE), folder, label_names=classes, metadata=told)
     return folder

@@ -36,7 +36,7 @@ def test_a_command_line_that_cannot_be_read(call, words):
 
 
 def test_it_starts_as_a_program():
-    words = [sys.executable, "-m", "egat_hub.cli", "card", "nowhere"]
+    words = [sys.executable, "-m", "egat_hub", "card", "nowhere"]
     done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: Expected the folder of a saved model")

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from egat_hub.attacks import PGD
+from egat_hub.core.randomness import SampleRandom
 from egat_hub.hub import from_pretrained
-from egat_hub.randomness import SampleRandom
 
 
 def levels(path) -> np.ndarray:

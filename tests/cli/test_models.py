@@ -6,11 +6,11 @@ import shutil
 
 import pytest
 
+from egat_hub.core.results import read_rows
 from egat_hub.data import DataConfig, EvaluationView, open_dataset
-from egat_hub.engine import EvaluationConfig, evaluate
+from egat_hub.evaluation import EvaluationConfig, evaluate
 from egat_hub.hub import from_pretrained, push_to_hub
-from egat_hub.hub.known import known_models
-from egat_hub.results import read_rows
+from egat_hub.hub.layout import known_models
 
 DATA = ("--synthetic-size", 15)
 QUICK = ("--evaluation.explanation", "null", "--evaluation.checks", 0, "--evaluation.attack_options.steps", 2)

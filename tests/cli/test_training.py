@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from finetuning.conftest import base, pets  # noqa: F401
 
+from egat_hub.core.results import read_rows
 from egat_hub.hub import from_pretrained
-from egat_hub.results import read_rows
 
 ROOT = Path(__file__).parents[2]
 NETWORK = ("--model.name", "test_resnet", "--model.pretrained", "false", "--image-size", 32)

@@ -7,8 +7,8 @@ import functools
 import torch
 from torch import Tensor
 
+from egat_hub.core.randomness import SampleRandom
 from egat_hub.data import DataConfig, EvaluationView, open_dataset
-from egat_hub.randomness import SampleRandom
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import affine, pil_to_tensor, resize, to_pil_image
 
-from egat_hub.corruptions import CORRUPTIONS, SEVERITIES
+from egat_hub.data.corruptions import CORRUPTIONS, SEVERITIES
 
 from .pictures import draws, photolike
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from egat_hub.corruptions import CORRUPTIONS, IMAGENET_C, SEVERITIES, families
-from egat_hub.randomness import SampleRandom
+from egat_hub.core.randomness import SampleRandom
+from egat_hub.data.corruptions import CORRUPTIONS, IMAGENET_C, SEVERITIES, families
 
 from .pictures import draws, photolike
 

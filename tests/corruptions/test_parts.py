@@ -7,11 +7,9 @@ import torch
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from egat_hub.corruptions.canvas import canvas, fit, sample
-from egat_hub.corruptions.convolution import convolve, kernel_of
-from egat_hub.corruptions.plasma import plasma
-from egat_hub.corruptions.smoothing import smooth
-from egat_hub.randomness import SampleRandom
+from egat_hub.core.randomness import SampleRandom
+from egat_hub.data.corruptions.canvas import canvas, convolve, fit, kernel_of, sample, smooth
+from egat_hub.data.corruptions.weather import plasma
 
 
 def noise(*shape):

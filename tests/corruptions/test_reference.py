@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from egat_hub.corruptions import CORRUPTIONS
+from egat_hub.data.corruptions import CORRUPTIONS
 
 from .pictures import draws, scenes
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from egat_hub.backbone import Backbone
-from egat_hub.cutting.nested import replace, tensors
 from egat_hub.explanations import GradCAM
 from egat_hub.hub import from_pretrained, save_pretrained
+from egat_hub.models import TimmModel
+from egat_hub.models.taps import replace, tensors
 
 CLASSES = 3
 SIZE = 64
@@ -57,50 +57,50 @@ FAMILIES = {
 }
 
 
-def make(family: Family, **options: Any) -> Backbone:
+def make(family: Family, **options: Any) -> TimmModel:
     """A network whose every parameter is random, in eval mode and double precision."""
     torch.manual_seed(0)
     net = timm.create_model(family.name, num_classes=CLASSES, **family.arguments, **options)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
-    return Backbone(net, image_size=family.arguments["img_size"]).double().eval()
+    return TimmModel(net, image_size=family.arguments["img_size"]).double().eval()
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
-def case(request) -> tuple[Family, Backbone]:
+def case(request) -> tuple[Family, TimmModel]:
     family = FAMILIES[request.param]
     return family, make(family)
 
 
-def pictures(backbone: Backbone, count: int = 2) -> Tensor:
-    size, generator = backbone.image_size, torch.Generator().manual_seed(1)
-    return torch.rand(count, 3, size, size, generator=generator).to(backbone.mean)
+def pictures(model: TimmModel, count: int = 2) -> Tensor:
+    size, generator = model.image_size, torch.Generator().manual_seed(1)
+    return torch.rand(count, 3, size, size, generator=generator).to(model.mean)
 
 
-def plain(backbone: Backbone, images: Tensor) -> Tensor:
-    return backbone.net((images - backbone.mean) / backbone.std)
+def plain(model: TimmModel, images: Tensor) -> Tensor:
+    return model.net((images - model.mean) / model.std)
 
 
 def test_both_parts_are_the_network(case):
-    family, backbone = case
-    assert (backbone.feature_layer, backbone.head_form) == (family.module, "differentiable")
-    assert backbone.obstacle is None
+    family, model = case
+    assert (model.feature_layer, model.head_form) == (family.module, "differentiable")
+    assert model.obstacle is None
     for count in (1, 3):
-        images = pictures(backbone, count)
-        features = backbone.features(images)
-        assert torch.equal(backbone.head(features), plain(backbone, images))
-        assert backbone.grid(features).shape == (count, backbone.channels, family.side, family.side)
+        images = pictures(model, count)
+        features = model.features(images)
+        assert torch.equal(model.head(features), plain(model, images))
+        assert model.grid(features).shape == (count, model.channels, family.side, family.side)
 
 
 def test_gradients_are_those_of_the_network(case):
-    backbone = case[1]
-    images, labels = pictures(backbone), torch.arange(2)
+    model = case[1]
+    images, labels = pictures(model), torch.arange(2)
     found, expected = (
         torch.autograd.grad(
-            F.cross_entropy(run(images), labels), list(backbone.net.parameters()), allow_unused=True
+            F.cross_entropy(run(images), labels), list(model.net.parameters()), allow_unused=True
         )
-        for run in (backbone, lambda images: plain(backbone, images))
+        for run in (model, lambda images: plain(model, images))
     )
     for one, other in zip(found, expected, strict=True):
         assert (one is None) == (other is None)
@@ -110,13 +110,13 @@ def test_gradients_are_those_of_the_network(case):
 
 @pytest.mark.parametrize("head_grad", [False, True])
 def test_maps_and_their_gradients_equal_those_of_a_captured_activation(case, head_grad):
-    backbone = case[1]
-    images, classes = pictures(backbone), torch.tensor([0, 2])
-    maps = GradCAM(relu=False, normalize="none", head_grad=head_grad)(backbone, images, classes)
-    expected = captured(backbone, images, classes, constant_weights=not head_grad)
+    model = case[1]
+    images, classes = pictures(model), torch.tensor([0, 2])
+    maps = GradCAM(relu=False, normalize="none", head_grad=head_grad)(model, images, classes)
+    expected = captured(model, images, classes, constant_weights=not head_grad)
     assert expected.abs().max() > 0
     torch.testing.assert_close(maps, expected, rtol=1e-9, atol=1e-12)
-    parameters = list(backbone.net.parameters())
+    parameters = list(model.net.parameters())
     found, wanted = (
         torch.autograd.grad((m / maps.detach().abs().max()).square().sum(), parameters, allow_unused=True)
         for m in (maps, expected)
@@ -128,7 +128,7 @@ def test_maps_and_their_gradients_equal_those_of_a_captured_activation(case, hea
             torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-10)
 
 
-def captured(backbone: Backbone, images: Tensor, classes: Tensor, *, constant_weights: bool) -> Tensor:
+def captured(model: TimmModel, images: Tensor, classes: Tensor, *, constant_weights: bool) -> Tensor:
     """Grad-CAM by a hook, through the whole network; the hook is counted, for modules may run twice."""
     calls: list[Any] = []
 
@@ -136,9 +136,9 @@ def captured(backbone: Backbone, images: Tensor, classes: Tensor, *, constant_we
         calls.append(replace(output, Tensor, lambda one: one * 1.0))
         return calls[-1]
 
-    layer = backbone.net.get_submodule(backbone.feature_layer)
+    layer = model.net.get_submodule(model.feature_layer)
     with layer.register_forward_hook(note), sdpa_kernel(SDPBackend.MATH):
-        logits = plain(backbone, images)
+        logits = plain(model, images)
     kept = tensors(calls[-1])
     score = logits.gather(1, classes[:, None]).sum()
     slopes = torch.autograd.grad(score, kept, create_graph=True, allow_unused=True)
@@ -147,69 +147,69 @@ def captured(backbone: Backbone, images: Tensor, classes: Tensor, *, constant_we
     def packed(parts: list[Tensor]) -> Tensor:
         return parts[0] if len(parts) == 1 else torch.cat([p.reshape(len(images), -1) for p in parts], 1)
 
-    weights = backbone.grid(packed(slopes)).mean((2, 3), keepdim=True)
-    return ((weights.detach() if constant_weights else weights) * backbone.grid(packed(kept))).sum(1)
+    weights = model.grid(packed(slopes)).mean((2, 3), keepdim=True)
+    return ((weights.detach() if constant_weights else weights) * model.grid(packed(kept))).sum(1)
 
 
 def test_nothing_is_left_in_the_network(case):
-    backbone = case[1]
-    before = {name: dict(module.__dict__) for name, module in backbone.net.named_modules()}
-    backbone(pictures(backbone))
+    model = case[1]
+    before = {name: dict(module.__dict__) for name, module in model.net.named_modules()}
+    model(pictures(model))
     with pytest.raises(Exception):  # noqa: B017, PT011 - whatever a network says to a wrong shape
-        backbone.head(torch.rand(2, 5, 7, 9, 11).to(backbone.mean))
-    for name, module in backbone.net.named_modules():
+        model.head(torch.rand(2, 5, 7, 9, 11).to(model.mean))
+    for name, module in model.net.named_modules():
         assert module.__dict__.keys() == before[name].keys(), name
         assert not module._forward_hooks, name
         assert not module._forward_pre_hooks, name
 
 
 def test_a_copy_computes_the_same_and_has_weights_of_its_own(case):
-    backbone = case[1]
-    expected = backbone(pictures(backbone))
-    for clone in (copy.deepcopy(backbone), pickle.loads(pickle.dumps(backbone))):
-        assert torch.equal(clone(pictures(backbone)), expected)
+    model = case[1]
+    expected = model(pictures(model))
+    for clone in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(clone(pictures(model)), expected)
         with torch.no_grad():
             for parameter in clone.parameters():
                 parameter.zero_()
-    assert torch.equal(backbone(pictures(backbone)), expected)
+    assert torch.equal(model(pictures(model)), expected)
 
 
 @pytest.mark.parametrize("name", ["cait_xxs24_224", "tnt_s_patch16_224"])
 def test_a_saved_model_is_cut_in_the_same_place(name, tmp_path):
-    backbone = make(FAMILIES[name]).float()
+    model = make(FAMILIES[name]).float()
     names = [str(number) for number in range(CLASSES)]
     metadata = {"model_args": FAMILIES[name].arguments}
-    save_pretrained(backbone, tmp_path / "model", label_names=names, metadata=metadata)
-    found = from_pretrained(tmp_path / "model").backbone
-    assert found.feature_layer == backbone.feature_layer
-    assert torch.equal(found(pictures(found)), backbone(pictures(backbone)))
+    save_pretrained(model, tmp_path / "model", label_names=names, metadata=metadata)
+    found = from_pretrained(tmp_path / "model").model
+    assert found.feature_layer == model.feature_layer
+    assert torch.equal(found(pictures(found)), model(pictures(model)))
 
 
 def test_images_of_another_size_are_refused():
-    backbone = make(FAMILIES["xcit_nano_12_p16_224"])
+    model = make(FAMILIES["xcit_nano_12_p16_224"])
     with pytest.raises(ValueError, match=r"Expected images of 64 x 64 pixels.*got 96 x 96; wrap it again"):
-        backbone(torch.rand(2, 3, 96, 96).to(backbone.mean))
+        model(torch.rand(2, 3, 96, 96).to(model.mean))
 
 
 def test_recomputed_activations_are_refused():
-    backbone = make(FAMILIES["cait_xxs24_224"])
-    backbone.net.set_grad_checkpointing()
+    model = make(FAMILIES["cait_xxs24_224"])
+    model.net.set_grad_checkpointing()
     with pytest.raises(RuntimeError, match=r"never called blocks.*set_grad_checkpointing\(False\)"):
-        backbone(pictures(backbone))
+        model(pictures(model))
 
 
 def test_the_head_without_dropout_leaves_out_all_after_the_cut():
-    backbone = make(FAMILIES["xcit_nano_12_p16_224"], drop_path_rate=0.5, proj_drop_rate=0.5).train()
-    assert backbone.has_dropout
-    features = backbone.features(pictures(backbone)).detach()
-    first, second = (backbone.head(features, dropout=False) for _ in range(2))
+    model = make(FAMILIES["xcit_nano_12_p16_224"], drop_path_rate=0.5, proj_drop_rate=0.5).train()
+    assert model.has_dropout
+    features = model.features(pictures(model)).detach()
+    first, second = (model.head(features, dropout=False) for _ in range(2))
     assert torch.equal(first, second)
-    assert not torch.equal(backbone.head(features), backbone.head(features))
-    assert torch.equal(backbone.eval().head(features), first)
+    assert not torch.equal(model.head(features), model.head(features))
+    assert torch.equal(model.eval().head(features), first)
 
 
 def test_it_compiles_around_the_cut():
-    backbone = make(FAMILIES["cait_xxs24_224"])
+    model = make(FAMILIES["cait_xxs24_224"])
     torch._dynamo.reset()
-    compiled = torch.compile(backbone, backend="eager")
-    torch.testing.assert_close(compiled(pictures(backbone)), backbone(pictures(backbone)))
+    compiled = torch.compile(model, backend="eager")
+    torch.testing.assert_close(compiled(pictures(model)), model(pictures(model)))

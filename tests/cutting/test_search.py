@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from egat_hub.backbone import Backbone
-from egat_hub.cutting import NoCutError, find_cut
-from egat_hub.cutting.layout import Layout
-from egat_hub.cutting.shape import Shape
+from egat_hub.models import TimmModel
+from egat_hub.models.tap_search import NoCutError, find_cut
+from egat_hub.models.taps import Layout, Shape
 
 WIDTH, SIDE = 8, 4
 
@@ -99,18 +98,18 @@ def test_the_last_call_of_a_module_that_runs_twice():
 
 def test_modules_that_no_image_changes_run_in_both_parts():
     net = make()
-    backbone = Backbone(net)
-    torch.testing.assert_close(backbone(images()), net((images() - backbone.mean) / backbone.std))
-    backbone.head(backbone.features(images()).detach()).sum().backward()
+    model = TimmModel(net)
+    torch.testing.assert_close(model(images()), net((images() - model.mean) / model.std))
+    model.head(model.features(images()).detach()).sum().backward()
     assert net.table.value.grad is not None
     assert net.embed.conv.weight.grad is None
 
 
 def test_batchnorm_before_the_cut_records_a_batch_once():
     net = make()
-    backbone = Backbone(net).train()
-    view = backbone.view(images())
-    backbone.head(view.features)
+    model = TimmModel(net).train()
+    view = model.view(images())
+    model.head(view.features)
     assert net.embed.norm.num_batches_tracked == 1
 
 
@@ -118,7 +117,7 @@ def test_a_way_past_every_map_is_noticed():
     with pytest.raises(NoCutError, match="no module inside gives a map"):
         find_cut(make("bypass"), images())
     with pytest.raises(ValueError, match=r"Features of Net have shape \(2, 8\): no spatial map.*Nor is"):
-        Backbone(make("bypass"))
+        TimmModel(make("bypass"))
 
 
 def test_a_way_past_that_has_weight_zero_is_noticed():
@@ -138,8 +137,8 @@ def test_a_network_whose_forward_is_exchanged_is_cut_as_it_is():
     net = make()
     run = net.embed.forward
     net.embed.forward = lambda x: 2 * run(x)
-    backbone = Backbone(net)
-    torch.testing.assert_close(backbone(images()), net((images() - backbone.mean) / backbone.std))
+    model = TimmModel(net)
+    torch.testing.assert_close(model(images()), net((images() - model.mean) / model.std))
     assert net.embed.forward(images()).allclose(2 * run(images()))
 
 

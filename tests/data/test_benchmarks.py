@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from egat_hub.core.registry import UnknownNameError
 from egat_hub.data import BENCHMARKS, DataConfig, open_dataset
-from egat_hub.data.names import fold
-from egat_hub.registry import UnknownNameError
+from egat_hub.data.domains import fold
 
 SPELLINGS = {
     "as published": str,

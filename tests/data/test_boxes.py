@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egat_hub.data import UnreadableImageError
-from egat_hub.data.aspect import same_aspect
-from egat_hub.data.boxes import Box, Boxes
+from egat_hub.data.annotations import Box, Boxes
+from egat_hub.data.transforms import same_aspect
 
 WIDTH, HEIGHT = 24, 20
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from egat_hub.data import DataConfig, TrainingView, UnreadableImageError, open_dataset, training_loader
-from egat_hub.data.decoded import Decoded
+from egat_hub.data.cache import Decoded
 
 BYTES = 24 * 20 * 3
 """Of an image of the fixtures, decoded."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
+from egat_hub.core.registry import UnknownNameError
 from egat_hub.data import DataConfig, open_dataset
-from egat_hub.registry import UnknownNameError
 
 
 def folder(root, **options):

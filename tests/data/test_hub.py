@@ -8,8 +8,8 @@ import datasets
 import numpy as np
 import pytest
 
+from egat_hub.core.registry import UnknownNameError
 from egat_hub.data import DataConfig, UnreadableImageError, open_dataset
-from egat_hub.registry import UnknownNameError
 
 from .conftest import picture
 

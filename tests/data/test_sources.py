@@ -7,9 +7,9 @@ import pickle
 import numpy as np
 import pytest
 
-from egat_hub.config import from_dict, to_dict
+from egat_hub.core.config import from_dict, to_dict
+from egat_hub.core.registry import UnknownNameError
 from egat_hub.data import BENCHMARKS, SOURCES, DataConfig, open_dataset
-from egat_hub.registry import UnknownNameError
 
 GENERATED = {"synthetic"}
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egat_hub.data.splits import stratified_split
+from egat_hub.data.domains import stratified_split
 
 counts = st.lists(st.integers(3, 40), min_size=2, max_size=5)
 

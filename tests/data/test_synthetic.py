@@ -7,11 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
+from egat_hub.core.registry import UnknownNameError
 from egat_hub.data import DataConfig, open_dataset
-from egat_hub.data.scenes import SCENES
-from egat_hub.data.shapes import SHAPES
-from egat_hub.data.synthetic import CLASSES, CUE_RATE, cues, draw
-from egat_hub.registry import UnknownNameError
+from egat_hub.data.synthetic import CLASSES, CUE_RATE, SCENES, SHAPES, cues, draw
 
 SMALL = DataConfig(synthetic_size=30, image_size=40)
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler
 
-from egat_hub.diffusion import invert, noise_levels
-from egat_hub.randomness import SampleRandom
+from egat_hub.attacks.diffusion import invert, noise_levels
+from egat_hub.core.randomness import SampleRandom
 
 from .tiny import NAMES, SCHEDULE, diffusion, embed, make_images
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from egat_hub.diffusion import noise_levels
+from egat_hub.attacks.diffusion import noise_levels
 
 from .tiny import SCHEDULE
 

@@ -7,8 +7,8 @@ import sys
 import pytest
 import torch
 
-from egat_hub.diffusion import LatentDiffusion, load_diffusion
-from egat_hub.diffusion.smooth_clamp import smooth_clamp
+from egat_hub.attacks.diffusion import LatentDiffusion, load_diffusion
+from egat_hub.attacks.diffusion.model import smooth_clamp
 
 from .tiny import EPSILON, attack, classifier, diffusion, make_images, make_unet
 

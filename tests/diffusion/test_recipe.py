@@ -10,10 +10,10 @@ import pytest
 import timm
 import torch
 
-from egat_hub.backbone import Backbone
+from egat_hub.core.results import read_outcomes
 from egat_hub.data import DataConfig, open_dataset
 from egat_hub.hub import save_pretrained
-from egat_hub.results import read_outcomes
+from egat_hub.models import TimmModel
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "sca.py"
 
@@ -26,7 +26,7 @@ def model(tmp_path_factory):
         net = timm.create_model("test_resnet", num_classes=len(classes))
     folder = tmp_path_factory.mktemp("saved") / "model"
     told = {"method": "erm", "train_domain": "meadow", "seed": 3}
-    save_pretrained(Backbone(net, image_size=32), folder, label_names=classes, metadata=told)
+    save_pretrained(TimmModel(net, image_size=32), folder, label_names=classes, metadata=told)
     return folder
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from egat_hub.diffusion import Prompts, invert, noise_levels
-from egat_hub.randomness import SampleRandom
+from egat_hub.attacks.diffusion import Prompts, invert, noise_levels
+from egat_hub.core.randomness import SampleRandom
 
 from .tiny import CLASSES, EPSILON, NAMES, SIZE, attack, classifier, diffusion, embed, make_images
 

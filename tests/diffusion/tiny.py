@@ -13,7 +13,7 @@ from quarters import CLASSES, quarters
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from egat_hub.diffusion import SCA, LatentDiffusion, Prompts
+from egat_hub.attacks.diffusion import SCA, LatentDiffusion, Prompts
 
 SIZE, WIDTH = 8, 8
 NAMES = ("north_west", "north_east", "south_west", "south_east")

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from egat_hub.engine import EvaluationConfig, evaluate, evaluation
-from egat_hub.engine.measuring import measure
-from egat_hub.results import Row
+from egat_hub.core.results import Row
+from egat_hub.evaluation import EvaluationConfig, evaluate
+from egat_hub.evaluation import evaluate as evaluation
+from egat_hub.evaluation.batch import measure
 
 from .tiny import network, view
 

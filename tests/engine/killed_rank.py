@@ -15,9 +15,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from egat_hub.collective import rank
-from egat_hub.engine import training
-from egat_hub.engine.processes import join_processes
+from egat_hub.core.distributed import join_processes, rank
+from egat_hub.training import loop as training
 
 from .tiny import fit, method, network
 
@@ -46,7 +45,7 @@ def main(folder: Path, *, killed: bool) -> None:
                 resources={"checkpoint_every": 2},
             )
             if rank() == 0:
-                save_file(trained.backbone.state_dict(), folder / f"{name}.safetensors")
+                save_file(trained.model.state_dict(), folder / f"{name}.safetensors")
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 

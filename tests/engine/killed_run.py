@@ -41,7 +41,7 @@ def attempt(folder: Path) -> int:
             ema_decay=0.8,
             resources={"checkpoint_every": 2},
         )
-        save_file(trained.backbone.state_dict(), folder / "final.safetensors")
+        save_file(trained.model.state_dict(), folder / "final.safetensors")
         best = {"best_step": trained.best_step, "val_accuracy": trained.val_accuracy}
         (folder / "final.json").write_text(json.dumps(best))
         code = 0

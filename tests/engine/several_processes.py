@@ -16,14 +16,15 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 from torch import nn
 
-from egat_hub.collective import gather_objects, rank, world_size
-from egat_hub.engine import EvaluationConfig, evaluate, evaluation, training
-from egat_hub.engine.batchnorm import average_statistics
-from egat_hub.engine.processes import join_processes
+from egat_hub.core.distributed import gather_objects, join_processes, rank, world_size
+from egat_hub.core.results import write_rows
+from egat_hub.evaluation import EvaluationConfig, evaluate
+from egat_hub.evaluation import evaluate as evaluation
 from egat_hub.hub import save_pretrained
 from egat_hub.methods import METHODS
-from egat_hub.methods.mixup import Mixup
-from egat_hub.results import write_rows
+from egat_hub.methods.losses import Mixup
+from egat_hub.training import loop as training
+from egat_hub.training.sharding import average_statistics
 
 from .sharded import sharded
 from .tiny import fit, method, network, same, view
@@ -77,7 +78,7 @@ def train_and_record(name: str, folder: Path, *, prefix: str = "") -> None:
         patch.setattr(Mixup, "draw", classmethod(drawn))
         ours = method(chosen, network(groupnorm=groupnorm))
         trained = fit(ours, folder / f"{prefix}{world_size()}_{name}", **settings)
-    states |= {f"best {key}": value for key, value in trained.backbone.state_dict().items()}
+    states |= {f"best {key}": value for key, value in trained.model.state_dict().items()}
     if partners:
         states["partners"] = torch.stack(partners)
     save_file(states, folder / f"{prefix}{world_size()}_{rank()}_{name}.safetensors")
@@ -91,7 +92,7 @@ def hand_over(folder: Path) -> None:
     settings = {"validate_every": 1, "optimizer": "sgd", "lr": 0.02}
     trained = fit(method("egat", network(groupnorm=True)), folder / "handed_over", steps=steps, **settings)
     if world_size() == 1:
-        save_file(trained.backbone.state_dict(), folder / "handed_over.safetensors")
+        save_file(trained.model.state_dict(), folder / "handed_over.safetensors")
 
 
 def train_in_shards(folder: Path) -> None:
@@ -108,10 +109,10 @@ def train_in_shards(folder: Path) -> None:
         )
         with pytest.raises(ValueError, match="FSDP cannot restore"):
             fit(method("pgd_at", network(), training_attack="warm"), folder / "refused")
-    assert same(parts.backbone.state_dict(), whole.backbone.state_dict())
+    assert same(parts.model.state_dict(), whole.model.state_dict())
     if rank() == 0:
-        save_file(whole.backbone.state_dict(), folder / "whole.safetensors")
-        save_pretrained(whole.backbone, folder / "exported", label_names=list("abcde"), metadata={}, rows=[])
+        save_file(whole.model.state_dict(), folder / "whole.safetensors")
+        save_pretrained(whole.model, folder / "exported", label_names=list("abcde"), metadata={}, rows=[])
 
 
 def judge(folder: Path) -> None:

@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 
-from egat_hub.engine import EvaluationConfig, evaluate, judge
-from egat_hub.explanation_attacks import EXPLANATION_ATTACKS
+from egat_hub.attacks import EXPLANATION_ATTACKS
+from egat_hub.core.randomness import SampleRandom
+from egat_hub.evaluation import EvaluationConfig, evaluate, judge
 from egat_hub.explanations import GradCAM
-from egat_hub.metrics import STABILITY
-from egat_hub.randomness import SampleRandom
+from egat_hub.explanations.similarity import STABILITY
 
 from .tiny import CLASSES, SIZE, network
 
@@ -35,28 +35,28 @@ def config(*names, **settings):
 
 
 @pytest.fixture(scope="module")
-def backbone():
+def model():
     return network().eval()
 
 
 @pytest.fixture(scope="module")
-def dataset(backbone):
+def dataset(model):
     """Images with the labels that the network gives them, but for the first four and every third."""
     images = torch.rand(11, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
-    labels = backbone(images).argmax(1)
+    labels = model(images).argmax(1)
     labels[:4] = (labels[:4] + 1) % CLASSES
     labels[::3] = (labels[::3] + 2) % CLASSES
     return list(zip(images, labels.tolist(), strict=True))
 
 
-def test_rows_are_those_of_the_attack_on_what_is_classified_correctly(backbone, dataset):
-    outcomes = judge(backbone, dataset, config(*EXPLANATION_ATTACKS, batch_size=4))
+def test_rows_are_those_of_the_attack_on_what_is_classified_correctly(model, dataset):
+    outcomes = judge(model, dataset, config(*EXPLANATION_ATTACKS, batch_size=4))
     images, labels = torch.stack([image for image, _ in dataset]), torch.tensor([y for _, y in dataset])
-    correct = backbone(images).argmax(1) == labels
+    correct = model(images).argmax(1) == labels
     assert 2 < correct.sum() < 7
     for name, cls in EXPLANATION_ATTACKS.items():
         attack = cls(**OPTIONS)
-        found = attack(backbone, GradCAM(), images, EPSILON, random=SampleRandom(3, tuple(range(11))))
+        found = attack(model, GradCAM(), images, EPSILON, random=SampleRandom(3, tuple(range(11))))
         mine = [o for o in outcomes if o.row.protocol.get("attack") == name]
         protocol = {
             "explanation": "grad_cam",
@@ -84,16 +84,16 @@ def test_rows_are_those_of_the_attack_on_what_is_classified_correctly(backbone, 
             assert row.value == pytest.approx(figures[defined].float().mean().item(), abs=1e-4)
 
 
-def test_other_figures_stay_as_they_are(backbone, dataset):
-    plain = evaluate(backbone, dataset, config())
-    more = evaluate(backbone, dataset, config("top_k"))
+def test_other_figures_stay_as_they_are(model, dataset):
+    plain = evaluate(model, dataset, config())
+    more = evaluate(model, dataset, config("top_k"))
     assert not NEW & {row.metric for row in plain}
     assert [row for row in more if row.protocol.get("attack") != "top_k"] == plain
 
 
 @pytest.mark.parametrize("settings", [{"epsilons": ()}, {"explanation": None}])
-def test_without_a_budget_or_an_explanation_there_is_nothing_to_attack(backbone, dataset, settings):
-    assert not NEW & {row.metric for row in evaluate(backbone, dataset, config("top_k", **settings))}
+def test_without_a_budget_or_an_explanation_there_is_nothing_to_attack(model, dataset, settings):
+    assert not NEW & {row.metric for row in evaluate(model, dataset, config("top_k", **settings))}
 
 
 @pytest.mark.parametrize(

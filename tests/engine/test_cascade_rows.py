@@ -8,7 +8,7 @@ import logging
 import pytest
 import torch
 
-from egat_hub.engine import EvaluationConfig, evaluate
+from egat_hub.evaluation import EvaluationConfig, evaluate
 
 from .tiny import CLASSES, SIZE, network
 

@@ -9,8 +9,8 @@ import pytest
 import timm
 import torch
 
-from egat_hub.engine import TrainConfig
-from egat_hub.folding import check_capturable
+from egat_hub.models.cuda_graphs import check_capturable
+from egat_hub.training import TrainConfig
 
 from .tiny import fit, method, network
 
@@ -18,7 +18,7 @@ from .tiny import fit, method, network
 def apart(ours, theirs, start):
     """How far weights of two runs are from each other, over how far they have come."""
     ours, theirs, start = (
-        torch.cat([p.detach().flatten() for p in backbone.parameters()]) for backbone in (ours, theirs, start)
+        torch.cat([p.detach().flatten() for p in model.parameters()]) for model in (ours, theirs, start)
     )
     assert (theirs - start).norm() > 0.01
     return ((ours - theirs).norm() / (theirs - start).norm()).item()
@@ -50,15 +50,15 @@ def test_a_compiled_run_is_the_plain_run(tmp_path, counted, name):
     assert not counted
     fast = fit(made(), tmp_path / "fast", ema_decay=0.5, selection="last", compile=True)
     assert 1 <= len(counted) <= 4, "compiled again and again"
-    assert apart(fast.backbone, plain.backbone, made().backbone) < 0.05
+    assert apart(fast.model, plain.model, made().model) < 0.05
 
 
 def test_nothing_compiled_is_left_over(tmp_path, counted):
     trained = fit(method("egat"), tmp_path, compile=True)
-    assert "features" not in vars(trained.backbone)
+    assert "features" not in vars(trained.model)
     count = len(counted)
     with torch.no_grad():
-        trained.backbone(torch.rand(3, 3, 32, 32))
+        trained.model(torch.rand(3, 3, 32, 32))
     assert len(counted) == count
 
 
@@ -79,7 +79,7 @@ def test_the_limit_of_graphs_is_not_that_of_a_sweep(tmp_path, counted):
 
 def test_a_finished_run_is_resumed(tmp_path, counted):
     first, again = (fit(method(), tmp_path, compile=True, selection="last") for _ in range(2))
-    assert apart(first.backbone, again.backbone, network()) == 0
+    assert apart(first.model, again.model, network()) == 0
 
 
 @pytest.mark.skipif(
@@ -89,7 +89,7 @@ def test_inductor_compiles_a_run(tmp_path):
     settings = {"steps": 3, "selection": "last", "optimizer": "sgd", "lr": 0.1}
     plain = fit(method("pgd_at"), tmp_path / "plain", **settings)
     fast = fit(method("pgd_at"), tmp_path / "fast", compile=True, **settings)
-    assert apart(fast.backbone, plain.backbone, network()) < 0.05
+    assert apart(fast.model, plain.model, network()) < 0.05
 
 
 def test_cuda_graphs_need_a_gpu_for_methods_that_attack(tmp_path):

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from egat_hub.engine.control_flags import control_flags
-from egat_hub.results import Outcome, Row
+from egat_hub.core.results import Outcome, Row
+from egat_hub.evaluation.sanity import control_flags
 
 SETTINGS = {"explanation": "grad_cam", "q": 0.2, "fill": "mean", "class": "predicted"}
 

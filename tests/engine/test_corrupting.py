@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from egat_hub.corruptions import CORRUPTIONS, IMAGENET_C
-from egat_hub.engine import EvaluationConfig, evaluate
-from egat_hub.randomness import SampleRandom
+from egat_hub.core.randomness import SampleRandom
+from egat_hub.data.corruptions import CORRUPTIONS, IMAGENET_C
+from egat_hub.evaluation import EvaluationConfig, evaluate
 
 from .tiny import CLASSES, SIZE, network
 
@@ -34,11 +34,11 @@ def corrupted(rows):
 def test_accuracy_is_that_of_a_loop(dataset):
     config = EvaluationConfig(**PLAIN, corruptions=CHOSEN, severities=(1, 4), seed=3, batch_size=5)
     rows = evaluate(network(), dataset, config)
-    found, backbone, values = corrupted(rows), network().eval(), []
+    found, model, values = corrupted(rows), network().eval(), []
     for name in CHOSEN:
         for severity in (1, 4):
             right = [
-                backbone(CORRUPTIONS[name](image[None], severity, SampleRandom(3, (index,)))).argmax().item()
+                model(CORRUPTIONS[name](image[None], severity, SampleRandom(3, (index,)))).argmax().item()
                 == label
                 for index, (image, label) in enumerate(dataset)
             ]

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from egat_hub.engine import EvaluationConfig, evaluate
-from egat_hub.metrics import CONTROLS, FILLS, STABILITY, Faithfulness, top_region
-from egat_hub.randomness import SampleRandom
+from egat_hub.core.randomness import SampleRandom
+from egat_hub.evaluation import EvaluationConfig, evaluate
+from egat_hub.explanations.similarity import STABILITY, top_region
+from egat_hub.metrics import CONTROLS, FILLS, Faithfulness
 
 from .tiny import CLASSES, SIZE, network
 
@@ -17,46 +18,46 @@ COUNT = 23
 
 
 @pytest.fixture(scope="module")
-def backbone():
+def model():
     return network().eval()
 
 
 @pytest.fixture(scope="module")
-def dataset(backbone):
+def dataset(model):
     """Images and the labels that the network gives them, except for every fourth."""
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(COUNT, 3, SIZE, SIZE, generator=generator)
     images *= torch.rand(COUNT, 3, 1, 1, generator=generator)  # of different colours, predicted differently
-    labels = backbone(images).argmax(1)
+    labels = model(images).argmax(1)
     labels[::4] = (labels[::4] + 1) % CLASSES
     return list(zip(images, labels.tolist(), strict=True))
 
 
-def logits(backbone, image):
-    return backbone.net((image[None] - backbone.mean) / backbone.std)[0]
+def logits(model, image):
+    return model.net((image[None] - model.mean) / model.std)[0]
 
 
-def signed_cam(backbone, image, label):
+def signed_cam(model, image, label):
     """In closed form, before the ReLU."""
-    features = backbone.net.forward_features((image[None] - backbone.mean) / backbone.std)[0]
-    return torch.einsum("k,khw->hw", backbone.net.fc.weight[label] / features[0].numel(), features).detach()
+    features = model.net.forward_features((image[None] - model.mean) / model.std)[0]
+    return torch.einsum("k,khw->hw", model.net.fc.weight[label] / features[0].numel(), features).detach()
 
 
-def grad_cam(backbone, image, label):
+def grad_cam(model, image, label):
     """Scaled to [0, 1]."""
-    positive = signed_cam(backbone, image, label).clamp(min=0)
+    positive = signed_cam(model, image, label).clamp(min=0)
     low, high = positive.min(), positive.max()
     return (positive - low) / (high - low) if high - low > 1e-6 else torch.zeros_like(positive)
 
 
-def pgd(backbone, image, label, index, epsilon, *, steps=10, restart=0, seed=0):
+def pgd(model, image, label, index, epsilon, *, steps=10, restart=0, seed=0):
     attacked = (
         image + SampleRandom(seed, (index,), restart).uniform(image[None], -epsilon, epsilon, "attack")[0]
     )
     attacked = attacked.clamp(0, 1)
     for _ in range(steps):
         attacked.requires_grad_()
-        loss = F.cross_entropy(logits(backbone, attacked)[None], torch.tensor([label]))
+        loss = F.cross_entropy(logits(model, attacked)[None], torch.tensor([label]))
         moved = attacked + epsilon * 2.5 / steps * torch.autograd.grad(loss, attacked)[0].sign()
         attacked = (image + (moved - image).clamp(-epsilon, epsilon)).clamp(0, 1).detach()
     return attacked
@@ -72,18 +73,18 @@ def mean(items):
 
 
 @pytest.fixture(scope="module")
-def rows(backbone, dataset):
-    return evaluate(backbone, dataset, EvaluationConfig(epsilons=EPSILONS, batch_size=10, checks=0))
+def rows(model, dataset):
+    return evaluate(model, dataset, EvaluationConfig(epsilons=EPSILONS, batch_size=10, checks=0))
 
 
 @pytest.fixture(scope="module")
-def standing(backbone, dataset):
+def standing(model, dataset):
     """Images that are right clean, and the attacked ones with their correctness, by epsilon."""
-    right = [i for i, (image, label) in enumerate(dataset) if logits(backbone, image).argmax() == label]
+    right = [i for i, (image, label) in enumerate(dataset) if logits(model, image).argmax() == label]
     attacked, left = {}, right
     for epsilon in EPSILONS:
-        found = {i: pgd(backbone, *dataset[i], i, epsilon) for i in left}
-        left = [i for i in left if logits(backbone, found[i]).argmax() == dataset[i][1]]
+        found = {i: pgd(model, *dataset[i], i, epsilon) for i in left}
+        left = [i for i in left if logits(model, found[i]).argmax() == dataset[i][1]]
         attacked[epsilon] = found, left
     return right, attacked
 
@@ -97,49 +98,49 @@ def test_accuracy_and_robust_accuracy(rows, standing):
     assert len(right) > lefts[0] > lefts[1] >= 0
 
 
-def test_restarts_keep_the_worst(backbone, dataset):
+def test_restarts_keep_the_worst(model, dataset):
     (epsilon,) = EPSILONS[:1]
     config = EvaluationConfig(
         epsilons=(epsilon,), explanation=None, restarts=3, attack_options={"steps": 1}, checks=0
     )
     holds = [
         all(
-            logits(backbone, pgd(backbone, image, label, i, epsilon, steps=1, restart=r)).argmax() == label
+            logits(model, pgd(model, image, label, i, epsilon, steps=1, restart=r)).argmax() == label
             for r in range(3)
         )
-        and bool(logits(backbone, image).argmax() == label)
+        and bool(logits(model, image).argmax() == label)
         for i, (image, label) in enumerate(dataset)
     ]
-    assert values(evaluate(backbone, dataset, config), "aAcc") == [pytest.approx(100 * mean(holds))]
+    assert values(evaluate(model, dataset, config), "aAcc") == [pytest.approx(100 * mean(holds))]
 
 
 @pytest.mark.parametrize("target", ["predicted", "label"])
 @pytest.mark.parametrize("fill", sorted(FILLS))
-def test_faithfulness_of_the_model_and_of_controls(backbone, dataset, target, fill):
+def test_faithfulness_of_the_model_and_of_controls(model, dataset, target, fill):
     faithful = Faithfulness(q=0.3, fill=fill, target=target)
     config = EvaluationConfig(epsilons=(), faithfulness=faithful, batch_size=10, seed=5)
-    rows = evaluate(backbone, dataset, config)
+    rows = evaluate(model, dataset, config)
     for judged in ("model", *CONTROLS):
         comps, suffs = [], []
         for i, (image, label) in enumerate(dataset):
-            c = label if target == "label" else int(logits(backbone, image).argmax())
-            saliency = signed_cam(backbone, image, c)[None]
+            c = label if target == "label" else int(logits(model, image).argmax())
+            saliency = signed_cam(model, image, c)[None]
             if judged != "model":
                 saliency = CONTROLS[judged](saliency, SampleRandom(5, (i,)))
-            p = logits(backbone, image).softmax(0)[c][None]
+            p = logits(model, image).softmax(0)[c][None]
             draws = SampleRandom(5, (i,))
-            (removal,) = faithful(backbone, image[None], saliency, torch.tensor([c]), p, draws)
+            (removal,) = faithful(model, image[None], saliency, torch.tensor([c]), p, draws)
             comps.append(removal.comp)
             suffs.append(removal.suff)
         assert values(rows, "Comp", map=judged) == [pytest.approx(100 * mean(comps), abs=1e-3)]
         assert values(rows, "Suff", map=judged) == [pytest.approx(100 * mean(suffs), abs=1e-3)]
 
 
-def test_stability_is_that_of_correct_images_at_the_smallest_budget(backbone, dataset, rows, standing):
+def test_stability_is_that_of_correct_images_at_the_smallest_budget(model, dataset, rows, standing):
     right, attacked = standing
     pairs = [
         [
-            signed_cam(backbone, image, dataset[i][1])[None]
+            signed_cam(model, image, dataset[i][1])[None]
             for image in (dataset[i][0], attacked[EPSILONS[0]][0][i])
         ]
         for i in right
@@ -161,9 +162,9 @@ def test_stability_is_that_of_correct_images_at_the_smallest_budget(backbone, da
     assert lost == pytest.approx(100 * (1 - len(alive) / len(right)))
 
 
-def test_dead_maps_are_counted(backbone, dataset):
+def test_dead_maps_are_counted(model, dataset):
     broken = network().eval()
-    others = torch.stack([logits(backbone, image)[2:].max() for image, _ in dataset])
+    others = torch.stack([logits(model, image)[2:].max() for image, _ in dataset])
     with torch.no_grad():
         broken.net.fc.weight[:2] = -1e-3  # nothing speaks for class 0, which is predicted half of the time
         broken.net.fc.bias[:2] = torch.tensor([others.median(), -10])

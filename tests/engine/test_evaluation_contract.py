@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from egat_hub.classifier import Classifier
-from egat_hub.engine import EvaluationConfig, evaluate
-from egat_hub.metrics import CONTROLS, STABILITY, Faithfulness
+from egat_hub.evaluation import EvaluationConfig, evaluate
+from egat_hub.explanations.similarity import STABILITY
+from egat_hub.hub.classifier import Classifier
+from egat_hub.metrics import CONTROLS, Faithfulness
 
 from .tiny import CLASSES, SIZE, network, view
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from egat_hub.engine import EvaluationConfig, evaluate
+from egat_hub.evaluation import EvaluationConfig, evaluate
+from egat_hub.methods.cost import counted
 from egat_hub.metrics import CONTROLS
-from egat_hub.passes import counted
 
 from .tiny import CLASSES, SIZE, network
 
@@ -15,14 +15,14 @@ STEPS = 10
 
 
 @pytest.fixture(scope="module")
-def backbone():
+def model():
     return network().eval()
 
 
-def images(backbone, count: int, wrong: int):
+def images(model, count: int, wrong: int):
     """Images of which the first ``wrong`` are misclassified and of the others few are broken."""
     found = torch.rand(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
-    labels = backbone(found).argmax(1)
+    labels = model(found).argmax(1)
     labels[:wrong] = (labels[:wrong] + 1) % CLASSES
     return list(zip(found, labels.tolist(), strict=True))
 
@@ -33,10 +33,10 @@ def gradients(steps: int) -> int:
 
 
 @pytest.mark.parametrize(("count", "wrong"), [(20, 0), (20, 8), (6, 6)])
-def test_a_default_evaluation_is_within_a_fifth_of_its_arithmetic(backbone, count, wrong):
-    right, data = count - wrong, images(backbone, count, wrong)
-    with counted(backbone) as passes:
-        rows = evaluate(backbone, data, EvaluationConfig(epsilons=(1e-5,)))
+def test_a_default_evaluation_is_within_a_fifth_of_its_arithmetic(model, count, wrong):
+    right, data = count - wrong, images(model, count, wrong)
+    with counted(model) as passes:
+        rows = evaluate(model, data, EvaluationConfig(epsilons=(1e-5,)))
     assert next(row.value for row in rows if row.metric == "aAcc") == pytest.approx(100 * right / count)
     clean, maps = count, 2 * (1 + len(CONTROLS)) * count
     of_the_right = gradients(STEPS) + 2 if right else 0  # attack, 8 bits, map of the attacked image
@@ -50,10 +50,10 @@ def test_a_default_evaluation_is_within_a_fifth_of_its_arithmetic(backbone, coun
     assert passes.units <= 1.2 * floor
 
 
-def test_what_broke_is_not_attacked_again(backbone):
-    data = images(backbone, 12, 0)
+def test_what_broke_is_not_attacked_again(model):
+    data = images(model, 12, 0)
     config = EvaluationConfig(epsilons=(0.3, 0.4), restarts=3, explanation=None, checks=0)
-    with counted(backbone) as passes:
-        rows = evaluate(backbone, data, config)
+    with counted(model) as passes:
+        rows = evaluate(model, data, config)
     assert all(row.value == 0 for row in rows if row.metric == "aAcc")
     assert passes.units == 12 * (1 + gradients(STEPS) + 2)  # one attack, and 8 bits at either budget

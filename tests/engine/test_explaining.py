@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from egat_hub.engine import EvaluationConfig, evaluate, judge
+from egat_hub.core.randomness import SampleRandom
+from egat_hub.evaluation import EvaluationConfig, evaluate, judge
 from egat_hub.explanations import GradCAM
-from egat_hub.metrics import CONTROLS, STABILITY, Faithfulness, InsertionDeletion, Localisation
-from egat_hub.randomness import SampleRandom
+from egat_hub.explanations.similarity import STABILITY
+from egat_hub.metrics import CONTROLS, Faithfulness, InsertionDeletion, Localisation
 
 from .tiny import network, view
 
@@ -27,23 +28,23 @@ CONFIG = EvaluationConfig(
 
 
 @pytest.fixture(scope="module")
-def backbone():
+def model():
     return network().eval()
 
 
 @pytest.fixture(scope="module")
-def items(backbone):
+def items(model):
     """Every image with the label that the network gives it, and of the last one an empty mask."""
     shown = [dict(item) for item in view("test")]
     for item in shown:
-        item["label"] = backbone(item["image"][None]).argmax()
+        item["label"] = model(item["image"][None]).argmax()
     shown[-1]["mask"] = torch.zeros_like(shown[-1]["mask"])
     return shown
 
 
 @pytest.fixture(scope="module")
-def outcomes(backbone, items):
-    return judge(backbone, items, CONFIG)
+def outcomes(model, items):
+    return judge(model, items, CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -61,23 +62,21 @@ def mean(items):
     return sum(items) / len(items)
 
 
-def judged(backbone, item, name):
+def judged(model, item, name):
     """One image: its map [1,h,w], and the draws that belong to it."""
-    saliency = GradCAM(relu=False, normalize="none")(backbone, item["image"][None]).detach()
+    saliency = GradCAM(relu=False, normalize="none")(model, item["image"][None]).detach()
     draws = SampleRandom(SEED, (int(item["index"]),))
     return saliency if name == "model" else CONTROLS[name](saliency, draws), draws
 
 
 @pytest.mark.parametrize("name", ["model", *CONTROLS])
-def test_comp_and_suff_at_every_share_their_means_and_relative_to_the_probability(
-    backbone, items, rows, name
-):
+def test_comp_and_suff_at_every_share_their_means_and_relative_to_the_probability(model, items, rows, name):
     found = []
     for item in items:
-        saliency, draws = judged(backbone, item, name)
-        p = backbone(item["image"][None]).softmax(1).amax(1).detach()
+        saliency, draws = judged(model, item, name)
+        p = model(item["image"][None]).softmax(1).amax(1).detach()
         faithful = CONFIG.faithfulness
-        found.append((faithful(backbone, item["image"][None], saliency, item["label"][None], p, draws), p))
+        found.append((faithful(model, item["image"][None], saliency, item["label"][None], p, draws), p))
     for place, (q, fill) in enumerate(CONFIG.faithfulness.settings):
         comp = value(rows, "Comp", map=name, q=q, fill=fill)
         assert comp == pytest.approx(100 * mean(removals[place].comp for removals, _ in found), abs=1e-3)
@@ -90,11 +89,11 @@ def test_comp_and_suff_at_every_share_their_means_and_relative_to_the_probabilit
 
 
 @pytest.mark.parametrize("name", ["model", *CONTROLS])
-def test_areas_and_places(backbone, items, rows, name):
+def test_areas_and_places(model, items, rows, name):
     areas, located, inside = [], [], []
     for item in items:
-        saliency, draws = judged(backbone, item, name)
-        areas.append(CURVES(backbone, item["image"][None], saliency, item["label"][None], draws))
+        saliency, draws = judged(model, item, name)
+        areas.append(CURVES(model, item["image"][None], saliency, item["label"][None], draws))
         inside.append(item["mask"][0] >= 0.5)
         located.append(CONFIG.localisation(saliency, inside[-1][None]))
     for metric, area in (("InsertionAUC", "insertion"), ("DeletionAUC", "deletion")):
@@ -120,18 +119,18 @@ def test_stability_is_split_by_what_the_attack_did_to_the_prediction(outcomes, m
     torch.testing.assert_close(torch.where(kept.isnan(), flipped, kept), torch.tensor(stable[None]))
 
 
-def test_the_default_costs_no_forward_more_than_comp_and_suff(backbone, items):
+def test_the_default_costs_no_forward_more_than_comp_and_suff(model, items):
     seen = []
-    forward = backbone.net.forward_features
-    backbone.net.forward_features = lambda images: seen.append(len(images)) or forward(images)
+    forward = model.net.forward_features
+    model.net.forward_features = lambda images: seen.append(len(images)) or forward(images)
     try:
-        evaluate(backbone, items, EvaluationConfig(epsilons=()))
+        evaluate(model, items, EvaluationConfig(epsilons=()))
     finally:
-        del backbone.net.forward_features
+        del model.net.forward_features
     assert seen == [len(items)] * (1 + 2 * (1 + len(CONTROLS)))
 
 
-def test_data_without_masks_have_no_rows_of_places(backbone, items):
+def test_data_without_masks_have_no_rows_of_places(model, items):
     plain = [(item["image"], int(item["label"])) for item in items]
-    metrics = {row.metric for row in evaluate(backbone, plain, EvaluationConfig(epsilons=()))}
+    metrics = {row.metric for row in evaluate(model, plain, EvaluationConfig(epsilons=()))}
     assert not metrics & {"MaskArea", "Pointing", "EnergyInside", "MaskIoU"}

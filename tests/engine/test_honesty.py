@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from egat_hub.attacks import PGD
-from egat_hub.engine import EvaluationConfig, evaluate
-from egat_hub.engine.honesty import CHECKS, check
-from egat_hub.randomness import SampleRandom
-from egat_hub.results import FLAG, flags_raised
+from egat_hub.core.randomness import SampleRandom
+from egat_hub.core.results import FLAG, flags_raised
+from egat_hub.evaluation import EvaluationConfig, evaluate
+from egat_hub.evaluation.sanity import CHECKS, check
 
 from .tiny import fit, method, network, view
 
@@ -123,7 +123,7 @@ def test_there_is_a_test_for_every_check():
 def test_trained_networks_raise_no_flag(name, tmp_path):
     trained = fit(method(name), tmp_path, steps=40, lr=3e-3)
     config = EvaluationConfig(epsilons=(0.02, 0.01), explanation=None)
-    rows = evaluate(trained.backbone, view(), config, surrogates=[network(seed=5)])
+    rows = evaluate(trained.model, view(), config, surrogates=[network(seed=5)])
     signs = {row.protocol["flag"]: row for row in rows if row.metric == FLAG}
     assert signs.keys() == CHECKS.keys()
     assert {row.protocol["epsilon"] for row in signs.values()} == {0.01}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from egat_hub.engine import evaluation
-from egat_hub.engine.measuring import measure
+from egat_hub.evaluation import evaluate as evaluation
+from egat_hub.evaluation.batch import measure
 
 from . import killed_evaluation
 from .killed_evaluation import DONE, rows

@@ -10,10 +10,10 @@ import pytest
 import torch
 from diffusion.tiny import CLASSES, attack, classifier, make_images
 
-from egat_hub.diffusion import Prompts
-from egat_hub.engine import judge_sca
-from egat_hub.randomness import SampleRandom
-from egat_hub.results import Outcome
+from egat_hub.attacks.diffusion import Prompts
+from egat_hub.core.randomness import SampleRandom
+from egat_hub.core.results import Outcome
+from egat_hub.evaluation import judge_sca
 
 IMAGES, TRUE = make_images(12, seed=2)
 LABELS = torch.where(torch.arange(12) < 10, TRUE, (TRUE + 1) % CLASSES)  # the last two are misclassified

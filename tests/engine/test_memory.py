@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from egat_hub.engine import training
+from egat_hub.training import loop as training
 
 from .tiny import fit, method
 

@@ -13,7 +13,7 @@ from .tiny import MEASURED, fit, log_of, method, network, same
 
 
 def weights(trained):
-    return trained.backbone.state_dict()
+    return trained.model.state_dict()
 
 
 def figures(folder):
@@ -42,7 +42,7 @@ def test_a_run_in_two_parts_equals_one(tmp_path, name):
 def test_a_finished_run_is_read_back(tmp_path):
     first = fit(method(), tmp_path)
     log = (tmp_path / "log.jsonl").read_text()
-    again = fit(method(backbone=network(seed=9)), tmp_path)
+    again = fit(method(model=network(seed=9)), tmp_path)
     assert same(weights(first), weights(again))
     assert (again.best_step, again.val_accuracy) == (first.best_step, first.val_accuracy)
     assert (tmp_path / "log.jsonl").read_text() == log
@@ -69,11 +69,11 @@ def test_dropout_depends_on_seed_and_step_alone(tmp_path):
     runs = {}
     for name, state, seed in (("first", 0, 3), ("again", 1, 3), ("other", 0, 4)):
         torch.manual_seed(state)
-        fit(method(backbone=network(drop_rate=0.5)), tmp_path / name, seed=seed)
+        fit(method(model=network(drop_rate=0.5)), tmp_path / name, seed=seed)
         runs[name] = figures(tmp_path / name)
     assert runs["first"] == runs["again"]
     assert runs["first"] != runs["other"]
-    fit(method(backbone=network(drop_rate=0.0)), tmp_path / "none")
+    fit(method(model=network(drop_rate=0.0)), tmp_path / "none")
     assert runs["first"] != figures(tmp_path / "none")
 
 
@@ -87,7 +87,7 @@ def test_resources_change_no_result(tmp_path):
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     fit(method(), tmp_path, steps=1)
-    other = method(backbone=network("test_efficientnet"))
+    other = method(model=network("test_efficientnet"))
     with pytest.raises(
         ValueError, match=r"of test_resnet with 5 classes, .* and this run trains test_efficientnet with"
     ):

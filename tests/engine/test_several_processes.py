@@ -12,8 +12,8 @@ import timm
 import torch
 from safetensors.torch import load_file
 
+from egat_hub.core.results import read_rows
 from egat_hub.methods import METHODS
-from egat_hub.results import read_rows
 
 from . import several_processes
 from .several_processes import FEW, SETTINGS, SHARDED

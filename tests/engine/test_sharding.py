@@ -10,8 +10,8 @@ import pytest
 from accelerate import DistributedType
 from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy
 
-from egat_hub.engine import sharding
-from egat_hub.engine.sharding import prepare_sharding
+from egat_hub.training import sharding
+from egat_hub.training.sharding import prepare_sharding
 
 from .tiny import fit, method
 

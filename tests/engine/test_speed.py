@@ -8,8 +8,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from egat_hub.engine import speed
-from egat_hub.engine.speed import Speed
+from egat_hub.training import log as speed
+from egat_hub.training.log import Speed
 
 from .tiny import fit, log_of, method
 

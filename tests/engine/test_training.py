@@ -7,10 +7,12 @@ import copy
 import pytest
 import torch
 
+from egat_hub.core import distributed as processes
+from egat_hub.core.results import Row
 from egat_hub.data import TrainingView
-from egat_hub.engine import Resources, TrainConfig, processes, train, training
 from egat_hub.methods import ERM, METHODS
-from egat_hub.results import Row
+from egat_hub.training import Resources, TrainConfig, train
+from egat_hub.training import loop as training
 
 from .tiny import MEASURED, SIZE, domain, fit, log_of, method, network, same, view
 
@@ -27,9 +29,9 @@ def judged(monkeypatch):
         accuracies = ()
         states = ()
 
-        def __call__(self, backbone, dataset, config, **kwargs):
+        def __call__(self, model, dataset, config, **kwargs):
             value = self.accuracies[len(self.states)] if self.accuracies else 50.0
-            self.states = (*self.states, state_of(backbone))
+            self.states = (*self.states, state_of(model))
             return [Row("m", "", "", "", "", "val", "cAcc", value, n=1, seed=0)]
 
     judged = Judged()
@@ -59,9 +61,9 @@ def test_best_is_the_latest_of_the_highest_and_its_weights_come_back(tmp_path, j
     judged.accuracies = (20.0, 50.0, 50.0, 40.0)
     trained = fit(method(), tmp_path, steps=8)
     assert (trained.best_step, trained.val_accuracy) == (6, 50.0)
-    assert same(state_of(trained.backbone), judged.states[2])
+    assert same(state_of(trained.model), judged.states[2])
     assert not same(judged.states[2], judged.states[3])
-    assert not any(m.training for m in trained.backbone.modules())
+    assert not any(m.training for m in trained.model.modules())
     assert trained.seconds > 0
 
 
@@ -70,14 +72,14 @@ def test_the_untrained_network_can_be_best(tmp_path, judged):
     before = state_of(network())
     trained = fit(method(), tmp_path)
     assert trained.best_step == 0
-    assert same(state_of(trained.backbone), before)
+    assert same(state_of(trained.model), before)
 
 
 def test_the_average_of_the_weights_is_what_is_validated_and_given_back(tmp_path, judged):
-    fit(method(backbone=network(groupnorm=True)), tmp_path / "plain", validate_every=1)
+    fit(method(model=network(groupnorm=True)), tmp_path / "plain", validate_every=1)
     plain, judged.states = judged.states, ()
     trained = fit(
-        method(backbone=network(groupnorm=True)), tmp_path / "average", validate_every=1, ema_decay=0.7
+        method(model=network(groupnorm=True)), tmp_path / "average", validate_every=1, ema_decay=0.7
     )
     average = plain[0]
     for step, (weights, found) in enumerate(zip(plain, judged.states, strict=True)):
@@ -86,15 +88,15 @@ def test_the_average_of_the_weights_is_what_is_validated_and_given_back(tmp_path
         for name, value in average.items():
             torch.testing.assert_close(found[name], value, atol=1e-6, rtol=1e-5)
     assert not same(plain[-1], judged.states[-1])
-    assert same(state_of(trained.backbone), judged.states[-1])
+    assert same(state_of(trained.model), judged.states[-1])
 
 
 @pytest.mark.parametrize("accumulation", [2, 4])
 def test_micro_batches_change_nothing(tmp_path, judged, accumulation):
     for name, count in (("whole", 1), ("parts", accumulation)):
-        backbone = network(groupnorm=True)
+        model = network(groupnorm=True)
         fit(
-            method(backbone=backbone),
+            method(model=model),
             tmp_path / name,
             accumulation=count,
             validate_every=1,
@@ -112,16 +114,16 @@ def test_micro_batches_change_nothing(tmp_path, judged, accumulation):
 
 def test_clipping_bounds_the_step(tmp_path):
     def moved(clip_grad):
-        backbone = network(groupnorm=True)
-        before = state_of(backbone)
+        model = network(groupnorm=True)
+        before = state_of(model)
         fit(
-            method(backbone=backbone),
+            method(model=model),
             tmp_path / str(clip_grad),
             steps=1,
             optimizer="sgd",
             clip_grad=clip_grad,
         )
-        return torch.cat([(value - before[name]).flatten() for name, value in state_of(backbone).items()])
+        return torch.cat([(value - before[name]).flatten() for name, value in state_of(model).items()])
 
     free, small, half = moved(None), moved(0.1), moved(0.05)
     assert torch.equal(moved(1e6), free)
@@ -200,8 +202,7 @@ def test_images_that_are_seen_again_are_decoded_once(tmp_path, judged, steps, ca
 
 def test_a_cache_changes_no_result(tmp_path):
     kept, read = (
-        fit(method(), tmp_path / str(gib), steps=9, resources={"cache_gib": gib}).backbone
-        for gib in (1.0, 0.0)
+        fit(method(), tmp_path / str(gib), steps=9, resources={"cache_gib": gib}).model for gib in (1.0, 0.0)
     )
     assert same(kept.state_dict(), read.state_dict())
 
@@ -210,7 +211,7 @@ def test_a_channels_last_network_is_checkpointed_and_kept(tmp_path):
     net = network().to(memory_format=torch.channels_last)
     trained = fit(method("erm", net), tmp_path, steps=2, resources={"checkpoint_every": 1})
     kept = fit(method("erm", network()), tmp_path, steps=2)  # from the checkpoint, without a step
-    assert same(trained.backbone.state_dict(), kept.backbone.state_dict())
+    assert same(trained.model.state_dict(), kept.model.state_dict())
 
 
 def test_a_run_that_is_longer_already_is_refused(tmp_path):

@@ -7,11 +7,12 @@ import re
 import pytest
 import torch
 
+from egat_hub.core.results import Row
 from egat_hub.data import TrainingView
-from egat_hub.engine import Resources, TrainConfig, Transfer, train, training
-from egat_hub.engine.training import create_optimizer
 from egat_hub.methods import METHODS
-from egat_hub.results import Row
+from egat_hub.training import Resources, TrainConfig, Transfer, train
+from egat_hub.training import loop as training
+from egat_hub.training.loop import create_optimizer
 
 from .tiny import SIZE, domain, method, network, same, view
 
@@ -45,8 +46,8 @@ def states(monkeypatch):
     """The network's weights and statistics at every validation."""
     states = []
 
-    def validate(backbone, *_, **__):
-        states.append(state_of(backbone))
+    def validate(model, *_, **__):
+        states.append(state_of(model))
         return [Row("m", "", "", "", "", "val", "cAcc", 50.0, n=1, seed=0)]
 
     monkeypatch.setattr(training, "evaluate", validate)
@@ -56,11 +57,11 @@ def states(monkeypatch):
 @pytest.mark.parametrize("name", METHODS)
 def test_a_frozen_backbone_stays_to_the_bit(tmp_path, name, states):
     ours = method(name, network(drop_rate=0.1))
-    before = state_of(ours.backbone)
+    before = state_of(ours.model)
     fit(ours, tmp_path, Transfer(freeze_backbone=True), steps=2)
-    assert changed(before, state_of(ours.backbone)) == HEAD
-    assert all(parameter.requires_grad for parameter in ours.backbone.parameters())
-    assert not ours.backbone.freeze_bn
+    assert changed(before, state_of(ours.model)) == HEAD
+    assert all(parameter.requires_grad for parameter in ours.model.parameters())
+    assert not ours.model.freeze_bn
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_a_run_that_was_stopped_in_the_warm_up_ends_as_one_that_was_not(tmp_path
         with pytest.raises(StopIteration):
             fit(method("egat"), tmp_path / "parts", transfer, steps=4)
     parts = fit(method("egat", network(seed=9)), tmp_path / "parts", transfer, steps=4)
-    assert same(whole.backbone.state_dict(), parts.backbone.state_dict())
+    assert same(whole.model.state_dict(), parts.model.state_dict())
 
 
 def test_a_checkpoint_of_another_transfer_is_refused(tmp_path):
@@ -104,14 +105,14 @@ def test_a_checkpoint_of_another_transfer_is_refused(tmp_path):
 
 
 def test_learning_rates_fall_by_the_decay_from_block_to_block():
-    ours = method(backbone=network("test_vit", img_size=SIZE))
+    ours = method(model=network("test_vit", img_size=SIZE))
     rates = {
         parameter: group["lr"]
         for group in create_optimizer(ours, TrainConfig(lr=0.1), Transfer(layer_decay=0.5)).param_groups
         for parameter in group["params"]
     }
-    found = {name: rates[parameter] for name, parameter in ours.backbone.net.named_parameters()}
-    depth = len(ours.backbone.net.blocks)
+    found = {name: rates[parameter] for name, parameter in ours.model.net.named_parameters()}
+    depth = len(ours.model.net.blocks)
     assert found["head.weight"] == pytest.approx(0.1)
     for name, rate in found.items():
         block = re.match(r"blocks\.(\d+)", name)
@@ -126,8 +127,8 @@ def test_a_method_that_scales_rates_itself_keeps_its_scale():
     groups = create_optimizer(ours, TrainConfig(lr=0.1), Transfer(layer_decay=0.5)).param_groups
     rates = {parameter: group["lr"] for group in groups for parameter in group["params"]}
     assert {rates[parameter] for parameter in ours.masker.parameters()} == {0.2}
-    assert rates[ours.backbone.net.fc.weight] == 0.1
-    assert rates[next(ours.backbone.net.parameters())] < 0.1
+    assert rates[ours.model.net.fc.weight] == 0.1
+    assert rates[next(ours.model.net.parameters())] < 0.1
 
 
 @pytest.mark.parametrize(

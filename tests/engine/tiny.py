@@ -12,11 +12,11 @@ import timm
 import torch
 from timm.layers import GroupNorm
 
-from egat_hub.backbone import Backbone
 from egat_hub.data import DataConfig, Domain, EvaluationView, TrainingView, open_dataset
-from egat_hub.engine import Resources, TrainConfig, Trained, train
 from egat_hub.methods import METHODS, Method
-from egat_hub.modes import is_batchnorm
+from egat_hub.models import TimmModel
+from egat_hub.models.modes import is_batchnorm
+from egat_hub.training import Resources, TrainConfig, Trained, train
 
 SIZE = 32
 CLASSES = 5
@@ -25,7 +25,9 @@ MEASURED = ("seconds", "images_per_second", "loading", "peak_memory_mib")
 FAST = {"attack_steps": 2, "epsilon": 0.02, "points": 2, "warmup": 2, "lambda_irm": 1.0}
 
 
-def network(name: str = "test_resnet", *, groupnorm: bool = False, seed: int = 0, **options: Any) -> Backbone:
+def network(
+    name: str = "test_resnet", *, groupnorm: bool = False, seed: int = 0, **options: Any
+) -> TimmModel:
     """A ResNet with maps of 4 x 4 positions and a head whose logits spread."""
     if groupnorm:
         options["norm_layer"] = functools.partial(GroupNorm, num_groups=4)
@@ -39,7 +41,7 @@ def network(name: str = "test_resnet", *, groupnorm: bool = False, seed: int = 0
             for module in filter(is_batchnorm, net.modules()):
                 module.running_mean.normal_(std=0.1)
                 module.running_var.uniform_(0.5, 1.5)
-        return Backbone(net, image_size=SIZE)
+        return TimmModel(net, image_size=SIZE)
 
 
 @functools.cache
@@ -52,11 +54,11 @@ def view(split: str = "test", size: int = 60) -> EvaluationView:
     return EvaluationView(domain(size), split, image_size=SIZE)
 
 
-def method(name: str = "erm", backbone: Backbone | None = None, **overrides: Any) -> Method:
+def method(name: str = "erm", model: TimmModel | None = None, **overrides: Any) -> Method:
     """A training method with a short attack, path and warm-up, where it has one."""
     known = {field.name for field in dataclasses.fields(METHODS[name].config_class)}
     fast = {key: value for key, value in FAST.items() if key in known}
-    return METHODS[name](backbone or network(), seed=1, **{**fast, **overrides})
+    return METHODS[name](model or network(), seed=1, **{**fast, **overrides})
 
 
 def fit(

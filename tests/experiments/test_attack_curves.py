@@ -7,13 +7,12 @@ import torch
 from torch import nn
 
 from egat_hub.attacks import PGD
-from egat_hub.experiments import attack_curves
-from egat_hub.experiments.curve_plot import curve_figure
+from egat_hub.core.randomness import SampleRandom
+from egat_hub.core.results import Summary, read_rows
 from egat_hub.experiments.further_attack import FurtherAttack
-from egat_hub.experiments.tables.formats import markdown
-from egat_hub.experiments.transfer import transfer, transfer_table
-from egat_hub.randomness import SampleRandom
-from egat_hub.results import Summary, read_rows
+from egat_hub.experiments.studies import attack_curves
+from egat_hub.experiments.studies.attack_curves import curve_figure, transfer, transfer_table
+from egat_hub.experiments.tables.table import markdown
 
 from .tiny import NETWORK, ONE_RUN, QUICK, SYNTHETIC, parsed
 

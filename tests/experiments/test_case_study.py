@@ -10,11 +10,11 @@ import pytest
 import timm
 import torch
 
-from egat_hub.backbone import Backbone
 from egat_hub.data import DataConfig, EvaluationView, open_dataset
-from egat_hub.engine import EvaluationConfig
-from egat_hub.experiments.figures import case_study_of
+from egat_hub.evaluation import EvaluationConfig
+from egat_hub.experiments.plots import case_study_of
 from egat_hub.hub import save_pretrained
+from egat_hub.models import TimmModel
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "case_study.py"
 DATA = DataConfig(synthetic_size=20, image_size=32)
@@ -28,7 +28,7 @@ def models(tmp_path_factory):
         net = timm.create_model("test_resnet", num_classes=len(classes))
         folder = tmp_path_factory.mktemp("models") / "model"
         told = {"method": "erm" if seed else "egat", "train_domain": "meadow", "seed": 0}
-        save_pretrained(Backbone(net, image_size=size), folder, label_names=classes, metadata=told)
+        save_pretrained(TimmModel(net, image_size=size), folder, label_names=classes, metadata=told)
         folders.append(folder)
     return folders
 
@@ -72,7 +72,7 @@ def test_by_default_nobody_chooses_the_images(models):
     domain = open_dataset(DATA, ["meadow"])["meadow"]
     view = EvaluationView(domain, "test", image_size=32)
     torch.manual_seed(0)
-    model = Backbone(timm.create_model("test_resnet", num_classes=len(domain.classes)), image_size=32)
+    model = TimmModel(timm.create_model("test_resnet", num_classes=len(domain.classes)), image_size=32)
     figure = case_study_of({"one": model}, view, EvaluationConfig(attack_options={"steps": 1}))
     shown = [axes.get_xlabel() for axes in figure.axes[::4]]
     assert shown == [f"true: {name}" for name in domain.classes[:3]]

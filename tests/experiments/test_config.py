@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from egat_hub.config import to_dict
+from egat_hub.core.config import to_dict
 from egat_hub.data import DataConfig
-from egat_hub.experiments import Cell
+from egat_hub.experiments.cell import Cell
 from egat_hub.experiments.command import build_experiment, build_parser, save_config
 from egat_hub.experiments.further_attack import FurtherAttack
 from egat_hub.experiments.variants import ABLATION, GOLDEN, SENSITIVITY

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from egat_hub.core.results import read_rows
 from egat_hub.experiments.sharing import FAILED
-from egat_hub.results import read_rows
 
 from .tiny import call
 

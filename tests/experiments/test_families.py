@@ -7,12 +7,22 @@ import dataclasses
 import pytest
 import timm
 
-from egat_hub.experiments.families import command, main
-from egat_hub.experiments.families.checks import CHECKS
-from egat_hub.experiments.families.outcome import Outcome, append_outcome, read_outcomes
-from egat_hub.experiments.families.smallest import smallest
-from egat_hub.experiments.families.table import BEGIN, END, put_table, read_table, summary, table
-from egat_hub.experiments.families.trial import try_family
+from egat_hub.experiments.studies import families as command
+from egat_hub.experiments.studies.families import (
+    BEGIN,
+    CHECKS,
+    END,
+    Outcome,
+    append_outcome,
+    main,
+    put_table,
+    read_outcomes,
+    read_table,
+    smallest,
+    summary,
+    table,
+    try_family,
+)
 
 WORKS = Outcome(
     family="cait",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from matplotlib.figure import Figure
 
-from egat_hub.experiments import fronts
-from egat_hub.experiments.front_plot import front_figure
-from egat_hub.experiments.points import Point
+from egat_hub.core.results import Summary, read_rows
+from egat_hub.experiments.studies import fronts
+from egat_hub.experiments.studies.fronts import front_figure
+from egat_hub.experiments.studies.pages import Point
 from egat_hub.methods import METHODS
-from egat_hub.results import Summary, read_rows
 
 from .tiny import NETWORK, ONE_RUN, QUICK, SYNTHETIC, parsed
 

@@ -7,13 +7,13 @@ import shlex
 
 import pytest
 
-from egat_hub.experiments.keeping import keep_model
-from egat_hub.experiments.training_command import check_training_command
-from egat_hub.hub import from_pretrained, known
+from egat_hub.core.results import read_rows
+from egat_hub.experiments.keeping import check_training_command, keep_model
+from egat_hub.hub import from_pretrained
+from egat_hub.hub import layout as known
 from egat_hub.hub.layout import CARD, ENTRY, MANIFEST
-from egat_hub.manifest import Manifest
-from egat_hub.results import read_rows
-from egat_hub.zoo import list_models
+from egat_hub.hub.manifest import Manifest
+from egat_hub.hub.zoo import list_models
 
 from .tiny import NETWORK, ONE_RUN, QUICK, SYNTHETIC, call
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from egat_hub.backbone import create_backbone
-from egat_hub.experiments.timing import interleaved, ratio
+from egat_hub.experiments.studies.timing import interleaved, ratio
+from egat_hub.models import create_model
 
 PATH = Path(__file__).parents[2] / "recipes" / "peers.py"
 EPSILON = 0.03
@@ -29,7 +29,7 @@ def peers():
 
 @pytest.fixture(scope="module")
 def given():
-    net = create_backbone("test_resnet", num_classes=5, image_size=32, pretrained=False).eval()
+    net = create_model("test_resnet", num_classes=5, image_size=32, pretrained=False).eval()
     return net, torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 3])
 
 

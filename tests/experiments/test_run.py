@@ -11,11 +11,11 @@ import pytest
 import timm
 import torch
 
-from egat_hub.engine import evaluation
+from egat_hub.core.results import read_outcomes, read_rows
+from egat_hub.evaluation import evaluate as evaluation
 from egat_hub.experiments import cell as cells
 from egat_hub.experiments import sharing
 from egat_hub.hub import from_pretrained
-from egat_hub.results import read_outcomes, read_rows
 
 from .tiny import call, elsewhere, parsed
 
@@ -239,7 +239,7 @@ def test_timm_and_this_package_load_the_same_model(finished):
     images = torch.rand(3, *config["input_size"], generator=torch.Generator().manual_seed(0))
     mean, std = (torch.tensor(config[name]).view(3, 1, 1) for name in ("mean", "std"))
     with torch.no_grad():
-        torch.testing.assert_close(net((images - mean) / std), classifier.backbone(images))
+        torch.testing.assert_close(net((images - mean) / std), classifier.model(images))
     names = ["circle", "cross", "square", "star", "triangle"]
     assert list(classifier.label_names) == names
     assert list(config["label_names"]) == names

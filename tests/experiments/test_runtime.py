@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from egat_hub.backbone import create_backbone
 from egat_hub.methods import METHODS
 from egat_hub.methods.cost import count_passes
+from egat_hub.models import create_model
 
 PATH = Path(__file__).parents[2] / "recipes" / "runtime.py"
 
@@ -28,7 +28,7 @@ def runtime():
 
 
 def test_maps_in_forwards_of_their_own_cost_three_training_passes_more(runtime):
-    net = create_backbone("test_resnet", num_classes=5, image_size=64, pretrained=False).train()
+    net = create_model("test_resnet", num_classes=5, image_size=64, pretrained=False).train()
     method = METHODS["egat"](net)
     method.explanation = runtime.SeparateForwardCAM()
     assert count_passes(method, torch.rand(4, 3, 64, 64), torch.arange(4)).units == pytest.approx(38)

@@ -9,10 +9,10 @@ import re
 
 import pytest
 
+from egat_hub.core.results import read_rows
 from egat_hub.experiments import sharing
 from egat_hub.experiments.search import Grid
 from egat_hub.experiments.variants import with_chosen
-from egat_hub.results import read_rows
 
 from .tiny import call, elsewhere, parsed
 

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from egat_hub.experiments.tables import Entry, Published, Table, report
-from egat_hub.experiments.tables.formats import latex, markdown, to_csv
+from egat_hub.core.results import Outcome, Row, Summary
 from egat_hub.experiments.tables.out_of_domain import ranks
-from egat_hub.experiments.tables.table import mark_best
-from egat_hub.results import Outcome, Row, Summary
+from egat_hub.experiments.tables.report import report
+from egat_hub.experiments.tables.table import Entry, Published, Table, latex, mark_best, markdown, to_csv
 
 FOLDER = Path(__file__).parents[2] / "recipes" / "paper"
 PAPER = [FOLDER / "table1.csv", FOLDER / "table2.csv", FOLDER / "table4.csv"]

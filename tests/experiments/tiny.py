@@ -6,8 +6,8 @@ import json
 import os
 from pathlib import Path
 
-from egat_hub.experiments import Experiment, main
-from egat_hub.experiments.command import build_experiment, build_parser
+from egat_hub.experiments.command import build_experiment, build_parser, main
+from egat_hub.experiments.experiment import Experiment
 
 SYNTHETIC = ("--data", "synthetic", "--synthetic-size", "60", "--image-size", "32")
 ONE_RUN = ("--methods", "erm", "--domains", "meadow", "--test-domains", "meadow", "--seeds", "0")

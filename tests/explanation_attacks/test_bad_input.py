@@ -8,8 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from egat_hub.attacks import ATTACKS
-from egat_hub.explanation_attacks import EXPLANATION_ATTACKS
+from egat_hub.attacks import ATTACKS, EXPLANATION_ATTACKS
 from egat_hub.explanations import EXPLANATIONS, GradCAM
 
 from .toy import SIZE, attack, explanation, make_images, trained
@@ -81,7 +80,7 @@ def test_weights_that_are_not_finite_are_an_error(name, explained):
 
 def test_what_an_explanation_refuses_is_refused():
     class Choosy(GradCAM):
-        def check(self, backbone):
+        def check(self, model):
             raise ValueError("not this network")
 
     with pytest.raises(ValueError, match="not this network"):

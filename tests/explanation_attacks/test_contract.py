@@ -8,10 +8,10 @@ import dataclasses
 import pytest
 import torch
 
-from egat_hub.explanation_attacks import EXPLANATION_ATTACKS
+from egat_hub.attacks import EXPLANATION_ATTACKS
+from egat_hub.core.randomness import SampleRandom
 from egat_hub.explanations import EXPLANATIONS, dead
-from egat_hub.metrics import STABILITY
-from egat_hub.randomness import SampleRandom
+from egat_hub.explanations.similarity import STABILITY
 
 from .toy import SIZE, attack, explanation, make_images, trained
 

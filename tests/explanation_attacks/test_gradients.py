@@ -10,11 +10,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from egat_hub.explanation_attacks import EXPLANATION_ATTACKS, Look
-from egat_hub.explanation_attacks.search import FIRST_WEIGHT, Search
-from egat_hub.explanation_attacks.smooth_relu import SmoothReLU
+from egat_hub.attacks import EXPLANATION_ATTACKS
+from egat_hub.attacks.explanation import FIRST_WEIGHT, Look, Search, SmoothReLU
 from egat_hub.explanations import EXPLANATIONS
-from egat_hub.modes import frozen
+from egat_hub.models.modes import frozen
 
 from .toy import CLASSES, SIZE, attack, explanation, make_images, trained
 

@@ -6,12 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from egat_hub.attacks import PGD
-from egat_hub.explanation_attacks import EXPLANATION_ATTACKS, Look, MassCentre, TargetMap
-from egat_hub.explanation_attacks.mass import mass
-from egat_hub.explanation_attacks.mass_centre import centre
-from egat_hub.metrics import STABILITY
-from egat_hub.randomness import SampleRandom
+from egat_hub.attacks import EXPLANATION_ATTACKS, PGD
+from egat_hub.attacks.explanation import Look
+from egat_hub.attacks.explanation_goals import MassCentre, TargetMap, centre, mass
+from egat_hub.core.randomness import SampleRandom
+from egat_hub.explanations.similarity import STABILITY
 
 from .toy import SIZE, attack, explanation, make_images, trained
 

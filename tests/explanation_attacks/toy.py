@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from egat_hub.backbone import Backbone
-from egat_hub.explanation_attacks import EXPLANATION_ATTACKS, ExplanationAttack
+from egat_hub.attacks import EXPLANATION_ATTACKS, ExplanationAttack
 from egat_hub.explanations import EXPLANATIONS, Explanation
+from egat_hub.models import TimmModel
 
 CLASSES, SIZE = 4, 24
 
@@ -66,19 +66,19 @@ def make_images(count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 @functools.cache
-def trained(activation: type[nn.Module] = nn.SiLU) -> Backbone:
+def trained(activation: type[nn.Module] = nn.SiLU) -> TimmModel:
     """Trained for 80 steps; not to be changed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        backbone = Backbone(Toy(activation)).train()
+        model = TimmModel(Toy(activation)).train()
         images, labels = make_images(256, seed=1)
-        optimizer = torch.optim.Adam(backbone.parameters(), lr=5e-3)
+        optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
         for batch in torch.randint(len(images), (80, 32)):
             optimizer.zero_grad()
-            F.cross_entropy(backbone(images[batch]), labels[batch]).backward()
+            F.cross_entropy(model(images[batch]), labels[batch]).backward()
             optimizer.step()
         optimizer.zero_grad()
-    return backbone.eval()
+    return model.eval()
 
 
 FEW = {"samples": 2, "points": 2}

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from egat_hub.backbone import Backbone
-from egat_hub.modes import is_batchnorm
+from egat_hub.models import TimmModel
+from egat_hub.models.modes import is_batchnorm
 
 
-def lively(name: str, *, size: int = 64, num_classes: int = 5, **arguments: Any) -> Backbone:
+def lively(name: str, *, size: int = 64, num_classes: int = 5, **arguments: Any) -> TimmModel:
     """A timm network in eval mode whose initial zeros and ones are replaced by random numbers.
 
     Residual branches of a new ResNet end in a BatchNorm of weight 0, those of a ConvNeXt in a scale of
@@ -22,23 +22,23 @@ def lively(name: str, *, size: int = 64, num_classes: int = 5, **arguments: Any)
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
-        backbone = Backbone(timm.create_model(name, num_classes=num_classes, **arguments), image_size=size)
-        for parameter_name, parameter in backbone.net.named_parameters():
+        model = TimmModel(timm.create_model(name, num_classes=num_classes, **arguments), image_size=size)
+        for parameter_name, parameter in model.net.named_parameters():
             if parameter_name.endswith("bias"):
                 parameter.normal_(0, 0.1)
             elif parameter_name.endswith("gamma"):
                 parameter.uniform_(0.1, 0.5)
-        norms = [module for module in backbone.net.modules() if is_batchnorm(module)]
+        norms = [module for module in model.net.modules() if is_batchnorm(module)]
         for norm in norms:
             nn.init.uniform_(norm.weight, 0.3, 0.9)
             norm.momentum = 1.0
-        for layer in filter(lambda m: hasattr(m, "weight"), backbone.classifier.modules()):
+        for layer in filter(lambda m: hasattr(m, "weight"), model.classifier.modules()):
             nn.init.normal_(layer.weight, 0, 0.1)
         if norms:
-            backbone.train()(pictures(8, size))
+            model.train()(pictures(8, size))
             for norm in norms:
                 norm.momentum = 0.1
-    return backbone.eval()
+    return model.eval()
 
 
 def pictures(count: int = 2, size: int = 64, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -47,9 +47,9 @@ def pictures(count: int = 2, size: int = 64, dtype: torch.dtype = torch.float32)
     return F.interpolate(coarse, size=(size, size), mode="bilinear").to(dtype)
 
 
-def gradients(backbone: Backbone, value: Tensor) -> dict[str, Tensor | None]:
+def gradients(model: TimmModel, value: Tensor) -> dict[str, Tensor | None]:
     """Gradient of a scalar with respect to every parameter, by name."""
-    names, parameters = zip(*backbone.net.named_parameters(), strict=True)
+    names, parameters = zip(*model.net.named_parameters(), strict=True)
     return dict(zip(names, torch.autograd.grad(value, parameters, allow_unused=True), strict=True))
 
 

@@ -10,8 +10,8 @@ import torch
 from captum.attr import LayerGradCam
 from torch import Tensor, nn
 
-from egat_hub.backbone import Backbone
 from egat_hub.explanations import GradCAM
+from egat_hub.models import TimmModel
 
 from .nets import assert_close, assert_same_gradients, gradients, lively, pictures, saliency_loss
 
@@ -24,53 +24,53 @@ MAP_ROUNDING, GRADIENT_ROUNDING = 1e-6, 1e-5
 class Case(NamedTuple):
     """A network, its last layer with positions, and what to explain."""
 
-    backbone: Backbone
+    model: TimmModel
     layer: nn.Module
     images: Tensor
     classes: Tensor
 
     def ours(self, *, head_grad: bool) -> Tensor:
-        return GradCAM(head_grad=head_grad, normalize="none")(self.backbone, self.images, self.classes)
+        return GradCAM(head_grad=head_grad, normalize="none")(self.model, self.images, self.classes)
 
     def gradients(self, maps: Tensor) -> dict[str, Tensor | None]:
-        return gradients(self.backbone, saliency_loss(maps))
+        return gradients(self.model, saliency_loss(maps))
 
 
 @pytest.fixture(scope="module", params=LAST_LAYER)
-def original(request) -> tuple[Backbone, str]:
+def original(request) -> tuple[TimmModel, str]:
     return lively(request.param), LAST_LAYER[request.param]
 
 
-def case_of(original: tuple[Backbone, str], dtype: torch.dtype = torch.float32) -> Case:
-    backbone = copy.deepcopy(original[0]).to(dtype)
-    assert backbone.head_form == "pooled_linear"
+def case_of(original: tuple[TimmModel, str], dtype: torch.dtype = torch.float32) -> Case:
+    model = copy.deepcopy(original[0]).to(dtype)
+    assert model.head_form == "pooled_linear"
     images = pictures(dtype=dtype)
     with torch.no_grad():
-        return Case(backbone, backbone.net.get_submodule(original[1]), images, backbone(images).argmax(1))
+        return Case(model, model.net.get_submodule(original[1]), images, model(images).argmax(1))
 
 
 @pytest.fixture(params=["eval", "train"])
 def case(original, request) -> Case:
     case = case_of(original)
-    case.backbone.train(request.param == "train")
+    case.model.train(request.param == "train")
     return case
 
 
 def by_hooks(case: Case) -> Tensor:
     """Grad-CAM as textbooks have it: a hook, a forward of everything, a derivative kept in the graph."""
     kept: list[Tensor] = []
-    images = (case.images - case.backbone.mean) / case.backbone.std
-    if case.backbone.training:  # the layout of training, for other kernels round otherwise
+    images = (case.images - case.model.mean) / case.model.std
+    if case.model.training:  # the layout of training, for other kernels round otherwise
         images = images.contiguous(memory_format=torch.channels_last)
     with case.layer.register_forward_hook(lambda module, inputs, output: kept.append(output)):
-        logits = case.backbone.net(images)
+        logits = case.model.net(images)
     score = logits.gather(1, case.classes[:, None]).sum()
     (slope,) = torch.autograd.grad(score, kept[0], create_graph=True)
     return torch.relu((slope.mean((2, 3), keepdim=True) * kept[0]).sum(1))
 
 
 def by_captum(case: Case, **options) -> Tensor:
-    grad_cam = LayerGradCam(case.backbone, case.layer)
+    grad_cam = LayerGradCam(case.model, case.layer)
     return grad_cam.attribute(case.images, case.classes, relu_attributions=True, **options).squeeze(1)
 
 
@@ -98,7 +98,7 @@ def test_gradients_without_the_head_equal_captums_own(case):
 
 def test_only_the_heads_weight_tells_the_two_apart(case):
     with_head, without = (case.gradients(case.ours(head_grad=switch)) for switch in (True, False))
-    (weight,) = (n for n, p in case.backbone.net.named_parameters() if p is case.backbone.classifier.weight)
+    (weight,) = (n for n, p in case.model.net.named_parameters() if p is case.model.classifier.weight)
     assert without.pop(weight) is None
     assert with_head.pop(weight).any()
     assert_same_gradients(with_head, without, 1e-6)

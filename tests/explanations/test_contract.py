@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from egat_hub.backbone import Backbone
 from egat_hub.explanations import EXPLANATIONS, NORMALIZATIONS
+from egat_hub.models import TimmModel
 
 from .nets import lively, pictures
 
@@ -20,7 +20,7 @@ NETS = {"test_resnet": {}, "test_convnext": {}, "test_vit": {"img_size": SIZE, "
 
 
 @pytest.fixture(scope="module", params=NETS)
-def backbone(request) -> Backbone:
+def model(request) -> TimmModel:
     return lively(request.param, size=SIZE, **NETS[request.param])
 
 
@@ -40,8 +40,8 @@ IMAGES = pictures(3, SIZE)
 
 @pytest.mark.parametrize("normalize", sorted(NORMALIZATIONS))
 @pytest.mark.parametrize("relu", [True, False])
-def test_one_finite_map_an_image(backbone, kind, relu, normalize):
-    maps = kind(relu=relu, normalize=normalize)(backbone, IMAGES)
+def test_one_finite_map_an_image(model, kind, relu, normalize):
+    maps = kind(relu=relu, normalize=normalize)(model, IMAGES)
     assert maps.ndim == 3
     assert len(maps) == 3
     assert min(maps.shape[1:]) > 1
@@ -53,81 +53,81 @@ def test_one_finite_map_an_image(backbone, kind, relu, normalize):
         assert (maps.abs() <= 1).all()
 
 
-def test_minmax_is_the_default_and_spans_0_to_1(backbone, kind):
-    maps = kind()(backbone, IMAGES)
+def test_minmax_is_the_default_and_spans_0_to_1(model, kind):
+    maps = kind()(model, IMAGES)
     assert torch.equal(maps.amin((1, 2)), torch.zeros(3))
     assert torch.equal(maps.amax((1, 2)), torch.ones(3))
 
 
-def test_relu_keeps_what_speaks_for_the_class(backbone, kind):
-    raw = kind(relu=False, normalize="none")(backbone, IMAGES)
+def test_relu_keeps_what_speaks_for_the_class(model, kind):
+    raw = kind(relu=False, normalize="none")(model, IMAGES)
     assert (raw < 0).any() == kind().signed
-    assert torch.equal(kind(normalize="none")(backbone, IMAGES), raw.clamp(min=0))
+    assert torch.equal(kind(normalize="none")(model, IMAGES), raw.clamp(min=0))
 
 
-def test_the_predicted_class_is_explained_by_default(backbone, kind):
-    predicted = backbone(IMAGES).argmax(1)
+def test_the_predicted_class_is_explained_by_default(model, kind):
+    predicted = model(IMAGES).argmax(1)
     explain = kind(relu=False)
-    assert torch.equal(explain(backbone, IMAGES), explain(backbone, IMAGES, predicted))
-    assert not torch.allclose(explain(backbone, IMAGES), explain(backbone, IMAGES, (predicted + 1) % 5))
+    assert torch.equal(explain(model, IMAGES), explain(model, IMAGES, predicted))
+    assert not torch.allclose(explain(model, IMAGES), explain(model, IMAGES, (predicted + 1) % 5))
 
 
-def test_a_forward_that_exists_is_used(backbone, kind):
+def test_a_forward_that_exists_is_used(model, kind):
     classes = torch.tensor([0, 1, 2])
-    view = backbone.view(IMAGES)
-    assert torch.equal(kind().of(backbone, view, classes), kind()(backbone, IMAGES, classes))
+    view = model.view(IMAGES)
+    assert torch.equal(kind().of(model, view, classes), kind()(model, IMAGES, classes))
 
 
 @pytest.mark.parametrize("images", [torch.zeros, torch.ones], ids=["black", "white"])
 @pytest.mark.parametrize("normalize", sorted(NORMALIZATIONS))
-def test_constant_images_give_finite_maps_and_gradients(backbone, kind, images, normalize):
-    maps = kind(normalize=normalize)(backbone, images(2, 3, SIZE, SIZE), torch.tensor([0, 1]))
+def test_constant_images_give_finite_maps_and_gradients(model, kind, images, normalize):
+    maps = kind(normalize=normalize)(model, images(2, 3, SIZE, SIZE), torch.tensor([0, 1]))
     assert maps.isfinite().all()
-    gradients = torch.autograd.grad(maps.square().sum(), list(backbone.parameters()), allow_unused=True)
+    gradients = torch.autograd.grad(maps.square().sum(), list(model.parameters()), allow_unused=True)
     assert all(g.isfinite().all() for g in gradients if g is not None)
 
 
 def test_an_image_gets_its_map_in_any_batch(kind):
     for name in NETS:
-        backbone, images = lively(name, size=SIZE, **NETS[name]).double(), IMAGES.double()
+        model, images = lively(name, size=SIZE, **NETS[name]).double(), IMAGES.double()
         classes = torch.tensor([2, 0, 1])
-        whole = kind()(backbone, images, classes)
-        rows = [kind()(backbone, images[i : i + 1], classes[i : i + 1]) for i in (2, 0, 1)]
+        whole = kind()(model, images, classes)
+        rows = [kind()(model, images[i : i + 1], classes[i : i + 1]) for i in (2, 0, 1)]
         assert torch.allclose(torch.cat(rows), whole[[2, 0, 1]], atol=1e-9)
 
 
 @pytest.mark.parametrize("head_grad", [True, False])
-def test_maps_are_the_same_without_gradients(backbone, kind, head_grad):
+def test_maps_are_the_same_without_gradients(model, kind, head_grad):
     explain = kind(head_grad=head_grad)
-    with_gradients = explain(backbone, IMAGES)
+    with_gradients = explain(model, IMAGES)
     with torch.no_grad():
-        without = explain(backbone, IMAGES)
+        without = explain(model, IMAGES)
     assert with_gradients.requires_grad
     assert not without.requires_grad
-    rounding = 1e-5 if "vit" in backbone.architecture else 0  # attention that can be differentiated twice
+    rounding = 1e-5 if "vit" in model.architecture else 0  # attention that can be differentiated twice
     assert (without - with_gradients).abs().max() <= rounding
 
 
 @pytest.mark.parametrize("head_grad", [True, False])
-def test_the_head_has_a_gradient_only_if_asked_for(backbone, kind, head_grad):
-    maps = kind(head_grad=head_grad)(backbone, IMAGES)
-    weight: Tensor = backbone.classifier.weight
+def test_the_head_has_a_gradient_only_if_asked_for(model, kind, head_grad):
+    maps = kind(head_grad=head_grad)(model, IMAGES)
+    weight: Tensor = model.classifier.weight
     (gradient,) = torch.autograd.grad(maps.square().sum(), weight, allow_unused=True)
     assert (gradient is not None) == head_grad
 
 
-def test_an_explanation_leaves_no_trace(backbone, kind):
-    before = {name: value.clone() for name, value in backbone.state_dict().items()}
-    state, modes = torch.get_rng_state(), [m.training for m in backbone.modules()]
+def test_an_explanation_leaves_no_trace(model, kind):
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state, modes = torch.get_rng_state(), [m.training for m in model.modules()]
     images = IMAGES.clone()
-    kind(head_grad=True)(backbone, images)
-    assert all(parameter.grad is None for parameter in backbone.parameters())
-    assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
-    assert [m.training for m in backbone.modules()] == modes
+    kind(head_grad=True)(model, images)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert [m.training for m in model.modules()] == modes
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(images, IMAGES)
 
 
-def test_an_unknown_normalisation_is_named(backbone, kind):
+def test_an_unknown_normalisation_is_named(model, kind):
     with pytest.raises(KeyError, match="Did you mean 'minmax'"):
-        kind(normalize="min_max")(backbone, IMAGES)
+        kind(normalize="min_max")(model, IMAGES)

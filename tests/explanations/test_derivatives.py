@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from egat_hub.backbone import Backbone
 from egat_hub.explanations import GradCAM, InputGradient, IntegratedGradients, SmoothGrad
+from egat_hub.models import TimmModel
 
 from .nets import lively, pictures
 
@@ -21,23 +21,23 @@ SMOOTH = {"test_efficientnet": {}, "test_convnext": {}, "test_vit": {"img_size":
 class Maps(nn.Module):
     """Grad-CAM as a function of the network's parameters."""
 
-    def __init__(self, backbone: Backbone, *, head_grad: bool, normalize: str) -> None:
+    def __init__(self, model: TimmModel, *, head_grad: bool, normalize: str) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.model = model
         self.explanation = GradCAM(head_grad=head_grad, relu=False, normalize=normalize)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.explanation(self.backbone, images, torch.tensor([1, 0]))
+        return self.explanation(self.model, images, torch.tensor([1, 0]))
 
 
 @pytest.fixture(scope="module", params=SMOOTH)
-def backbone(request) -> Backbone:
+def model(request) -> TimmModel:
     return lively(request.param, num_classes=3, **SMOOTH[request.param]).double()
 
 
 @pytest.mark.parametrize("normalize", ["none", "minmax", "max", "sum"])
-def test_derivatives_by_parameters(backbone, normalize):
-    maps, images = Maps(backbone, head_grad=True, normalize=normalize), pictures(dtype=torch.float64)
+def test_derivatives_by_parameters(model, normalize):
+    maps, images = Maps(model, head_grad=True, normalize=normalize), pictures(dtype=torch.float64)
     names = [name for name, _ in maps.named_parameters()]
 
     def of(*values: Tensor) -> Tensor:
@@ -47,8 +47,8 @@ def test_derivatives_by_parameters(backbone, normalize):
     assert torch.autograd.gradcheck(of, values, fast_mode=True)
 
 
-def test_derivatives_by_images(backbone):
-    maps = Maps(backbone, head_grad=True, normalize="none")
+def test_derivatives_by_images(model):
+    maps = Maps(model, head_grad=True, normalize="none")
     assert torch.autograd.gradcheck(maps, pictures(dtype=torch.float64).requires_grad_(), fast_mode=True)
 
 
@@ -57,7 +57,7 @@ def test_derivatives_by_images(backbone):
     [InputGradient(), SmoothGrad(samples=2), IntegratedGradients(points=2)],
     ids=lambda e: type(e).__name__,
 )
-def test_derivatives_of_pixel_gradients_by_images(backbone, explain):
+def test_derivatives_of_pixel_gradients_by_images(model, explain):
     """Also where the images are themselves made of what is differentiated."""
     raw = replace(explain, relu=False, normalize="none")
     images, classes = pictures(dtype=torch.float64), torch.tensor([1, 0])
@@ -66,7 +66,7 @@ def test_derivatives_of_pixel_gradients_by_images(backbone, explain):
     along = torch.zeros((), dtype=torch.float64, requires_grad=True)
 
     def value(step: Tensor | float) -> Tensor:
-        return raw(backbone, images + step * direction, classes).square().sum()
+        return raw(model, images + step * direction, classes).square().sum()
 
     (slope,) = torch.autograd.grad(value(along), along)
     with torch.no_grad():
@@ -77,9 +77,9 @@ def test_derivatives_of_pixel_gradients_by_images(backbone, explain):
 
 @pytest.mark.parametrize("name", SMOOTH)
 def test_a_loss_on_maps_can_be_trained(name):
-    backbone = lively(name, num_classes=3, **SMOOTH[name])
-    maps = Maps(backbone, head_grad=True, normalize="minmax")
-    optimizer = torch.optim.SGD(backbone.parameters(), lr=1e-3)
+    model = lively(name, num_classes=3, **SMOOTH[name])
+    maps = Maps(model, head_grad=True, normalize="minmax")
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     target = maps(pictures()).detach().flip(1)
     losses = []
     for _ in range(5):

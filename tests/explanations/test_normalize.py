@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from egat_hub.explanations import NORMALIZATIONS, dead
-from egat_hub.explanations.normalize import EPSILON
+from egat_hub.explanations.base import EPSILON
 
 NAMES = sorted(NORMALIZATIONS)
 SCALED = [name for name in NAMES if name != "none"]

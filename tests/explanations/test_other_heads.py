@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from egat_hub.backbone import Backbone
 from egat_hub.explanations import GradCAM, InputGradient
+from egat_hub.models import TimmModel
 
 from .nets import assert_close, assert_same_gradients, gradients, lively, pictures, saliency_loss
 
@@ -61,7 +61,7 @@ FAMILIES = {
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
-def family(request) -> tuple[Family, Backbone]:
+def family(request) -> tuple[Family, TimmModel]:
     family = FAMILIES[request.param]
     return family, lively(family.name, **family.arguments).double()
 
@@ -72,21 +72,21 @@ TARGET = torch.rand(2, 5, generator=torch.Generator().manual_seed(3), dtype=torc
 """A linear combination of logits for each image."""
 
 
-def by_hooks(family: Family, backbone: Backbone, *, constant_weights: bool = False) -> Tensor:
+def by_hooks(family: Family, model: TimmModel, *, constant_weights: bool = False) -> Tensor:
     kept: list[Tensor] = []
-    layer = backbone.net.get_submodule(family.layer)
+    layer = model.net.get_submodule(family.layer)
     with (
         layer.register_forward_hook(lambda module, inputs, output: kept.append(output)),
         sdpa_kernel(SDPBackend.MATH),
     ):
-        logits = backbone.net((IMAGES - backbone.mean) / backbone.std)
+        logits = model.net((IMAGES - model.mean) / model.std)
     (slope,) = torch.autograd.grad((TARGET * logits).sum(), kept[0], create_graph=True)
     weights = family.to_map(slope).mean((2, 3), keepdim=True)
     return ((weights.detach() if constant_weights else weights) * family.to_map(kept[0])).sum(1)
 
 
-def ours(backbone: Backbone, *, head_grad: bool) -> Tensor:
-    return GradCAM(head_grad=head_grad, relu=False, normalize="none")(backbone, IMAGES, TARGET)
+def ours(model: TimmModel, *, head_grad: bool) -> Tensor:
+    return GradCAM(head_grad=head_grad, relu=False, normalize="none")(model, IMAGES, TARGET)
 
 
 def test_the_probe_tells_the_form_of_the_head(family):
@@ -100,11 +100,11 @@ def test_maps_equal_hooks(family, head_grad):
 
 @pytest.mark.parametrize("head_grad", [True, False])
 def test_gradients_equal_hooks(family, head_grad):
-    backbone = family[1]
+    model = family[1]
     expected = by_hooks(*family, constant_weights=not head_grad)
     assert_same_gradients(
-        gradients(backbone, saliency_loss(ours(backbone, head_grad=head_grad))),
-        gradients(backbone, saliency_loss(expected)),
+        gradients(model, saliency_loss(ours(model, head_grad=head_grad))),
+        gradients(model, saliency_loss(expected)),
         1e-10,
     )
 
@@ -112,35 +112,35 @@ def test_gradients_equal_hooks(family, head_grad):
 def test_a_class_token_that_sees_no_patches_has_no_map():
     net = lively("test_vit", img_size=64, depth=1).net
     net.blocks = torch.nn.Sequential(torch.nn.Linear(64, 64))
-    backbone = Backbone(net)
-    assert backbone.head_form == "independent"
+    model = TimmModel(net)
+    assert model.head_form == "independent"
     with pytest.raises(ValueError, match=r"logits of test_vit do not depend.*no module.*global_pool='avg'"):
-        GradCAM()(backbone, pictures())
+        GradCAM()(model, pictures())
 
 
 def test_both_heads_of_a_distilled_network_are_constants_to_pixel_gradients():
-    backbone = lively("deit_tiny_distilled_patch16_224", **TINY)
+    model = lively("deit_tiny_distilled_patch16_224", **TINY)
     for head_grad in (True, False):
-        maps = InputGradient(head_grad=head_grad)(backbone, pictures())
-        heads = [backbone.net.head.weight, backbone.net.head_dist.weight]
+        maps = InputGradient(head_grad=head_grad)(model, pictures())
+        heads = [model.net.head.weight, model.net.head_dist.weight]
         found = torch.autograd.grad(maps.square().sum(), heads, allow_unused=True)
         assert all((gradient is not None) == head_grad for gradient in found)
 
 
 def test_half_precision_weights_are_explained():
-    backbone = lively("test_convnext").bfloat16()
-    maps = GradCAM()(backbone, pictures(dtype=torch.bfloat16), torch.tensor([0, 1]))
+    model = lively("test_convnext").bfloat16()
+    maps = GradCAM()(model, pictures(dtype=torch.bfloat16), torch.tensor([0, 1]))
     assert maps.dtype == torch.float32
-    expected = GradCAM()(backbone.float(), pictures(), torch.tensor([0, 1]))
+    expected = GradCAM()(model.float(), pictures(), torch.tensor([0, 1]))
     assert (maps - expected).abs().mean() < 0.1
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "mobilenetv3_small_050"])
 def test_autocast_lowers_the_forward_alone(name):
-    backbone, classes = lively(name), torch.tensor([0, 1])
+    model, classes = lively(name), torch.tensor([0, 1])
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        view = backbone.view(pictures())
-        maps = GradCAM(normalize="none").of(backbone, view, classes)
+        view = model.view(pictures())
+        maps = GradCAM(normalize="none").of(model, view, classes)
     assert view.logits.dtype == torch.bfloat16
     assert maps.dtype == torch.float32
-    assert_close(maps, GradCAM(normalize="none")(backbone, pictures(), classes), 0.1)
+    assert_close(maps, GradCAM(normalize="none")(model, pictures(), classes), 0.1)

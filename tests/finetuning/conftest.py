@@ -13,12 +13,13 @@ import torch
 from hub.conftest import hub  # noqa: F401
 from PIL import Image
 
-from egat_hub.backbone import Backbone
-from egat_hub.config import to_dict
+from egat_hub.core.config import to_dict
 from egat_hub.data import DataConfig, open_dataset
-from egat_hub.engine import EvaluationConfig, Resources, TrainConfig
-from egat_hub.finetuning import Request
+from egat_hub.evaluation import EvaluationConfig
+from egat_hub.experiments.finetuning import Request
 from egat_hub.hub import save_pretrained
+from egat_hub.models import TimmModel
+from egat_hub.training import Resources, TrainConfig
 
 SIZE = 32
 OLD = DataConfig(synthetic_size=40, image_size=SIZE)
@@ -36,7 +37,7 @@ def save_base(
     told = {"method": "erm", "dataset": "synthetic", "train_domain": "meadow", "seed": 3}
     data = {key: value for key, value in to_dict(OLD).items() if not key.endswith("_dir")}
     save_pretrained(
-        Backbone(net, image_size=SIZE), folder, label_names=labels, metadata={**told, "data": data}
+        TimmModel(net, image_size=SIZE), folder, label_names=labels, metadata={**told, "data": data}
     )
     return folder
 

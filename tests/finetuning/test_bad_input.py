@@ -6,9 +6,9 @@ import re
 
 import pytest
 
+from egat_hub.core.registry import UnknownNameError
 from egat_hub.data import DataConfig
-from egat_hub.finetuning import prepare
-from egat_hub.registry import UnknownNameError
+from egat_hub.experiments.finetuning import prepare
 
 from .conftest import KNOWN, save_base, write_images
 
@@ -104,7 +104,7 @@ def test_a_folder_that_holds_something_else(request_of, tmp_path):
 
 
 def test_a_folder_that_holds_another_run(request_of, tmp_path):
-    from egat_hub.experiments.one_run import begin
+    from egat_hub.experiments.single import begin
 
     ready = prepare(request_of())
     begin(ready.bench.output, ready.cell)

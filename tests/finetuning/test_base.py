@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 
-from egat_hub.finetuning.base import open_base
+from egat_hub.experiments.finetuning import open_base
 from egat_hub.hub import from_pretrained, push_to_hub
 
 from .conftest import KNOWN, save_base
@@ -31,8 +31,8 @@ def test_a_model_of_the_hub_at_a_revision(base, hub, tmp_path):
 
 def test_weights_of_timms(base):
     found = open_base(f"local-dir:{base}", image_size=48)
-    assert (found.label_names, found.backbone.image_size) == ((), 48)
-    assert torch.equal(found.backbone.net.conv1[0].weight, from_pretrained(base).backbone.net.conv1[0].weight)
+    assert (found.label_names, found.model.image_size) == ((), 48)
+    assert torch.equal(found.model.net.conv1[0].weight, from_pretrained(base).model.net.conv1[0].weight)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_the_order_of_classes_changes_the_order_of_logits_and_nothing_else(base)
     images = torch.rand(2, 3, 32, 32)
     places = [KNOWN.index(name) for name in second.label_names]
     with torch.no_grad():
-        torch.testing.assert_close(second.backbone(images), first.backbone(images)[:, places])
+        torch.testing.assert_close(second.model(images), first.model(images)[:, places])
     assert second.knows(KNOWN)
     assert first.ordered(KNOWN) is first
     assert not first.knows(KNOWN[:-1])

@@ -8,13 +8,13 @@ import json
 import pytest
 import torch
 
+from egat_hub.core.results import read_rows
 from egat_hub.data import DataConfig, EvaluationView, open_dataset
-from egat_hub.engine import EvaluationConfig, evaluate
+from egat_hub.evaluation import EvaluationConfig, evaluate
 from egat_hub.experiments import cell
-from egat_hub.finetuning import prepare, run
-from egat_hub.finetuning.preparing import Ready
+from egat_hub.experiments.finetuning import Ready, prepare
+from egat_hub.experiments.finetuning_run import run
 from egat_hub.hub import from_pretrained
-from egat_hub.results import read_rows
 
 from .conftest import KNOWN, OLD, SIZE, save_base, write_images
 
@@ -77,7 +77,11 @@ def test_known_classes_keep_their_head_in_the_order_of_the_data(request_of, tmp_
 
 def test_the_same_command_again_trains_and_measures_nothing(request_of, monkeypatch):
     first = run(prepare(request_of()))
-    for place in (f"{cell.__name__}.train", f"{cell.__name__}.judge", "egat_hub.finetuning.running.judge"):
+    for place in (
+        f"{cell.__name__}.train",
+        f"{cell.__name__}.judge",
+        "egat_hub.experiments.finetuning_run.judge",
+    ):
         monkeypatch.setattr(place, lambda *_, **__: pytest.fail("done again"))
     assert run(prepare(request_of())) == first
 

@@ -9,15 +9,15 @@ import threading
 import pytest
 import timm
 import torch
-from methods.tiny import FAST, backbone, batch
+from methods.tiny import FAST, batch, model
 from timm.layers import BatchNormAct2d, ScaledStdConv2d, convert_sync_batchnorm
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from egat_hub.attacks import PGD
-from egat_hub.folding import find_pairs, folded
 from egat_hub.methods import EGAT, METHODS, AdversarialMethod
-from egat_hub.modes import evaluating, is_batchnorm
+from egat_hub.models.folding import find_pairs, folded
+from egat_hub.models.modes import evaluating, is_batchnorm
 
 SIZE = 64
 IMAGES = torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
@@ -84,7 +84,7 @@ class WeightUsedElsewhere(Net):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_answer_as_they_are(name):
-    net = backbone(name, size=SIZE, freeze_bn=False, **OPTIONS.get(name, {}))
+    net = model(name, size=SIZE, freeze_bn=False, **OPTIONS.get(name, {}))
     pairs = find_pairs(net, IMAGES)
     assert (len(pairs), sum(map(is_batchnorm, net.modules()))) == NETWORKS[name]
     assert_folds_to_itself(net, pairs)
@@ -92,7 +92,7 @@ def test_networks_answer_as_they_are(name):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_weights_follow_training_and_casts(dtype):
-    net = backbone(size=SIZE, freeze_bn=False)
+    net = model(size=SIZE, freeze_bn=False)
     pairs = find_pairs(net, IMAGES)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     net(IMAGES).logsumexp(1).sum().backward()
@@ -114,7 +114,7 @@ def test_weights_follow_training_and_casts(dtype):
     ],
 )
 def test_weights_are_cast_once_where_autocast_would_cast_them_every_time(own, autocast, kept):
-    net = backbone(size=SIZE, freeze_bn=False).to(own)
+    net = model(size=SIZE, freeze_bn=False).to(own)
     (first, *_) = pairs = find_pairs(net, IMAGES)
     conv = net.get_submodule(first.layer)
     with torch.autocast("cpu", autocast), folded(net, pairs):
@@ -247,7 +247,7 @@ def test_hooks_see_the_network_itself():
 
 
 def test_the_network_is_left_as_it_was():
-    net = backbone(size=SIZE, freeze_bn=False)
+    net = model(size=SIZE, freeze_bn=False)
     net.net.layer2.eval()
     random = torch.get_rng_state()
 
@@ -269,7 +269,7 @@ def test_the_network_is_left_as_it_was():
 
 
 def test_attacked_images_differ_where_a_gradient_is_next_to_zero_alone():
-    net, (images, labels) = backbone(size=SIZE), batch(size=SIZE)
+    net, (images, labels) = model(size=SIZE), batch(size=SIZE)
     with folded(net, find_pairs(net, images)):
         found = PGD()(net, images, labels, 0.02)
     expected = PGD()(net, images, labels, 0.02)
@@ -279,7 +279,7 @@ def test_attacked_images_differ_where_a_gradient_is_next_to_zero_alone():
 @pytest.mark.parametrize("name", [name for name in METHODS if issubclass(METHODS[name], AdversarialMethod)])
 def test_methods_attack_the_folded_network_and_no_trace_is_saved(name, monkeypatch):
     images = batch(size=SIZE)[0]
-    method = METHODS[name](backbone(size=SIZE), **FAST)
+    method = METHODS[name](model(size=SIZE), **FAST)
     assert len(method.foldable) == NETWORKS["test_resnet"][0]
     assert not any("foldable" in key for key in method.state_dict())
     for clone in (copy.deepcopy(method), pickle.loads(pickle.dumps(method))):
@@ -288,7 +288,7 @@ def test_methods_attack_the_folded_network_and_no_trace_is_saved(name, monkeypat
     attack = nn.functional.batch_norm
     monkeypatch.setattr(nn.functional, "batch_norm", lambda *a, **k: forwards.append(1) or attack(*a, **k))
     with method.attacking():
-        method.backbone(images)
+        method.model(images)
     assert not forwards
 
 

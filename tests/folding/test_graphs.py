@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import pytest
 import torch
-from methods.tiny import backbone, batch
+from methods.tiny import batch, model
 
-from egat_hub.folding import graphs
 from egat_hub.methods import METHODS
 from egat_hub.methods import adversarial as adversarial_methods
+from egat_hub.models import cuda_graphs as graphs
 
 
 class StandIn:
@@ -69,14 +69,14 @@ def stepped(method, *, captured, counts=(6, 6, 4), change=lambda method: None):
 def test_steps_are_those_without(name, attack):
     options = {} if name == "erm" else {"training_attack": attack, "attack_steps": 2}
     found, expected = (
-        stepped(METHODS[name](backbone(freeze_bn=False), **options), captured=captured)
+        stepped(METHODS[name](model(freeze_bn=False), **options), captured=captured)
         for captured in (True, False)
     )
     torch.testing.assert_close(found, expected)
 
 
 def test_weights_are_folded_once_a_step_and_other_shapes_have_no_graphs():
-    stepped(METHODS["pgd_at"](backbone(), attack_steps=2), captured=True)
+    stepped(METHODS["pgd_at"](model(), attack_steps=2), captured=True)
     (made,) = StandIn.made
     assert made.asked == ["slope", "slope", "refresh", "slope", "slope", "refresh"]
 
@@ -86,14 +86,14 @@ def test_weights_that_move_in_memory_are_captured_anew():
         for parameter in method.parameters():
             parameter.data = parameter.detach().clone()
 
-    method, other = (METHODS["pgd_at"](backbone(), attack_steps=2) for _ in range(2))
+    method, other = (METHODS["pgd_at"](model(), attack_steps=2) for _ in range(2))
     found = stepped(method, captured=True, counts=(6, 6), change=move)
     torch.testing.assert_close(found, stepped(other, captured=False, counts=(6, 6)))
     assert len(StandIn.made) == 2
 
 
 def test_what_captures_within_gives_back_what_was_there():
-    method = METHODS["pgd_at"](backbone(), attack_steps=2)
+    method = METHODS["pgd_at"](model(), attack_steps=2)
     with method.captured():
         before = method._graphs
         with method.captured():
@@ -107,7 +107,7 @@ def test_networks_that_cannot_be_captured_are_told(monkeypatch):
         raise RuntimeError("operation not permitted when stream is capturing")
 
     monkeypatch.setattr(graphs, "FoldedGraphs", fail)
-    method = METHODS["pgd_at"](backbone(), attack_steps=2)
+    method = METHODS["pgd_at"](model(), attack_steps=2)
     with pytest.raises(RuntimeError, match=r"cannot be captured as CUDA graphs: operation not .*cuda_graphs"):
         stepped(method, captured=True)
     assert method._foldings is None

@@ -14,9 +14,9 @@ from huggingface_hub import constants
 from huggingface_hub.utils import close_session, set_client_factory
 from local_hub import OWNER, LocalHub
 
-from egat_hub.backbone import Backbone
+from egat_hub.core.results import Row
 from egat_hub.hub import save_pretrained
-from egat_hub.results import Row
+from egat_hub.models import TimmModel
 
 SIZE = 64
 LABELS = ("dog", "cat", "owl")
@@ -33,9 +33,9 @@ def row(metric: str, value: float, *, test_domain: str = "meadow", **protocol) -
 ROWS = (row("cAcc", 91.5), row("aAcc", 47.25, **ATTACK), row("cAcc", 63.0, test_domain="desert"))
 
 
-def small_backbone(seed: int = 0) -> Backbone:
+def small_backbone(seed: int = 0) -> TimmModel:
     torch.manual_seed(seed)
-    return Backbone(timm.create_model("test_resnet", num_classes=3), image_size=SIZE).eval()
+    return TimmModel(timm.create_model("test_resnet", num_classes=3), image_size=SIZE).eval()
 
 
 def images() -> torch.Tensor:

@@ -10,10 +10,8 @@ from huggingface_hub import constants, file_download
 from local_hub import KINDS, Fault
 
 from egat_hub.hub import ChangedMeanwhileError, fetching
-from egat_hub.hub.access import Access
-from egat_hub.hub.fetching import fetch
-from egat_hub.hub.layout import NEEDED
-from egat_hub.hub.model_id import ModelId
+from egat_hub.hub.fetching import Access, fetch
+from egat_hub.hub.layout import NEEDED, ModelId
 from egat_hub.hub.publishing import PushOptions, publish
 
 MODEL = ModelId("org/dog")

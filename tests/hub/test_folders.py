@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from safetensors.torch import load_file, save_file
 from timm.data import resolve_model_data_config
 
-from egat_hub.backbone import Backbone
-from egat_hub.fingerprint import TOLERANCE, Fingerprint
+from egat_hub.core.results import Row, read_rows
 from egat_hub.hub import from_pretrained, save_pretrained, saving
+from egat_hub.hub.manifest import TOLERANCE, Fingerprint
 from egat_hub.methods import ERM
-from egat_hub.results import Row, read_rows
+from egat_hub.models import TimmModel
 
 SIZE = 64
 LABELS = ("dog", "cat", "owl")
@@ -27,13 +27,13 @@ ROW = Row("test_resnet", "egat", "synthetic", "a", "a", "test", "cAcc", 91.5, 12
 FILES = {"config.json", "model.safetensors", "egat.json", "results.json", "README.md"}
 
 
-def backbone(name: str = "test_resnet", *, image_size: int | None = SIZE, **arguments) -> Backbone:
+def network(name: str = "test_resnet", *, image_size: int | None = SIZE, **arguments) -> TimmModel:
     torch.manual_seed(0)
     net = timm.create_model(name, num_classes=3, **arguments)
     for buffer_name, buffer in net.named_buffers():
         if buffer_name.endswith("running_mean"):
             buffer.normal_(0, 0.1)
-    return Backbone(net, image_size=image_size).eval()
+    return TimmModel(net, image_size=image_size).eval()
 
 
 def images(size: int = SIZE) -> torch.Tensor:
@@ -41,8 +41,8 @@ def images(size: int = SIZE) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def original() -> Backbone:
-    return backbone()
+def original() -> TimmModel:
+    return network()
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_round_trip(original, pristine):
     assert not any(module.training for module in classifier.modules())
     assert classifier.label_names == LABELS
     assert classifier.metadata == METADATA
-    assert classifier.backbone.image_size == SIZE
+    assert classifier.model.image_size == SIZE
     assert torch.equal(classifier(images()), original(images()))
     assert read_rows(pristine / "results.json") == [ROW]
     assert "91.50" in (pristine / "README.md").read_text()
@@ -106,7 +106,7 @@ def test_timm_alone_gives_the_same_logits(original, pristine):
     ],
 )
 def test_networks_with_arguments_of_their_own_come_back(name, arguments, tmp_path):
-    original = backbone(name, image_size=arguments.get("img_size"), **arguments)
+    original = network(name, image_size=arguments.get("img_size"), **arguments)
     save_pretrained(original, tmp_path / "model", label_names=LABELS)
     loaded = from_pretrained(tmp_path / "model")
     x = images(original.image_size)
@@ -114,7 +114,7 @@ def test_networks_with_arguments_of_their_own_come_back(name, arguments, tmp_pat
 
 
 def test_saving_changes_nothing_and_takes_any_memory_format_and_precision(tmp_path):
-    original = backbone().to(memory_format=torch.channels_last).to(torch.bfloat16).train()
+    original = network().to(memory_format=torch.channels_last).to(torch.bfloat16).train()
     before = {key: value.clone() for key, value in original.state_dict().items()}
     save_pretrained(original, tmp_path / "model", label_names=LABELS)
     assert all(module.training for module in original.modules())
@@ -127,7 +127,7 @@ def test_saving_changes_nothing_and_takes_any_memory_format_and_precision(tmp_pa
 def test_a_loaded_model_can_be_saved_again(pristine, tmp_path):
     first = from_pretrained(pristine)
     save_pretrained(
-        first.backbone, tmp_path / "again", label_names=first.label_names, metadata=first.metadata, rows=[ROW]
+        first.model, tmp_path / "again", label_names=first.label_names, metadata=first.metadata, rows=[ROW]
     )
     for name in FILES - {"config.json"}:
         assert (tmp_path / "again" / name).read_bytes() == (pristine / name).read_bytes()
@@ -140,11 +140,11 @@ def test_a_loaded_model_can_be_saved_again(pristine, tmp_path):
 def test_a_new_head_and_another_image_size(pristine, tmp_path):
     classifier = from_pretrained(pristine, num_classes=5, image_size=80)
     assert classifier.label_names == ("0", "1", "2", "3", "4")
-    assert classifier.backbone.image_size == 80
+    assert classifier.model.image_size == 80
     assert classifier(images(80)).shape == (2, 5)
-    body = from_pretrained(pristine).backbone.net.conv1[0].weight
-    assert torch.equal(classifier.backbone.net.conv1[0].weight, body)
-    save_pretrained(classifier.backbone, tmp_path / "new", label_names=list("abcde"))
+    body = from_pretrained(pristine).model.net.conv1[0].weight
+    assert torch.equal(classifier.model.net.conv1[0].weight, body)
+    save_pretrained(classifier.model, tmp_path / "new", label_names=list("abcde"))
     assert from_pretrained(tmp_path / "new").label_names == tuple("abcde")
     same = from_pretrained(pristine, num_classes=3, image_size=SIZE)
     assert same.label_names == LABELS
@@ -152,16 +152,16 @@ def test_a_new_head_and_another_image_size(pristine, tmp_path):
 
 def test_networks_of_fixed_size_are_resized_or_refused(tmp_path):
     save_pretrained(
-        backbone("test_vit", image_size=None, global_pool="avg"), tmp_path / "vit", label_names=LABELS
+        network("test_vit", image_size=None, global_pool="avg"), tmp_path / "vit", label_names=LABELS
     )
     assert from_pretrained(tmp_path / "vit", image_size=96)(images(96)).shape == (2, 3)
-    save_pretrained(backbone("gmlp_ti16_224", image_size=None), tmp_path / "mlp", label_names=LABELS)
+    save_pretrained(network("gmlp_ti16_224", image_size=None), tmp_path / "mlp", label_names=LABELS)
     with pytest.raises(ValueError, match=r"gmlp_ti16_224 takes images of 224 x 224 only, got image_size=96"):
         from_pretrained(tmp_path / "mlp", image_size=96)
 
 
 def test_licence_of_the_source_stays_with_fine_tuned_weights(tmp_path):
-    original = backbone(pretrained_cfg_overlay={"license": "cc-by-nc-4.0", "paper_name": "Another"})
+    original = network(pretrained_cfg_overlay={"license": "cc-by-nc-4.0", "paper_name": "Another"})
     save_pretrained(original, tmp_path / "a", label_names=LABELS, metadata={"base_model": "x"})
     save_pretrained(original, tmp_path / "b", label_names=LABELS)
     for name, license in (("a", "cc-by-nc-4.0"), ("b", "apache-2.0")):
@@ -245,18 +245,18 @@ def test_what_does_not_fit_is_not_saved(original, tmp_path, arguments, message):
 
 
 def test_broken_weights_are_not_saved(tmp_path):
-    broken = backbone()
+    broken = network()
     broken.classifier.weight.data.fill_(torch.nan)
     with pytest.raises(ValueError, match="not finite"):
         save_pretrained(broken, tmp_path / "model", label_names=LABELS)
 
 
 def test_a_network_that_config_cannot_restore_is_not_saved(tmp_path):
-    changed = backbone()
+    changed = network()
     changed.net.layer1 = torch.nn.Identity()
     with pytest.raises(ValueError, match=r"cannot be restored from config\.json.*model_args"):
         save_pretrained(changed, tmp_path / "a", label_names=LABELS)
-    other = backbone()
+    other = network()
     other.net.layer1[0].act2 = torch.nn.Tanh()
     with pytest.raises(ValueError, match=r"gives other logits.*model_args"):
         save_pretrained(other, tmp_path / "b", label_names=LABELS)
@@ -401,14 +401,14 @@ def test_another_mean_and_std(saved, mean, std):
         from_pretrained(saved)
 
 
-class _NormalisedTwice(Backbone):
+class _NormalisedTwice(TimmModel):
     def features(self, images):
         return super().features((images - self.mean) / self.std)
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext", "test_efficientnet"])
 def test_fingerprint_catches_double_normalisation_and_forgives_rounding(name):
-    original = backbone(name, image_size=None)
+    original = network(name, image_size=None)
     fingerprint = Fingerprint.of(original)
     assert fingerprint.deviation(_NormalisedTwice(original.net)) > 100 * TOLERANCE
     generator = torch.Generator().manual_seed(0)

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 from torch.nn.modules import module as torch_module
 
+from egat_hub.core.files import read_json
 from egat_hub.hub import from_pretrained
-from egat_hub.json_file import read_json
 
 from .conftest import images
 
@@ -365,7 +365,7 @@ def test_json_out_of_bounds(tmp_path, text):
 
 
 def test_networks_of_other_threads_are_not_counted(small_model):
-    from egat_hub.timm_folder.blueprint import _counting
+    from egat_hub.hub.timm_folder import _counting
 
     with _counting(10):
         thread = threading.Thread(target=lambda: torch.nn.Linear(100, 100))

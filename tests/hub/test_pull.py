@@ -16,10 +16,10 @@ from huggingface_hub import HfApi, constants
 from local_hub import GUEST, Fault
 from PIL import Image
 
+from egat_hub.core.files import MAX_BYTES
+from egat_hub.core.results import write_rows
 from egat_hub.data import DataConfig, open_dataset
 from egat_hub.hub import from_pretrained, push_to_hub
-from egat_hub.json_file import MAX_BYTES
-from egat_hub.results import write_rows
 
 from .conftest import LABELS, ROWS, images
 

@@ -16,10 +16,10 @@ from local_hub import GUEST
 from matplotlib.figure import Figure
 from timm.data import resolve_model_data_config
 
-from egat_hub.card_header import is_headline
+from egat_hub.core.results import Row, write_rows
 from egat_hub.hub import ChangedMeanwhileError, from_pretrained, publishing, push_to_hub
+from egat_hub.hub.cards import is_headline
 from egat_hub.methods import ERM
-from egat_hub.results import Row, write_rows
 
 from .conftest import LABELS, METADATA, ROWS, images, row, small_backbone
 
@@ -175,7 +175,7 @@ def test_what_is_not_sound_is_not_published(hub, small_model, tmp_path):
         push_to_hub(folder, "org/dog")
     with pytest.raises(ValueError, match="Expected label_names"):
         push_to_hub(small_backbone(), "org/dog")
-    with pytest.raises(ValueError, match=r"wrap a network of timm in egat_hub\.Backbone"):
+    with pytest.raises(ValueError, match=r"wrap a network of timm in egat_hub\.TimmModel"):
         push_to_hub(small_backbone().net, "org/dog", label_names=LABELS)
     with pytest.raises(ValueError, match="A folder brings its own"):
         push_to_hub(small_model, "org/dog", rows=ROWS)

@@ -11,17 +11,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from egat_hub.backbone import Backbone
-from egat_hub.randomness import SampleRandom
+from egat_hub.core.randomness import SampleRandom
+from egat_hub.models import TimmModel
 
 
-def logits(backbone: Backbone, images: Tensor) -> Tensor:
+def logits(model: TimmModel, images: Tensor) -> Tensor:
     """The bare network on images that were normalised outside."""
-    return backbone.net((images - backbone.mean) / backbone.std)
+    return model.net((images - model.mean) / model.std)
 
 
 def pgd(
-    backbone: Backbone,
+    model: TimmModel,
     images: Tensor,
     start: Tensor,
     loss: Callable[[Tensor], Tensor],
@@ -29,24 +29,24 @@ def pgd(
     steps: int,
 ) -> Tensor:
     """Sign-gradient ascent on ``loss(logits)`` in eval mode, step 2.5 eps / T."""
-    was_training = backbone.training
-    backbone.eval()
+    was_training = model.training
+    model.eval()
     attacked = start.clamp(0, 1)
     for _ in range(steps):
         attacked = attacked.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(loss(logits(backbone, attacked)), attacked)
+        (slope,) = torch.autograd.grad(loss(logits(model, attacked)), attacked)
         moved = attacked + 2.5 * eps / steps * slope.sign()
         attacked = (images + (moved - images).clamp(-eps, eps)).clamp(0, 1)
-    backbone.train(was_training)
+    model.train(was_training)
     return attacked.detach()
 
 
 def pgd_on_labels(
-    backbone: Backbone, images: Tensor, labels: Tensor, eps: float, steps: int, random: SampleRandom
+    model: TimmModel, images: Tensor, labels: Tensor, eps: float, steps: int, random: SampleRandom
 ) -> Tensor:
     """PGD on cross-entropy from a uniform start."""
     start = images + random.uniform(images, -eps, eps, "attack")
-    return pgd(backbone, images, start, lambda z: F.cross_entropy(z, labels, reduction="sum"), eps, steps)
+    return pgd(model, images, start, lambda z: F.cross_entropy(z, labels, reduction="sum"), eps, steps)
 
 
 def kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
@@ -55,10 +55,10 @@ def kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
     return (p * (p / q).log()).sum(1).mean()
 
 
-def grad_cam(backbone: Backbone, images: Tensor, target: Tensor, *, head_grad: bool = False) -> Tensor:
+def grad_cam(model: TimmModel, images: Tensor, target: Tensor, *, head_grad: bool = False) -> Tensor:
     """Eq. 1 and 2 by autograd, image by image, stretched to [0, 1]."""
-    features = backbone.net.forward_features((images - backbone.mean) / backbone.std)
-    scores = backbone.net.forward_head(features)
+    features = model.net.forward_features((images - model.mean) / model.std)
+    scores = model.net.forward_head(features)
     if target.ndim == 1:
         target = F.one_hot(target, scores.shape[1])
     (slope,) = torch.autograd.grad((scores * target).sum(), features, create_graph=True)

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from egat_hub.core.randomness import SampleRandom
 from egat_hub.methods import ERM, PGDAT, TRADES
-from egat_hub.methods.divergence import kl_divergence
-from egat_hub.randomness import SampleRandom
+from egat_hub.methods.losses import kl_divergence
 
 from . import reference
-from .tiny import backbone, batch, forwards
+from .tiny import batch, forwards, model
 
 EPSILON, STEPS = 0.02, 3
 ATTACK = {"epsilon": EPSILON, "attack_steps": STEPS}
@@ -20,7 +20,7 @@ RANDOM = SampleRandom(5, tuple(range(6)), 2)
 
 def trades_example(images):
     """In double precision: where the attack starts, float32 has little but rounding in its gradient."""
-    net = backbone().double()
+    net = model().double()
     clean = reference.logits(net.eval(), images).detach()
     start = images + (0.001 * RANDOM.normal(images, "attack")).clamp(-EPSILON, EPSILON)
     return reference.pgd(net, images, start, lambda z: 6 * reference.kl(clean, z), EPSILON, STEPS)
@@ -29,7 +29,7 @@ def trades_example(images):
 @pytest.mark.parametrize("freeze_bn", [True, False])
 def test_pgd_at_is_cross_entropy_on_attacked_images(freeze_bn):
     images, labels = batch()
-    ours, theirs = (backbone(freeze_bn=freeze_bn).double() for _ in range(2))
+    ours, theirs = (model(freeze_bn=freeze_bn).double() for _ in range(2))
     images = images.double()
     attacked = reference.pgd_on_labels(theirs, images, labels, EPSILON, STEPS, RANDOM)
     logits = reference.logits(theirs, attacked)
@@ -41,7 +41,7 @@ def test_pgd_at_is_cross_entropy_on_attacked_images(freeze_bn):
 @pytest.mark.parametrize("freeze_bn", [True, False])
 def test_trades_is_clean_cross_entropy_and_the_worst_divergence(freeze_bn):
     images, labels = batch()
-    ours, theirs = (backbone(freeze_bn=freeze_bn).double() for _ in range(2))
+    ours, theirs = (model(freeze_bn=freeze_bn).double() for _ in range(2))
     images = images.double()
     clean, moved = reference.logits(theirs, images), reference.logits(theirs, trades_example(images))
     result = TRADES(ours, seed=5, beta=6.0, views="separate", **ATTACK)(images, labels, step=2)
@@ -52,7 +52,7 @@ def test_trades_is_clean_cross_entropy_and_the_worst_divergence(freeze_bn):
 
 def test_the_gradient_of_trades_flows_through_both_predictions():
     images, labels = batch()
-    images, net = images.double(), backbone().double()
+    images, net = images.double(), model().double()
     attacked, weight = trades_example(images), net.classifier.weight
 
     def slope(loss):
@@ -67,17 +67,17 @@ def test_the_gradient_of_trades_flows_through_both_predictions():
 
 
 def test_trades_does_not_diverge_where_nothing_may_change():
-    result = TRADES(backbone(), epsilon=0.0)(*batch())
+    result = TRADES(model(), epsilon=0.0)(*batch())
     assert result["adv_kl"] == 0
     assert result["cls"] == result["loss"]
 
 
 def test_trades_without_beta_is_erm():
-    net = backbone(freeze_bn=False)
+    net = model(freeze_bn=False)
     with forwards(net) as seen:
         trades = TRADES(net, beta=0.0)(*batch())
     assert len(seen) == 1
-    erm = ERM(backbone(freeze_bn=False))(*batch())
+    erm = ERM(model(freeze_bn=False))(*batch())
     assert torch.equal(trades["loss"], erm["loss"])
     assert torch.equal(trades["output"], erm["output"])
 
@@ -85,7 +85,7 @@ def test_trades_without_beta_is_erm():
 @pytest.mark.parametrize("method", [PGDAT, TRADES])
 def test_epsilon_grows_while_warming_up(method):
     images, labels = batch()
-    net = backbone()
+    net = model()
     trained = method(net, epsilon=0.04, epsilon_warmup=4, attack_steps=2)
     for step, share in ((0, 0.25), (1, 0.5), (3, 1.0), (9, 1.0)):
         with forwards(net) as seen:

@@ -8,17 +8,16 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from egat_hub.engine import TrainConfig
-from egat_hub.engine.training import create_optimizer
+from egat_hub.core.randomness import SampleRandom
 from egat_hub.explanations import GradCAM
-from egat_hub.methods import ALIGN
-from egat_hub.methods.base import Batch
-from egat_hub.methods.masker import Masker
-from egat_hub.methods.mixup import Mixup
-from egat_hub.randomness import SampleRandom
+from egat_hub.methods import ALIGN, Batch
+from egat_hub.methods.align import Masker
+from egat_hub.methods.losses import Mixup
+from egat_hub.training import TrainConfig
+from egat_hub.training.loop import create_optimizer
 
 from . import reference
-from .tiny import backbone, batch, forwards
+from .tiny import batch, forwards, model
 
 MASKER = ("mask_distance", "mask_size", "mask_tv")
 
@@ -28,14 +27,14 @@ def gradients(term, module):
 
 
 def test_the_masker_learns_from_its_own_terms_and_the_classifier_from_the_others():
-    method = ALIGN(backbone(), warmup=0)
+    method = ALIGN(model(), warmup=0)
     out = method(*batch())
     for name, term in out.items():
         if name in ("loss", "output", "figures"):
             continue
         touched = {
             which
-            for which, module in (("masker", method.masker), ("classifier", method.backbone))
+            for which, module in (("masker", method.masker), ("classifier", method.model))
             if any(gradient is not None for gradient in gradients(term, module))
         }
         assert touched == ({"masker"} if name in MASKER else {"classifier"}), name
@@ -43,7 +42,7 @@ def test_the_masker_learns_from_its_own_terms_and_the_classifier_from_the_others
 
 @pytest.mark.parametrize("idle", ["masker", "classifier"])
 def test_a_step_on_one_networks_terms_leaves_the_other_bit_for_bit(idle):
-    method = ALIGN(backbone(), warmup=0)
+    method = ALIGN(model(), warmup=0)
     optimizer = create_optimizer(method, TrainConfig(lr=1e-2))
     out = method(*batch())
     mine = [
@@ -62,7 +61,7 @@ def test_a_step_on_one_networks_terms_leaves_the_other_bit_for_bit(idle):
 
 
 def test_the_terms_are_those_of_the_paper():
-    net, (images, labels) = backbone(), batch()
+    net, (images, labels) = model(), batch()
     method = ALIGN(net, warmup=0, lambda_size=0.3, lambda_tv=0.7, lambda_egl=2.0)
     out = method(images, labels)
     masks = method.masker(images)
@@ -80,7 +79,7 @@ def test_the_terms_are_those_of_the_paper():
 
 
 def test_the_regulariser_mixes_images_and_maps_within_classes():
-    net, (images, labels) = backbone(), batch()
+    net, (images, labels) = model(), batch()
     out = ALIGN(net, lambda_reg=0.7)(images, labels)
     random = SampleRandom(0, tuple(range(len(images))), 0)
     mixup = Mixup.draw(Batch(images, labels, None, random), alpha=0.2, same_class=True)
@@ -97,7 +96,7 @@ def test_the_regulariser_mixes_images_and_maps_within_classes():
 
 
 def test_before_the_warm_up_ends_the_masker_rests():
-    method = ALIGN(backbone(), warmup=5)
+    method = ALIGN(model(), warmup=5)
     out = method(*batch(), step=4)
     assert "egl" not in out
     out["loss"].backward()
@@ -106,7 +105,7 @@ def test_before_the_warm_up_ends_the_masker_rests():
 
 
 def test_weights_of_zero_save_their_passes():
-    net = backbone()
+    net = model()
     for options, passes in (({}, 4), ({"lambda_egl": 0.0}, 2), ({"lambda_reg": 0.0}, 3)):
         with forwards(net) as seen:
             out = ALIGN(net, warmup=0, **options)(*batch())
@@ -115,13 +114,13 @@ def test_weights_of_zero_save_their_passes():
 
 
 def test_without_guidance_the_masker_is_not_trained():
-    method = ALIGN(backbone(), lambda_egl=0.0)
+    method = ALIGN(model(), lambda_egl=0.0)
     assert not any(p.requires_grad for p in method.masker.parameters())
     assert create_optimizer(method, TrainConfig()).param_groups
 
 
 def test_the_masker_has_a_learning_rate_of_its_own():
-    method = ALIGN(backbone(), masker_lr=3.0)
+    method = ALIGN(model(), masker_lr=3.0)
     optimizer = create_optimizer(method, TrainConfig(lr=0.01))
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     for name, parameter in method.named_parameters():
@@ -130,7 +129,7 @@ def test_the_masker_has_a_learning_rate_of_its_own():
 
 def test_masks_begin_between_the_bounds_and_a_collapse_is_reported():
     images, labels = batch()
-    method = ALIGN(backbone(), warmup=0)
+    method = ALIGN(model(), warmup=0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figures = method(images, labels, step=0)["figures"]

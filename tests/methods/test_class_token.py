@@ -7,20 +7,20 @@ import dataclasses
 import pytest
 import torch
 
-from egat_hub.backbone import Backbone
 from egat_hub.explanations import EXPLANATIONS
 from egat_hub.methods import EGAT, METHODS, Method
+from egat_hub.models import TimmModel
 
-from .tiny import FAST, backbone, batch, forwards
+from .tiny import FAST, batch, forwards, model
 
 SIZE = 48
 
 
-def vit(**options) -> Backbone:
-    return backbone("test_vit", size=SIZE, img_size=SIZE, depth=2, **options)
+def vit(**options) -> TimmModel:
+    return model("test_vit", size=SIZE, img_size=SIZE, depth=2, **options)
 
 
-def make(name: str, network: Backbone | None = None, **options) -> Method:
+def make(name: str, network: TimmModel | None = None, **options) -> Method:
     known = {field.name for field in dataclasses.fields(METHODS[name].config_class)}
     fast = {key: value for key, value in {**FAST, "warmup": 0, "points": 2}.items() if key in known}
     return METHODS[name](network or vit(), **{**fast, **options})
@@ -50,8 +50,8 @@ def test_egat_guides_its_attention(explanation, head_grad):
     result = method(*batch(size=SIZE), step=0)
     assert set(result) == {"loss", "output", "figures", "egl"}
     result["loss"].backward()
-    assert method.backbone.net.blocks[0].attn.qkv.weight.grad.any()
-    last = method.backbone.net.blocks[-1].attn.qkv.weight.grad
+    assert method.model.net.blocks[0].attn.qkv.weight.grad.any()
+    last = method.model.net.blocks[-1].attn.qkv.weight.grad
     assert (last is not None) == (head_grad or explanation not in ("grad_cam", "finer_cam"))
 
 
@@ -69,6 +69,6 @@ def test_egat_learns():
 
 def test_explanations_add_no_forward():
     method = EGAT(vit(), **FAST)
-    with forwards(method.backbone) as seen:
+    with forwards(method.model) as seen:
         method(*batch(size=SIZE))
     assert [len(images) for images in seen] == [6, 6, 18]  # two steps of the attack, all versions together

@@ -13,12 +13,12 @@ import torch
 from timm.task import TrainingTask
 from torch import nn
 
-from egat_hub import config
+from egat_hub.core import config
+from egat_hub.core.randomness import SampleRandom
 from egat_hub.methods import METHODS, Method
-from egat_hub.modes import is_batchnorm
-from egat_hub.randomness import SampleRandom
+from egat_hub.models.modes import is_batchnorm
 
-from .tiny import CLASSES, FAST, backbone, batch
+from .tiny import CLASSES, FAST, batch, model
 
 AWAKE = {**FAST, "warmup": 0}
 """Short attacks, and every term from the first step on."""
@@ -32,7 +32,7 @@ def cls(request) -> type[Method]:
 def make(cls: type[Method], network: nn.Module | None = None, **options) -> Method:
     known = {field.name for field in dataclasses.fields(cls.config_class)}
     fast = {name: value for name, value in AWAKE.items() if name in known}
-    return cls(backbone() if network is None else network, **fast, **options)
+    return cls(model() if network is None else network, **fast, **options)
 
 
 def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
@@ -54,7 +54,7 @@ def test_a_step_gives_a_loss_that_is_the_sum_of_its_terms(cls):
 
 @pytest.mark.parametrize("freeze_bn", [True, False])
 def test_every_parameter_gets_a_finite_gradient(cls, freeze_bn):
-    method = make(cls, backbone(freeze_bn=freeze_bn))
+    method = make(cls, model(freeze_bn=freeze_bn))
     method(*batch())["loss"].backward()
     for name, parameter in method.named_parameters():
         assert parameter.grad is not None, name
@@ -101,8 +101,8 @@ def test_global_random_states_are_left_alone(cls):
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("freeze_bn", [True, False])
 def test_modes_stay_and_so_do_statistics_that_are_not_trained(cls, freeze_bn, training):
-    method = make(cls, backbone(freeze_bn=freeze_bn)).train(training)
-    method.backbone.net.layer2.eval()  # a mode of its own must survive too
+    method = make(cls, model(freeze_bn=freeze_bn)).train(training)
+    method.model.net.layer2.eval()  # a mode of its own must survive too
     modes = {name: module.training for name, module in method.named_modules()}
     statistics = {
         name: (module.running_mean.clone(), module.running_var.clone(), module.num_batches_tracked.clone())
@@ -120,7 +120,7 @@ def test_modes_stay_and_so_do_statistics_that_are_not_trained(cls, freeze_bn, tr
 def test_it_is_a_training_task_of_timm(cls):
     method = make(cls)
     assert isinstance(method, TrainingTask)
-    assert method.get_trainable_module() is method.backbone
+    assert method.get_trainable_module() is method.model
     evaluated = method.get_eval_model().eval()(batch()[0])
     assert evaluated.shape == (6, CLASSES)
 
@@ -128,7 +128,7 @@ def test_it_is_a_training_task_of_timm(cls):
 def test_it_takes_a_bare_timm_network():
     net = timm.create_model("test_resnet", num_classes=CLASSES)
     for cls in METHODS.values():
-        assert make(cls, net).backbone.net is net
+        assert make(cls, net).model.net is net
 
 
 def test_distribution_of_a_part_is_refused(cls):
@@ -139,7 +139,7 @@ def test_distribution_of_a_part_is_refused(cls):
 def test_config_survives_a_file(cls):
     told = make(cls).config
     assert config.from_dict(type(told), config.to_dict(told)) == told
-    assert_equal(cls(backbone(), told)(*batch()), make(cls)(*batch()))
+    assert_equal(cls(model(), told)(*batch()), make(cls)(*batch()))
 
 
 def test_state_dict_carries_all_that_was_learned(cls):

@@ -7,11 +7,11 @@ import gc
 import pytest
 import torch
 
-from egat_hub.backbone import Backbone
 from egat_hub.methods import METHODS
 from egat_hub.methods.cost import count_passes
+from egat_hub.models import TimmModel
 
-from .tiny import SIZE, backbone, batch, forwards
+from .tiny import SIZE, batch, forwards, model
 
 BATCH, STEPS = 6, 10
 FORWARDS = {"erm": 1, "pgd_at": STEPS + 1, "trades": 1 + STEPS + 2, "egat": STEPS + 3}
@@ -22,7 +22,7 @@ CALLS = {
 }
 
 
-def make(name: str, net: Backbone, **options):
+def make(name: str, net: TimmModel, **options):
     if name != "erm":
         options["attack_steps"] = STEPS
     return METHODS[name](net, **options)
@@ -31,7 +31,7 @@ def make(name: str, net: Backbone, **options):
 @pytest.mark.parametrize("views", ["joint", "separate"])
 @pytest.mark.parametrize("name", FORWARDS)
 def test_forwards_and_backwards_in_units_of_a_batch(name, views):
-    net, back = backbone(), []
+    net, back = model(), []
     trunk = (
         net.net.layer1
     )  # hooks on a module inside the trunk see gradients to inputs and to parameters alike
@@ -47,7 +47,7 @@ def test_forwards_and_backwards_in_units_of_a_batch(name, views):
 
 @pytest.mark.parametrize("architecture", ["test_resnet", "test_convnext", "test_efficientnet", "test_vit"])
 def test_explanations_add_no_forward_whatever_the_head(architecture):
-    net = backbone(architecture, **({"img_size": SIZE} if architecture == "test_vit" else {}))
+    net = model(architecture, **({"img_size": SIZE} if architecture == "test_vit" else {}))
     with forwards(net) as seen:
         make("egat", net)(*batch(BATCH))
     assert sum(map(len, seen)) / BATCH == FORWARDS["egat"]
@@ -55,7 +55,7 @@ def test_explanations_add_no_forward_whatever_the_head(architecture):
 
 @pytest.mark.parametrize("name", list(METHODS))
 def test_steps_leave_nothing_behind(name):
-    method = METHODS[name](backbone())
+    method = METHODS[name](model())
     optimizer = torch.optim.SGD(method.parameters(), lr=1e-3)
 
     def step():
@@ -102,14 +102,14 @@ def test_every_method_has_its_units_here():
 @pytest.mark.parametrize("freeze_bn", [False, True])
 @pytest.mark.parametrize(("name", "units"), UNITS)
 def test_a_step_costs_what_its_passes_cost(name, units, freeze_bn):
-    method = METHODS[name](backbone(freeze_bn=freeze_bn))
+    method = METHODS[name](model(freeze_bn=freeze_bn))
     assert count_passes(method, *batch(BATCH)).units == pytest.approx(units)
 
 
 @pytest.mark.parametrize("name", ["egat", "dre", "align"])
 @pytest.mark.parametrize("views", ["joint", "separate"])
 def test_maps_that_need_the_head_differentiated_add_no_pass(name, views):
-    found = count_passes(METHODS[name](backbone("test_convnext"), views=views), *batch(BATCH))
+    found = count_passes(METHODS[name](model("test_convnext"), views=views), *batch(BATCH))
     assert found.through_backward == 0
     assert found.units == pytest.approx(dict(UNITS)[name])
 
@@ -125,5 +125,5 @@ def test_maps_that_need_the_head_differentiated_add_no_pass(name, views):
     ],
 )
 def test_what_an_explanation_costs_in_training(explanation, units):
-    method = METHODS["egat"](backbone(), explanation=explanation)
+    method = METHODS["egat"](model(), explanation=explanation)
     assert count_passes(method, *batch(BATCH)).units == pytest.approx(units)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from egat_hub.methods import DMADA
-from egat_hub.methods.base import Batch
+from egat_hub.core.randomness import SampleRandom
+from egat_hub.methods import DMADA, Batch
+from egat_hub.methods.dmada import reverse_gradient
 from egat_hub.methods.environments import change_look
-from egat_hub.methods.gradient_reversal import reverse_gradient
-from egat_hub.randomness import SampleRandom
 
-from .tiny import backbone, batch
+from .tiny import batch, model
 
 
 def test_gradients_are_turned_round_and_values_are_not():
@@ -24,12 +23,12 @@ def test_gradients_are_turned_round_and_values_are_not():
 
 def test_a_step_down_the_gradient_helps_the_discriminator_and_hurts_it_through_the_features():
     for part, better in (("judge", True), ("trunk", False)):
-        method = DMADA(backbone(), ramp=1)
+        method = DMADA(model(), ramp=1)
         images, labels = batch()
         before = method(images, labels, step=50)["domain"]
         moved = [*method.embed.parameters(), *method.judge.parameters()]
         if part == "trunk":
-            moved = list(method.backbone.parameters())[:-2]
+            moved = list(method.model.parameters())[:-2]
         slopes = torch.autograd.grad(before, moved)
         length = sum(slope.square().sum() for slope in slopes).sqrt()
         with torch.no_grad():
@@ -40,7 +39,7 @@ def test_a_step_down_the_gradient_helps_the_discriminator_and_hurts_it_through_t
 
 
 def test_domain_labels_are_soft():
-    method = DMADA(backbone(), ramp=0)
+    method = DMADA(model(), ramp=0)
     method.judge.weight.data.zero_()
     method.judge.bias.data.fill_(2.0)
     images, labels = batch()
@@ -53,7 +52,7 @@ def test_domain_labels_are_soft():
 
 
 def test_the_ratio_stays_away_from_one_half_and_is_one_for_all_images():
-    method = DMADA(backbone())
+    method = DMADA(model())
     ratios = []
     for step in range(60):
         for index in ((0, 1), (5, 9)):
@@ -65,10 +64,10 @@ def test_the_ratio_stays_away_from_one_half_and_is_one_for_all_images():
 
 
 def test_the_discriminator_is_trained_with_the_network_and_not_saved_in_it():
-    method = DMADA(backbone())
+    method = DMADA(model())
     names = {name.split(".")[0] for name, _ in method.named_parameters()}
     assert names == {"trainable_module", "embed", "judge"}
-    assert not any("judge" in name for name in method.backbone.state_dict())
+    assert not any("judge" in name for name in method.model.state_dict())
 
 
 def test_every_image_gets_another_look_within_range():

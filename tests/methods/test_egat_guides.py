@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from egat_hub.core.randomness import SampleRandom
 from egat_hub.explanations import GradCAM
 from egat_hub.methods import EGAT, Batch
-from egat_hub.randomness import SampleRandom
 
-from .tiny import FAST, SIZE, backbone, batch, forwards
+from .tiny import FAST, SIZE, batch, forwards, model
 
 ONLY = {"lambda_cls": 0.0, "lambda_adv": 0.0, "lambda_reg": 0.0, "alignment": "l1"}
 
@@ -24,7 +24,7 @@ def masks() -> torch.Tensor:
 
 
 def test_masks_guide_where_there_are_some():
-    net, (images, labels) = backbone(), batch()
+    net, (images, labels) = model(), batch()
     grid = torch.zeros(6, 3, 3)
     grid[:, 1, 0] = 1
     grid[3:, 0, 2] = 0.5
@@ -34,12 +34,12 @@ def test_masks_guide_where_there_are_some():
 
 
 def test_masks_are_not_looked_at_by_other_guides():
-    method = EGAT(backbone(), **FAST)
+    method = EGAT(model(), **FAST)
     assert torch.equal(method(*batch(), step=0)["loss"], method(*batch(), step=0, mask=masks())["loss"])
 
 
 def test_a_guide_that_the_maps_already_follow_costs_nothing():
-    net, (images, labels) = backbone(), batch()
+    net, (images, labels) = model(), batch()
     maps = GradCAM()(net, images, labels).detach()
     mask = F.interpolate(maps[:, None], size=(SIZE, SIZE), mode="nearest")
     egl = EGAT(net, guide="mask", **ONLY)(images, labels, mask=mask)["egl"]
@@ -48,7 +48,7 @@ def test_a_guide_that_the_maps_already_follow_costs_nothing():
 
 @pytest.mark.parametrize("level", [0.1, 0.5])
 def test_noise_reaches_the_saliency_grid_at_full_strength(level):
-    method = EGAT(backbone(), guide="mask", guide_noise=level)
+    method = EGAT(model(), guide="mask", guide_noise=level)
     half = torch.full((2000, 1, 12, 12), 0.5)
     labels, random = torch.zeros(2000, dtype=torch.long), SampleRandom(0, tuple(range(2000)))
     noise = method._guide(Batch(half, labels, half, random), torch.zeros(2000, 3, 3)) - 0.5
@@ -59,14 +59,14 @@ def test_noise_reaches_the_saliency_grid_at_full_strength(level):
 
 
 def test_noise_is_another_one_in_every_step_and_the_same_one_again():
-    method = EGAT(backbone(), guide_noise=0.3, **ONLY)
+    method = EGAT(model(), guide_noise=0.3, **ONLY)
     first, again, later = (method(*batch(), step=step)["egl"] for step in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, later)
 
 
 def test_egat_warms_up_its_attack():
-    net, (images, labels) = backbone(), batch()
+    net, (images, labels) = model(), batch()
     method = EGAT(net, epsilon=0.04, epsilon_warmup=4, views="separate", **FAST)
     for step, share in ((0, 0.25), (2, 0.75), (7, 1.0)):
         with forwards(net) as seen:

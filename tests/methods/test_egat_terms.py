@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from egat_hub.core.randomness import SampleRandom
 from egat_hub.methods import EGAT
-from egat_hub.randomness import SampleRandom
 
 from . import reference
-from .tiny import CLASSES, backbone, batch
+from .tiny import CLASSES, batch, model
 
 EPSILON, STEPS = 0.02, 3
 WEIGHTS = {
@@ -81,7 +81,7 @@ def expected(net, images, labels, c):
 def test_terms_and_their_gradient(choice):
     options = {k: v for k, v in choice.items() if k not in ("name", "freeze_bn")}
     network = {k: v for k, v in choice.items() if k in ("name", "freeze_bn")}
-    ours, theirs = (backbone(**network).double() for _ in range(2))
+    ours, theirs = (model(**network).double() for _ in range(2))
     images, labels = batch(8)
     images = images.double()
     method = EGAT(ours, seed=5, epsilon=EPSILON, attack_steps=STEPS, **WEIGHTS, **options)

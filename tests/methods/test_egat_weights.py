@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from egat_hub.explanations import GradCAM
 from egat_hub.methods import EGAT, ERM
 
-from .tiny import FAST, backbone, batch, forwards
+from .tiny import FAST, batch, forwards, model
 
 ALL = {"cls", "adv_kl", "adv_cam", "egl", "reg_ce", "reg_cam", "reg_sparse"}
 BATCH = 6
@@ -17,7 +17,7 @@ BATCH = 6
 
 def step(net=None, **options):
     """Terms of a step, images that went through the trunk (in batches), maps that were made."""
-    net, maps = net or backbone(), []
+    net, maps = net or model(), []
     method = EGAT(net, **FAST, **options)
     with pytest.MonkeyPatch.context() as patch, forwards(net) as seen:
         raw = GradCAM.raw
@@ -54,20 +54,20 @@ def test_what_a_zero_saves(weights, dropped, passes, maps):
 
 def test_without_its_terms_egat_is_erm():
     options = {"lambda_adv": 0.0, "lambda_egl": 0.0, "lambda_reg": 0.0}
-    loss = step(backbone(freeze_bn=False), **options)[3]["loss"]
-    assert torch.equal(loss, ERM(backbone(freeze_bn=False))(*batch(BATCH))["loss"])
+    loss = step(model(freeze_bn=False), **options)[3]["loss"]
+    assert torch.equal(loss, ERM(model(freeze_bn=False))(*batch(BATCH))["loss"])
 
 
 @pytest.mark.parametrize("egl", [{"lambda_egl": 0.0}, {"guide": "none"}])
 def test_nothing_to_minimise(egl):
     with pytest.raises(ValueError, match="give at least lambda_cls"):
-        EGAT(backbone(), lambda_cls=0.0, lambda_adv=0.0, lambda_reg=0.0, **egl)
+        EGAT(model(), lambda_cls=0.0, lambda_adv=0.0, lambda_reg=0.0, **egl)
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_convnext"])
 @pytest.mark.parametrize("head_grad", [False, True])
 def test_whether_explanations_train_the_head(name, head_grad):
-    net = backbone(name)
+    net = model(name)
     only = {"lambda_cls": 0.0, "lambda_adv": 0.0, "lambda_reg": 0.0, "lambda_egl": 1.0}
     EGAT(net, head_grad=head_grad, **only)(*batch())["loss"].backward()
     slope = net.classifier.weight.grad
@@ -76,12 +76,12 @@ def test_whether_explanations_train_the_head(name, head_grad):
 
 
 def test_comparisons_leave_dropout_out_and_the_classification_loss_does_not():
-    net = backbone(drop_rate=0.5)
+    net = model(drop_rate=0.5)
     labels = batch(BATCH)[1]
     torch.manual_seed(0)
     *_, result = step(net)
     *_, again = step(net)
-    without = step(backbone(drop_rate=0.0))[3]
+    without = step(model(drop_rate=0.0))[3]
     torch.testing.assert_close(result["cls"], F.cross_entropy(result["output"], labels))
     for term in ("adv_kl", "adv_cam", "egl", "reg_cam", "reg_sparse"):
         torch.testing.assert_close(result[term], without[term])

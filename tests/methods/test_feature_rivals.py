@@ -5,18 +5,17 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
+from egat_hub.core.randomness import SampleRandom
 from egat_hub.explanations import GradCAM
-from egat_hub.methods import DRE, SGDrop
-from egat_hub.methods.base import Batch
-from egat_hub.methods.mixup import Mixup
-from egat_hub.randomness import SampleRandom
+from egat_hub.methods import DRE, Batch, SGDrop
+from egat_hub.methods.losses import Mixup
 
 from . import reference
-from .tiny import CLASSES, backbone, batch
+from .tiny import CLASSES, batch, model
 
 
 def test_dre_is_the_official_loss_with_its_four_forwards():
-    net, (images, labels) = backbone(), batch()
+    net, (images, labels) = model(), batch()
     out = DRE(net)(images, labels)
     random = SampleRandom(0, tuple(range(len(images))), 0)
     mixup = Mixup.draw(Batch(images, labels, None, random), alpha=0.2, same_class=True)
@@ -37,7 +36,7 @@ def test_dre_is_the_official_loss_with_its_four_forwards():
 
 
 def test_the_official_sparsity_of_dre_is_a_matrix_norm():
-    net, (images, labels) = backbone(), batch()
+    net, (images, labels) = model(), batch()
     maps = GradCAM(relu=False)(net, images, labels)
     official = torch.linalg.norm(maps[:, None], ord=1, dim=(1, 2)).mean(1)
     torch.testing.assert_close(DRE(net)._norm(maps), official)
@@ -45,14 +44,14 @@ def test_the_official_sparsity_of_dre_is_a_matrix_norm():
 
 
 def test_dre_counts_every_class_alike():
-    net, (_, labels) = backbone(), batch()
+    net, (_, labels) = model(), batch()
     share = DRE(net)._class_share(labels)
     for label in labels.unique():
         torch.testing.assert_close(share[labels == label].sum(), torch.tensor(1 / CLASSES))
 
 
 def test_sgdrop_drops_the_features_with_the_most_evidence():
-    net, (images, labels) = backbone(), batch()
+    net, (images, labels) = model(), batch()
     features = net.features(images).detach()
     mask = SGDrop(net, drop=0.1)._mask(features, labels).flatten(1)
     weight = net.classifier.weight[labels].detach()
@@ -64,7 +63,7 @@ def test_sgdrop_drops_the_features_with_the_most_evidence():
 
 
 def test_sgdrop_never_drops_all_positive_evidence():
-    net, (images, labels) = backbone(), batch()
+    net, (images, labels) = model(), batch()
     features = net.features(images).detach()
     mask = SGDrop(net, drop=1.0)._mask(features, labels)
     weight = net.classifier.weight[labels].detach()
@@ -75,7 +74,7 @@ def test_sgdrop_never_drops_all_positive_evidence():
 
 
 def test_sgdrop_trains_on_what_is_left():
-    net, (images, labels) = backbone(), batch()
+    net, (images, labels) = model(), batch()
     method = SGDrop(net, drop=0.1)
     features = net.features(images)
     expected = F.cross_entropy(net.head(features * method._mask(features, labels)), labels)
@@ -83,7 +82,7 @@ def test_sgdrop_trains_on_what_is_left():
 
 
 def test_dre_survives_maps_without_a_feature():
-    net, (images, labels) = backbone(), batch()
+    net, (images, labels) = model(), batch()
     with torch.no_grad():
         net.net.get_classifier().weight.zero_()
     out = DRE(net)(images, labels)

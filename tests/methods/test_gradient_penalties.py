@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from egat_hub.methods import IGR, RRR, SGT
 
 from . import reference
-from .tiny import backbone, batch
+from .tiny import batch, model
 
 
 def slopes(net, images, labels, objective):
@@ -23,14 +23,14 @@ def slopes(net, images, labels, objective):
 
 
 def test_igr_is_the_mean_squared_norm_of_each_images_own_gradient():
-    net, (images, labels) = backbone(), batch()
+    net, (images, labels) = model(), batch()
     each = slopes(net, images, labels, F.cross_entropy).flatten(1).square().sum(1)
     out = IGR(net, lambda_igr=3.0)(images, labels)
     torch.testing.assert_close(out["igr"], 3 * each.mean(), rtol=1e-4, atol=1e-7)
 
 
 def test_the_official_scale_of_igr_is_this_one_over_twice_the_batch_size():
-    net, (images, labels) = backbone(), batch()
+    net, (images, labels) = model(), batch()
     leaf = images.clone().requires_grad_()
     (slope,) = torch.autograd.grad(F.cross_entropy(reference.logits(net, leaf), labels), leaf)
     official = slope.square().sum() / 2
@@ -39,7 +39,7 @@ def test_the_official_scale_of_igr_is_this_one_over_twice_the_batch_size():
 
 
 def test_igr_trains_through_the_gradient():
-    net, (images, labels) = backbone(), batch()
+    net, (images, labels) = model(), batch()
     penalty = IGR(net, lambda_igr=1.0)(images, labels)["igr"]
     found = torch.autograd.grad(penalty, net.net.get_classifier().weight)[0]
     weight, step = net.net.get_classifier().weight, 1e-2
@@ -58,7 +58,7 @@ def test_igr_trains_through_the_gradient():
 
 
 def test_rrr_penalises_the_gradient_of_all_log_probabilities_where_the_guide_is_dark():
-    net, (images, labels) = backbone(), batch()
+    net, (images, labels) = model(), batch()
     each = slopes(net, images, labels, lambda z, _: F.log_softmax(z, 1).sum())
     red, green, blue = images.unbind(1)
     dark = 1 - (0.299 * red + 0.587 * green + 0.114 * blue)
@@ -68,7 +68,7 @@ def test_rrr_penalises_the_gradient_of_all_log_probabilities_where_the_guide_is_
 
 
 def test_sgt_masks_exactly_the_least_salient_pixels():
-    net, (images, labels) = backbone(), batch()
+    net, (images, labels) = model(), batch()
     method = SGT(net, drop=0.25)
     seen = []
     run = method.views
@@ -84,12 +84,12 @@ def test_sgt_masks_exactly_the_least_salient_pixels():
 
 
 def test_sgt_without_masked_pixels_compares_equal_predictions():
-    net, (images, labels) = backbone(), batch()
+    net, (images, labels) = model(), batch()
     assert SGT(net, drop=0.0)(images, labels)["sgt"].item() == pytest.approx(0, abs=1e-6)
 
 
 def test_sgt_takes_the_divergence_from_the_prediction_on_the_whole_image():
-    net, (images, labels) = backbone(), batch()
+    net, (images, labels) = model(), batch()
     method = SGT(net, drop=0.5, lambda_sgt=2.0)
     seen = []
     run = method.views
@@ -105,7 +105,7 @@ def test_sgt_takes_the_divergence_from_the_prediction_on_the_whole_image():
     [(IGR, "lambda_igr", "igr"), (RRR, "lambda_rrr", "rrr"), (SGT, "lambda_sgt", "sgt")],
 )
 def test_without_its_weight_a_method_is_erm(method, weight, term):
-    net, (images, labels) = backbone(), batch()
+    net, (images, labels) = model(), batch()
     out = method(net, **{weight: 0.0})(images, labels)
     assert term not in out
     torch.testing.assert_close(out["loss"], F.cross_entropy(reference.logits(net, images), labels))

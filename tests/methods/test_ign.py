@@ -8,14 +8,14 @@ from torch.nn import functional as F
 
 from egat_hub.attacks import PGD
 from egat_hub.methods import IGN
-from egat_hub.methods.loss_path import LossPath
+from egat_hub.methods.ign import LossPath
 
-from .tiny import FAST, backbone, batch, forwards
+from .tiny import FAST, batch, forwards, model
 
 
 @pytest.fixture
 def net():
-    return backbone().double().eval()
+    return model().double().eval()
 
 
 def pair(epsilon: float = 0.05):
@@ -95,7 +95,7 @@ def test_without_recording_the_value_is_the_same(net, monkeypatch):
 
 @pytest.mark.parametrize("objective", ["norm", "sum_norm"])
 def test_the_loss_is_that_of_the_paper(objective, monkeypatch):
-    net, (images, labels) = backbone(), batch()
+    net, (images, labels) = model(), batch()
     method = IGN(net, warmup=0, lambda_ign=0.3, points=4, objective=objective, **FAST)
     seen = []
     attacked = IGN._attacked
@@ -110,7 +110,7 @@ def test_the_loss_is_that_of_the_paper(objective, monkeypatch):
 
 @pytest.mark.parametrize("objective", ["norm", "sum_norm"])
 def test_the_attack_follows_the_gradient_of_what_it_maximises(objective, monkeypatch):
-    net, (images, labels) = backbone().double(), batch()
+    net, (images, labels) = model().double(), batch()
     images = images.double()  # in float32, rounding decides where an activation is next to zero
     asked = []
     ascend = PGD.ascend
@@ -132,7 +132,7 @@ def test_the_attack_follows_the_gradient_of_what_it_maximises(objective, monkeyp
 
 
 def test_the_weight_grows_and_without_it_nothing_is_computed():
-    net, (images, labels) = backbone(), batch()
+    net, (images, labels) = model(), batch()
     method = IGN(net, warmup=4, points=2, **FAST)
     first, last = (method(images, labels, step=step)["ign"].item() for step in (0, 3))
     assert first == pytest.approx(last / 4, rel=0.2)  # other starts of the attack
@@ -143,7 +143,7 @@ def test_the_weight_grows_and_without_it_nothing_is_computed():
 
 
 def test_a_step_costs_what_it_says():
-    net = backbone()
+    net = model()
     steps, attack_points, points = 3, 2, 5
     method = IGN(net, warmup=0, attack_steps=steps, attack_points=attack_points, points=points)
     with forwards(net) as seen:
@@ -153,4 +153,4 @@ def test_a_step_costs_what_it_says():
 
 def test_a_path_needs_points():
     with pytest.raises(ValueError, match="at least 1 point"):
-        IGN(backbone(), points=0)
+        IGN(model(), points=0)

@@ -8,12 +8,12 @@ from torch import nn
 
 from egat_hub.methods import EGAT, ERM, METHODS
 
-from .tiny import CLASSES, FAST, SIZE, backbone, batch
+from .tiny import CLASSES, FAST, SIZE, batch, model
 
 
 @pytest.fixture(params=list(METHODS))
 def method(request):
-    return METHODS[request.param](backbone())
+    return METHODS[request.param](model())
 
 
 @pytest.mark.parametrize("change", [lambda x: (x - 0.5) / 0.2, lambda x: x * 255, lambda x: x * float("nan")])
@@ -56,7 +56,7 @@ def test_masks_of_another_shape(method, shape):
 
 
 def test_missing_masks():
-    method = EGAT(backbone(), guide="mask", **FAST)
+    method = EGAT(model(), guide="mask", **FAST)
     assert method.needs_masks
     for step in (0, 5):
         with pytest.raises(ValueError, match="masks_dir"):
@@ -65,7 +65,7 @@ def test_missing_masks():
 
 @pytest.mark.parametrize("options", [{}, {"guide": "none"}, {"guide": "mask", "lambda_egl": 0.0}])
 def test_masks_are_not_asked_for_where_nothing_uses_them(options):
-    method = EGAT(backbone(), **options, **FAST)
+    method = EGAT(model(), **options, **FAST)
     assert not method.needs_masks
     assert method(*batch())["loss"].isfinite()
 
@@ -79,7 +79,7 @@ def test_a_network_that_timm_did_not_make(network):
 @pytest.mark.parametrize("name", list(METHODS))
 def test_an_option_that_does_not_exist(name):
     with pytest.raises(TypeError, match="lambda_magic"):
-        METHODS[name](backbone(), lambda_magic=1.0)
+        METHODS[name](model(), lambda_magic=1.0)
 
 
 def test_a_wrong_name_gets_a_hint():
@@ -90,4 +90,4 @@ def test_a_wrong_name_gets_a_hint():
 @pytest.mark.parametrize("epsilon", [-0.01, 8.0])
 def test_epsilon_in_other_units(epsilon):
     with pytest.raises(ValueError, match="8/255 is"):
-        EGAT(backbone(), epsilon=epsilon)
+        EGAT(model(), epsilon=epsilon)

@@ -6,12 +6,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from egat_hub.methods import ENVIRONMENTS, IRM
-from egat_hub.methods.base import Batch
-from egat_hub.randomness import SampleRandom
+from egat_hub.core.randomness import SampleRandom
+from egat_hub.methods import ENVIRONMENTS, IRM, Batch
 
 from . import reference
-from .tiny import backbone, batch
+from .tiny import batch, model
 
 
 def slope(logits, labels):
@@ -21,7 +20,7 @@ def slope(logits, labels):
 
 @pytest.mark.parametrize(("step", "weight"), [(499, 1.0), (500, 100.0)])
 def test_a_step_equals_the_slopes_of_autograd(step, weight):
-    net, (images, labels) = backbone(), batch()
+    net, (images, labels) = model(), batch()
     out = IRM(net, environments="single")(images, labels, step=step)
     logits = reference.logits(net, images)
     halves = [slope(logits[start::2], labels[start::2]) for start in (0, 1)]
@@ -33,7 +32,7 @@ def test_a_step_equals_the_slopes_of_autograd(step, weight):
 
 
 def test_environments_are_averaged():
-    net, (images, labels) = backbone(), batch()
+    net, (images, labels) = model(), batch()
     method = IRM(net, environments="random")
     out = method(images, labels, step=3)
     random = SampleRandom(0, tuple(range(len(images))), 3)
@@ -46,7 +45,7 @@ def test_environments_are_averaged():
 
 
 def test_the_penalty_may_be_negative():
-    net, found = backbone(), []
+    net, found = model(), []
     for seed in range(12):
         images, labels = batch(seed=seed)
         found.append(IRM(net, environments="single")(images, labels, step=0)["irm"].item())
@@ -54,9 +53,9 @@ def test_the_penalty_may_be_negative():
 
 
 def test_the_optimiser_restarts_once_after_the_warm_up():
-    method = IRM(backbone(), warmup=3)
+    method = IRM(model(), warmup=3)
     assert [method.restarts_optimizer(step) for step in range(5)] == [False, False, False, True, False]
-    assert not IRM(backbone(), warmup=0).restarts_optimizer(0)
+    assert not IRM(model(), warmup=0).restarts_optimizer(0)
 
 
 @pytest.mark.parametrize("name", list(ENVIRONMENTS))

@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 from egat_hub.explanations import NORMALIZATIONS
 from egat_hub.methods import EGAT
-from egat_hub.methods.map_distance import MAP_DISTANCES, MARGIN, bce
+from egat_hub.methods.losses import MAP_DISTANCES, MARGIN, bce
 
-from .tiny import FAST, backbone, batch
+from .tiny import FAST, batch, model
 
 
 def maps(*, dead: bool = False) -> torch.Tensor:
@@ -59,7 +59,7 @@ def test_single_and_double_precision_agree_on_the_gradient(dead):
 @pytest.mark.parametrize("alignment", list(MAP_DISTANCES))
 @pytest.mark.parametrize("normalize", ["minmax", "max", "sum"])
 def test_dead_maps_harm_no_gradient(alignment, normalize):
-    net = backbone()
+    net = model()
     with torch.no_grad():
         for parameter in net.net.layer4[-1].bn2.parameters():
             parameter.zero_()

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from egat_hub.core.randomness import SampleRandom
 from egat_hub.methods import Batch
-from egat_hub.methods.mixup import Mixup
-from egat_hub.randomness import SampleRandom
+from egat_hub.methods.losses import Mixup
 
 label_lists = st.lists(st.integers(0, 3), min_size=1, max_size=12)
 

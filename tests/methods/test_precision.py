@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from egat_hub.methods import METHODS
 
-from .tiny import FAST, backbone, batch
+from .tiny import FAST, batch, model
 
 PENALTIES = {"igr": "igr", "rrr": "rrr", "ign": "ign"}
 """Terms that take second derivatives."""
@@ -23,11 +23,11 @@ def step(name, *, lowered: bool, device="cpu", dtype=torch.bfloat16):
     """Terms and gradients of a step."""
     fields = {field.name for field in dataclasses.fields(METHODS[name].config_class)}
     options = {key: value for key, value in {**FAST, "warmup": 0, "points": 3}.items() if key in fields}
-    method = METHODS[name](backbone(), **options)
+    method = METHODS[name](model(), **options)
     with torch.autocast(device, dtype=dtype, enabled=lowered):
         out = method(*batch(), step=0)
     out["loss"].backward()
-    gradient = torch.cat([p.grad.flatten() for p in method.backbone.parameters()])
+    gradient = torch.cat([p.grad.flatten() for p in method.model.parameters()])
     return out, gradient
 
 

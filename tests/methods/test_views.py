@@ -7,12 +7,12 @@ import torch
 
 from egat_hub.methods import EGAT, TRADES
 
-from .tiny import FAST, backbone, batch, forwards
+from .tiny import FAST, batch, forwards, model
 
 
 def passes(method) -> int:
     """Calls of the trunk besides those that the attack makes."""
-    with forwards(method.backbone) as seen:
+    with forwards(method.model) as seen:
         method(*batch())
     attack = FAST["attack_steps"] + isinstance(method, TRADES)
     return len(seen) - attack
@@ -22,7 +22,7 @@ def passes(method) -> int:
 def test_joint_and_separate_agree_where_batchnorm_is_frozen(cls):
     results, slopes = [], []
     for views in ("joint", "separate"):
-        method = cls(backbone(), views=views, **FAST)
+        method = cls(model(), views=views, **FAST)
         results.append(method(*batch()))
         results[-1]["loss"].backward()
         slopes.append(torch.cat([p.grad.flatten() for p in method.parameters()]))
@@ -33,7 +33,7 @@ def test_joint_and_separate_agree_where_batchnorm_is_frozen(cls):
 @pytest.mark.parametrize("cls", [EGAT, TRADES])
 def test_they_differ_where_batchnorm_sees_the_whole_batch(cls):
     joint, separate = (
-        cls(backbone(freeze_bn=False), views=views, **FAST)(*batch()) for views in ("joint", "separate")
+        cls(model(freeze_bn=False), views=views, **FAST)(*batch()) for views in ("joint", "separate")
     )
     assert (joint["output"] - separate["output"]).abs().max() > 1e-3
 
@@ -48,7 +48,7 @@ def test_they_differ_where_batchnorm_sees_the_whole_batch(cls):
 )
 @pytest.mark.parametrize(("cls", "versions"), [(EGAT, 3), (TRADES, 2)])
 def test_auto_joins_only_where_no_batchnorm_is_trained(cls, versions, network, joined):
-    method = cls(backbone(**network), **FAST)
+    method = cls(model(**network), **FAST)
     assert passes(method) == (1 if joined else versions)
     assert passes(method.eval()) == 1
 
@@ -56,4 +56,4 @@ def test_auto_joins_only_where_no_batchnorm_is_trained(cls, versions, network, j
 @pytest.mark.parametrize(("views", "calls"), [("joint", 1), ("separate", 3)])
 @pytest.mark.parametrize("freeze_bn", [True, False])
 def test_a_named_choice_is_kept(views, calls, freeze_bn):
-    assert passes(EGAT(backbone(freeze_bn=freeze_bn), views=views, **FAST)) == calls
+    assert passes(EGAT(model(freeze_bn=freeze_bn), views=views, **FAST)) == calls

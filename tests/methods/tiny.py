@@ -11,17 +11,17 @@ import timm
 import torch
 from torch import Tensor
 
-from egat_hub.backbone import Backbone
-from egat_hub.modes import is_batchnorm
+from egat_hub.models import TimmModel
+from egat_hub.models.modes import is_batchnorm
 
 SIZE = 96  # 3 x 3 positions in the last feature map
 CLASSES = 4
 FAST = {"attack_steps": 2, "step_size": 0.5}
 
 
-def backbone(
+def model(
     name: str = "test_resnet", *, freeze_bn: bool = True, size: int = SIZE, **model_args: Any
-) -> Backbone:
+) -> TimmModel:
     """A network in train mode whose residual branches, running statistics and head are not trivial."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -33,7 +33,7 @@ def backbone(
                 module.running_mean.normal_(std=0.1)
                 module.running_var.uniform_(0.5, 1.5)
             net.get_classifier().weight.normal_(std=0.5)
-        return Backbone(net, image_size=size, freeze_bn=freeze_bn)
+        return TimmModel(net, image_size=size, freeze_bn=freeze_bn)
 
 
 def batch(count: int = 6, *, size: int = SIZE, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -44,17 +44,17 @@ def batch(count: int = 6, *, size: int = SIZE, seed: int = 0) -> tuple[Tensor, T
 
 
 @contextmanager
-def forwards(backbone: Backbone) -> Iterator[list[Tensor]]:
+def forwards(model: TimmModel) -> Iterator[list[Tensor]]:
     """The (normalised) batches that go through the network's trunk inside the block, in order."""
     seen: list[Tensor] = []
-    last = backbone.feature_layer == "last"
+    last = model.feature_layer == "last"
     trunk = "forward_features" if last else "forward_intermediates"
-    run = getattr(backbone.net, trunk)
+    run = getattr(model.net, trunk)
 
     def counted(images: Tensor, *args: Any, **kwargs: Any) -> Any:
         seen.append(images.detach().clone())
         return run(images, *args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backbone.net, trunk, counted, raising=False)
+        patch.setattr(model.net, trunk, counted, raising=False)
         yield seen

@@ -9,8 +9,9 @@ import torch
 from engine.tiny import network
 from torch.nn import functional as F
 
-from egat_hub.metrics import CONTROLS, FILLS, Faithfulness, faithfulness, pixel_ranks, top_region
-from egat_hub.randomness import SampleRandom
+from egat_hub.core.randomness import SampleRandom
+from egat_hub.explanations.similarity import pixel_ranks, top_region
+from egat_hub.metrics import CONTROLS, FILLS, Faithfulness, faithfulness
 
 SIZE = (32, 32)
 RANDOM = SampleRandom(0, tuple(range(5)))
@@ -24,10 +25,10 @@ def maps_of(count=5, grid=(4, 4)):
     return torch.rand(count, *grid, generator=torch.Generator().manual_seed(1))
 
 
-def probability(backbone, image, label):
+def probability(model, image, label):
     """Of one image, with the normalisation written down once more."""
-    normal = (image - backbone.mean[0]) / backbone.std[0]
-    return backbone.net(normal[None]).softmax(1)[0, label].item()
+    normal = (image - model.mean[0]) / model.std[0]
+    return model.net(normal[None]).softmax(1)[0, label].item()
 
 
 def top_by_sorting(saliency, q):
@@ -37,28 +38,28 @@ def top_by_sorting(saliency, q):
     return set(order[: round(q * len(larger))])
 
 
-def looped(backbone, image, saliency, label, whole, q, fill, index):
+def looped(model, image, saliency, label, whole, q, fill, index):
     """Comp and Suff of one image at one share, pixel by pixel, ranked anew."""
-    shows = FILLS[fill](backbone, image[None], SampleRandom(3, (index,)))[0].flatten(1)
+    shows = FILLS[fill](model, image[None], SampleRandom(3, (index,)))[0].flatten(1)
     without, alone = image.clone().flatten(1), shows.clone()
     for pixel in top_by_sorting(saliency, q):
         without[:, pixel] = shows[:, pixel]
         alone[:, pixel] = image.flatten(1)[:, pixel]
-    return [whole - probability(backbone, v.view_as(image), label) for v in (without, alone)]
+    return [whole - probability(model, v.view_as(image), label) for v in (without, alone)]
 
 
 @pytest.mark.parametrize("judged", ["model", *CONTROLS])
 def test_comp_and_suff_equal_a_loop_over_images_and_shares(judged):
-    backbone = network().eval()
+    model = network().eval()
     images, classes = images_of(), torch.tensor([0, 4, 1, 2, 2])
     random = SampleRandom(3, (7, 2, 9, 0, 4))
     maps = maps_of() if judged == "model" else CONTROLS[judged](maps_of(), random)
-    whole = torch.tensor([probability(backbone, i, c) for i, c in zip(images, classes, strict=True)])
+    whole = torch.tensor([probability(model, i, c) for i, c in zip(images, classes, strict=True)])
     faithful = Faithfulness(q=0.75, fill="blur", shares=(0.05,), fills=tuple(FILLS))
-    removals = faithful(backbone, images, maps, classes, whole, random)
+    removals = faithful(model, images, maps, classes, whole, random)
     for q, fill, comp, suff in removals:
         for n, index in enumerate(random.index):
-            expected = looped(backbone, images[n], maps[n], classes[n], whole[n], q, fill, index)
+            expected = looped(model, images[n], maps[n], classes[n], whole[n], q, fill, index)
             found = torch.stack([comp[n], suff[n]])
             torch.testing.assert_close(found, torch.stack(expected), atol=1e-5, rtol=0)
         assert comp.abs().max() > 1e-3
@@ -70,11 +71,11 @@ def test_comp_and_suff_equal_a_loop_over_images_and_shares(judged):
 
 
 def test_two_forwards_a_setting_and_one_sort_for_all(monkeypatch):
-    backbone, forwards, sorts = network().eval(), [], []
-    backbone.register_forward_pre_hook(lambda module, inputs: forwards.append(len(inputs[0])))
+    model, forwards, sorts = network().eval(), [], []
+    model.register_forward_pre_hook(lambda module, inputs: forwards.append(len(inputs[0])))
     monkeypatch.setattr(faithfulness, "pixel_ranks", lambda *args: sorts.append(1) or pixel_ranks(*args))
     faithful = Faithfulness(shares=(0.05, 0.2, 0.5), fills=("mean", "black"))
-    faithful(backbone, images_of(), maps_of(), torch.zeros(5, dtype=torch.long), torch.ones(5), RANDOM)
+    faithful(model, images_of(), maps_of(), torch.zeros(5, dtype=torch.long), torch.ones(5), RANDOM)
     assert forwards == [5] * 2 * 6
     assert sorts == [1]
 
@@ -89,15 +90,13 @@ def test_a_constant_map_has_finite_figures(value):
 
 
 def test_modes_and_gradients_are_left_alone():
-    backbone = network(drop_rate=0.5).train()
-    modes = [m.training for m in backbone.modules()]
+    model = network(drop_rate=0.5).train()
+    modes = [m.training for m in model.modules()]
     (first,), (again,) = (
-        Faithfulness()(
-            backbone, images_of(), maps_of(), torch.zeros(5, dtype=torch.long), torch.ones(5), RANDOM
-        )
+        Faithfulness()(model, images_of(), maps_of(), torch.zeros(5, dtype=torch.long), torch.ones(5), RANDOM)
         for _ in range(2)
     )
-    assert [m.training for m in backbone.modules()] == modes
+    assert [m.training for m in model.modules()] == modes
     assert torch.equal(first.comp, again.comp)
     assert not first.comp.requires_grad
 

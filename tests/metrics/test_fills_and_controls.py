@@ -7,8 +7,8 @@ import pytest
 import torch
 from engine.tiny import network
 
+from egat_hub.core.randomness import SampleRandom
 from egat_hub.metrics import CONTROLS, FILLS
-from egat_hub.randomness import SampleRandom
 
 INDEX = (7, 1, 30)
 RANDOM = SampleRandom(3, INDEX)
@@ -24,22 +24,22 @@ def maps_of(grid=(4, 5)):
 
 @pytest.mark.parametrize("name", sorted(FILLS))
 def test_a_fill_is_an_image_and_each_image_has_its_own(name):
-    backbone, images = network(), images_of()
+    model, images = network(), images_of()
     before = images.clone()
-    filled = FILLS[name](backbone, images, SampleRandom(3, INDEX))
+    filled = FILLS[name](model, images, SampleRandom(3, INDEX))
     assert (filled.shape, filled.dtype) == (images.shape, images.dtype)
     assert filled.min() >= 0
     assert filled.max() <= 1
     assert torch.equal(images, before)
     for n, index in enumerate(INDEX):
-        alone = FILLS[name](backbone, images[n : n + 1], SampleRandom(3, (index,)))
+        alone = FILLS[name](model, images[n : n + 1], SampleRandom(3, (index,)))
         torch.testing.assert_close(alone[0], filled[n])
 
 
 def test_mean_is_zero_as_the_first_layer_sees_it():
-    backbone, seen = network(), []
-    backbone.net.conv1.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    backbone(FILLS["mean"](backbone, images_of(), RANDOM))
+    model, seen = network(), []
+    model.net.conv1.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    model(FILLS["mean"](model, images_of(), RANDOM))
     assert seen[0].abs().max() < 1e-6
 
 

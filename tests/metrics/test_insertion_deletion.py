@@ -9,8 +9,8 @@ import torch
 from engine.tiny import network
 from torch.nn import functional as F
 
+from egat_hub.core.randomness import SampleRandom
 from egat_hub.metrics import FILLS, InsertionDeletion
-from egat_hub.randomness import SampleRandom
 
 RANDOM = SampleRandom(3, (7, 2, 9))
 CLASSES = torch.tensor([0, 4, 1])
@@ -24,7 +24,7 @@ def maps_of(grid=(4, 4)):
     return torch.rand(3, *grid, generator=torch.Generator().manual_seed(1)) - 0.3
 
 
-def looped(backbone, start, end, saliency, label, steps):
+def looped(model, start, end, saliency, label, steps):
     """The area under one curve, pixel by pixel."""
     larger = F.interpolate(saliency[None, None], start.shape[1:], mode="bilinear")[0, 0].flatten().tolist()
     order = sorted(range(len(larger)), key=lambda i: (-larger[i], i))
@@ -33,20 +33,20 @@ def looped(backbone, start, end, saliency, label, steps):
         image = start.clone().flatten(1)
         for pixel in order[: round(step / steps * len(order))]:
             image[:, pixel] = end.flatten(1)[:, pixel]
-        heights.append(backbone(image.view(1, *start.shape)).softmax(1)[0, label].item())
+        heights.append(model(image.view(1, *start.shape)).softmax(1)[0, label].item())
     return sum((a + b) / 2 for a, b in pairwise(heights)) / steps
 
 
 @pytest.mark.parametrize(("steps", "fills"), [(1, ("blur", "mean")), (7, ("noise", "black"))])
 def test_areas_equal_a_loop_over_images_and_steps(steps, fills):
-    backbone, images, maps = network().eval(), images_of(), maps_of()
+    model, images, maps = network().eval(), images_of(), maps_of()
     curves = InsertionDeletion(steps=steps, insertion_fill=fills[0], deletion_fill=fills[1])
-    areas = curves(backbone, images, maps, CLASSES, RANDOM)
-    blank, emptied = (FILLS[fill](backbone, images, RANDOM) for fill in fills)
+    areas = curves(model, images, maps, CLASSES, RANDOM)
+    blank, emptied = (FILLS[fill](model, images, RANDOM) for fill in fills)
     expected = [
         [
-            looped(backbone, blank[n], images[n], maps[n], CLASSES[n], steps),
-            looped(backbone, images[n], emptied[n], maps[n], CLASSES[n], steps),
+            looped(model, blank[n], images[n], maps[n], CLASSES[n], steps),
+            looped(model, images[n], emptied[n], maps[n], CLASSES[n], steps),
         ]
         for n in range(3)
     ]
@@ -55,13 +55,13 @@ def test_areas_equal_a_loop_over_images_and_steps(steps, fills):
 
 @pytest.mark.parametrize("chunk", [1, 4, 1000])
 def test_memory_is_bounded_by_the_chunk_which_changes_nothing(chunk):
-    backbone, seen = network().eval(), []
-    backbone.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    model, seen = network().eval(), []
+    model.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
     curves = InsertionDeletion(steps=5)
-    found = curves(backbone, images_of(), maps_of(), CLASSES, RANDOM, chunk=chunk)
+    found = curves(model, images_of(), maps_of(), CLASSES, RANDOM, chunk=chunk)
     assert max(seen) <= chunk
     assert sum(seen) == 2 * 6 * 3
-    usual = curves(backbone, images_of(), maps_of(), CLASSES, RANDOM)
+    usual = curves(model, images_of(), maps_of(), CLASSES, RANDOM)
     torch.testing.assert_close(found, usual, atol=1e-5, rtol=0)
 
 
@@ -87,12 +87,12 @@ def test_a_map_that_is_right_is_inserted_sooner_and_deleted_sooner():
 
 @pytest.mark.parametrize("value", [0.0, -1.0])
 def test_constant_maps_have_finite_areas_and_modes_are_kept(value):
-    backbone = network(drop_rate=0.5).train()
-    modes = [m.training for m in backbone.modules()]
+    model = network(drop_rate=0.5).train()
+    modes = [m.training for m in model.modules()]
     flat = torch.full((3, 4, 4), value)
-    areas = InsertionDeletion(steps=3)(backbone, images_of(), flat, CLASSES, RANDOM)
+    areas = InsertionDeletion(steps=3)(model, images_of(), flat, CLASSES, RANDOM)
     assert torch.stack(areas).isfinite().all()
-    assert [m.training for m in backbone.modules()] == modes
+    assert [m.training for m in model.modules()] == modes
 
 
 def test_nonsense_is_refused():

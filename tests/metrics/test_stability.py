@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from egat_hub.metrics import STABILITY
+from egat_hub.explanations.similarity import STABILITY
 
 SIZE = (12, 12)
 EACH = pytest.mark.parametrize("name", sorted(STABILITY))

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from methods.tiny import FAST, backbone, batch
+from methods.tiny import FAST, batch, model
 
-from egat_hub.attacks import PGD
-from egat_hub.config import from_dict, identity, to_dict
+from egat_hub.attacks import NFGSM, PGD, TRAINING_ATTACKS
+from egat_hub.core.config import from_dict, identity, to_dict
+from egat_hub.core.registry import UnknownNameError
 from egat_hub.methods import METHODS, PGDAT, AdversarialMethod
 from egat_hub.methods.cost import count_passes, step_cost
-from egat_hub.registry import UnknownNameError
-from egat_hub.training_attacks import NFGSM, TRAINING_ATTACKS
 
 SIZE, EPSILON = 64, 0.04
 INDEX = torch.arange(6) + 3
@@ -24,7 +23,7 @@ REACH = {"n_fgsm": NFGSM().noise + NFGSM().step}
 def make(attack: str, method: str = "pgd_at", **options) -> AdversarialMethod:
     short = {"points": 1, "attack_points": 1} if method == "ign" else {}
     settings = {**FAST, **short, "epsilon": EPSILON, "training_attack": attack, **options}
-    return METHODS[method](backbone(size=SIZE), seed=4, **settings)
+    return METHODS[method](model(size=SIZE), seed=4, **settings)
 
 
 def attacked(method: AdversarialMethod, rows: slice = slice(None), step: int = 2) -> torch.Tensor:
@@ -72,7 +71,7 @@ class FromClean(PGDAT):
 @pytest.mark.parametrize("attack", TRAINING_ATTACKS)
 def test_an_attack_that_starts_at_the_image_stays_in_the_ball(attack):
     method = FromClean(
-        backbone(size=SIZE),
+        model(size=SIZE),
         seed=4,
         **{**FAST, "epsilon": EPSILON, "attack_steps": 6, "training_attack": attack},
     )
@@ -103,10 +102,10 @@ def test_the_cost_of_a_step_follows_from_its_gradients(attack, method):
 @pytest.mark.parametrize("attack", TRAINING_ATTACKS)
 def test_bfloat16_is_for_the_attack_alone(attack):
     method, seen = make(attack, attack_dtype="bfloat16"), []
-    head = method.backbone.head
-    method.backbone.head = lambda *a, **k: seen.append(head(*a, **k).dtype) or head(*a, **k)
+    head = method.model.head
+    method.model.head = lambda *a, **k: seen.append(head(*a, **k).dtype) or head(*a, **k)
     result = method(*batch(size=SIZE), index=INDEX)
-    del method.backbone.head
+    del method.model.head
     assert set(seen[:-1]) == {torch.bfloat16}
     assert seen[-1] == result["output"].dtype == torch.float32
 

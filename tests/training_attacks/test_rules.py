@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from methods import reference
-from methods.tiny import backbone, batch
+from methods.tiny import batch, model
 from torch.nn import functional as F
 
+from egat_hub.attacks import Ramp
+from egat_hub.core.randomness import SampleRandom
 from egat_hub.methods import PGDAT, TRADES
-from egat_hub.randomness import SampleRandom
-from egat_hub.training_attacks import Ramp
 
 from .test_contract import EPSILON, INDEX, SIZE, attacked, make
 
@@ -30,7 +30,7 @@ def sign(net, image, label):
 
 
 def test_one_step_from_a_random_point_of_the_ball():
-    net, (images, labels) = backbone(size=SIZE).eval(), batch(size=SIZE)
+    net, (images, labels) = model(size=SIZE).eval(), batch(size=SIZE)
     noise = RANDOM.uniform(images, -EPSILON, EPSILON, "attack")
     expected = []
     for image, label, shift in zip(images, labels, noise, strict=True):
@@ -41,7 +41,7 @@ def test_one_step_from_a_random_point_of_the_ball():
 
 
 def test_n_fgsm_leaves_the_ball():
-    net, (images, labels) = backbone(size=SIZE).eval(), batch(size=SIZE)
+    net, (images, labels) = model(size=SIZE).eval(), batch(size=SIZE)
     noise = RANDOM.uniform(images, -2 * EPSILON, 2 * EPSILON, "attack")
     noisy = (images + noise).clamp(0, 1)
     steps = [EPSILON * sign(net, image, label) for image, label in zip(noisy, labels, strict=True)]
@@ -52,7 +52,7 @@ def test_n_fgsm_leaves_the_ball():
 
 @pytest.mark.parametrize("tau", [0, 1])
 def test_an_image_that_is_broken_moves_tau_steps_further(tau):
-    net, (images, _) = backbone(size=SIZE).eval(), batch(size=SIZE)
+    net, (images, _) = model(size=SIZE).eval(), batch(size=SIZE)
     labels = reference.logits(net, images).argmax(1)
     labels[1] = (labels[1] + 1) % 4  # broken from the beginning
     noise, length, asked, expected = RANDOM.uniform(images, -EPSILON, EPSILON, "attack"), 0.5 * EPSILON, 0, []
@@ -68,10 +68,10 @@ def test_an_image_that_is_broken_moves_tau_steps_further(tau):
             x = (image + (moved - image).clamp(-EPSILON, EPSILON)).clamp(0, 1)
         expected.append(x)
     options = {"training_attack": "early_stop", "training_attack_options": {"tau": tau}}
-    method = PGDAT(backbone(size=SIZE), seed=4, epsilon=EPSILON, attack_steps=6, step_size=0.5, **options)
+    method = PGDAT(model(size=SIZE), seed=4, epsilon=EPSILON, attack_steps=6, step_size=0.5, **options)
     seen = []
-    forward = method.backbone.features
-    method.backbone.features = lambda x: seen.append(x) or forward(x)
+    forward = method.model.features
+    method.model.features = lambda x: seen.append(x) or forward(x)
     result = method(images, labels, index=INDEX, step=STEP)
     close(seen[-1], torch.stack(expected))
     assert asked < 6 * len(images)
@@ -79,7 +79,7 @@ def test_an_image_that_is_broken_moves_tau_steps_further(tau):
 
 
 def test_images_that_nothing_breaks_are_those_of_pgd():
-    net, (images, _) = backbone(size=SIZE), batch(size=SIZE)
+    net, (images, _) = model(size=SIZE), batch(size=SIZE)
     labels = reference.logits(net.eval(), images).argmax(1)
     losses = [
         make(attack, epsilon=1e-4)(images, labels, index=INDEX)["loss"] for attack in ("pgd", "early_stop")
@@ -90,7 +90,7 @@ def test_images_that_nothing_breaks_are_those_of_pgd():
 def test_trades_keeps_its_start_where_the_attack_has_none_of_its_own():
     images = batch(size=SIZE)[0]
     method = TRADES(
-        backbone(size=SIZE), seed=4, epsilon=EPSILON, training_attack="warm", attack_steps=1,
+        model(size=SIZE), seed=4, epsilon=EPSILON, training_attack="warm", attack_steps=1,
         training_attack_options={"step_size": 1e-6},
     )  # fmt: skip
     torch.testing.assert_close(

@@ -9,9 +9,10 @@ from engine.tiny import method as training_method
 from PIL import Image
 from torchvision import tv_tensors
 
+from egat_hub.attacks import memory
+from egat_hub.attacks.memory import Memory
 from egat_hub.data.transforms import training_transform
 from egat_hub.methods import PGDAT
-from egat_hub.training_attacks import Memory, memory
 
 from .test_contract import EPSILON, INDEX, SIZE, attacked, make
 
@@ -102,4 +103,4 @@ def test_a_run_in_two_parts_equals_one(tmp_path):
     whole = fit(warm(), tmp_path / "whole", steps=9, **settings)
     fit(warm(), tmp_path / "parts", steps=5, **settings)
     parts = fit(warm(9), tmp_path / "parts", steps=9, **settings)
-    assert same(whole.backbone.state_dict(), parts.backbone.state_dict())
+    assert same(whole.model.state_dict(), parts.model.state_dict())

@@ -10,8 +10,8 @@ import statistics
 
 import pytest
 
-from egat_hub.results import Row
-from egat_hub.zoo import leaderboard
+from egat_hub.core.results import Row
+from egat_hub.hub.leaderboard import leaderboard
 
 PGD = {"attack": "pgd", "epsilon": 0.01, "steps": 10, "restarts": 1}
 

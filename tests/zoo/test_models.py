@@ -14,10 +14,11 @@ import torch
 from hub.conftest import LABELS, METADATA, ROWS, images, small_backbone
 from timm.data import resolve_model_data_config
 
-from egat_hub.backbone import Backbone
 from egat_hub.hub import from_pretrained, push_to_hub, save_pretrained
-from egat_hub.zoo import ZooModel, list_models, listing
-from egat_hub.zoo.timm_names import register
+from egat_hub.hub import zoo as listing
+from egat_hub.hub.timm_names import register
+from egat_hub.hub.zoo import ZooModel, list_models
+from egat_hub.models import TimmModel
 
 NAME = "test_resnet.egat_dogs"
 
@@ -96,7 +97,7 @@ def test_a_name_stands_for_the_arguments_of_its_network(tmp_path, registry):
     torch.manual_seed(0)
     net = timm.create_model("test_resnet", num_classes=3, output_stride=8, global_pool="max")
     save_pretrained(
-        Backbone(net, image_size=64),
+        TimmModel(net, image_size=64),
         tmp_path / "model",
         label_names=LABELS,
         metadata={**METADATA, "model_args": {"output_stride": 8}},
@@ -136,12 +137,12 @@ def test_networks_without_weights_of_timm_keep_their_default(small_model, regist
     [
         ({}, True),
         ({"dataset": "synthetic"}, True),
-        ({"dataset": "SYN*", "backbone": "test_*", "method": "EGAT"}, True),
+        ({"dataset": "SYN*", "architecture": "test_*", "method": "EGAT"}, True),
         ({"attack": "pgd", "epsilon": 0.01}, True),
         ({"epsilon": 0.0099}, True),
         ({"epsilon": 0.02}, False),
         ({"attack": "fgsm"}, False),
-        ({"backbone": "resnet50"}, False),
+        ({"architecture": "resnet50"}, False),
         ({"method": "erm"}, False),
         ({"author": "org"}, True),
         ({"author": "other"}, False),

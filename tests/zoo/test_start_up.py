@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from egat_hub.zoo import shipped
+from egat_hub.hub.zoo import shipped
 
 ROOT = Path(__file__).parents[2]
 LISTED = "print(*timm.list_models('*egat*', pretrained=True))"
@@ -36,7 +36,7 @@ def test_both_orders(imports):
 def test_a_timm_that_takes_no_names_is_imported_all_the_same():
     script = (
         "import warnings\n"
-        "import egat_hub.zoo.index as index\n"
+        "import egat_hub.hub.zoo as index\n"
         "index.known_models = lambda: {'x': None}\n"
         "with warnings.catch_warnings(record=True) as said:\n"
         "    warnings.simplefilter('always')\n"

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from egat_hub.core.results import Outcome, Summary
 from egat_hub.experiments.tables.in_domain import attacked_titles, attempt_of
 from egat_hub.experiments.tables.table import Entry, Table
 from egat_hub.metrics import paired_bootstrap
-from egat_hub.results import Outcome, Summary
 
 
 def differences(outcomes: Sequence[Outcome], reference: str) -> list[Table]:

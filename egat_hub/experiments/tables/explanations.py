@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from egat_hub.experiments.tables.columns import Column, tabulated
-from egat_hub.experiments.tables.headline import headline
-from egat_hub.experiments.tables.published import Published
-from egat_hub.experiments.tables.table import Better, Table
-from egat_hub.metrics import STABILITY
-from egat_hub.results import Row
+from egat_hub.core.results import Row
+from egat_hub.experiments.tables.in_domain import headline
+from egat_hub.experiments.tables.table import Better, Column, Published, Table, tabulated
+from egat_hub.explanations.similarity import STABILITY
 
 SPLIT = "topk_overlap"
 """The measure of stability that is shown by what became of the prediction, too."""

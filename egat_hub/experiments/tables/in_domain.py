@@ -2,16 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
-from egat_hub.card_tables import protocol_text
-from egat_hub.experiments.tables.columns import Column, tabulated
-from egat_hub.experiments.tables.distinct import distinct
-from egat_hub.experiments.tables.headline import headline
-from egat_hub.experiments.tables.published import Published
-from egat_hub.experiments.tables.table import Table
-from egat_hub.results import Row
+from egat_hub.core.results import Row
+from egat_hub.experiments.tables.table import Column, Published, Table, tabulated
+from egat_hub.hub.card_tables import protocol_text
+
+K = TypeVar("K", bound=Hashable)
+
+
+def distinct(titles: Mapping[K, str], settings: Mapping[K, str]) -> dict[K, str]:
+    """The titles; those that several have get their own settings in brackets.
+
+    Args:
+        titles: by key.
+        settings: by the same keys, as ``protocol_text`` writes them.
+    """
+    told = dict(titles)
+    for title in set(titles.values()):
+        same = [key for key in titles if titles[key] == title]
+        if len(same) > 1:
+            shared = set.intersection(*(set(settings[key].split(", ")) for key in same))
+            for key in same:
+                own = [part for part in settings[key].split(", ") if part not in shared]
+                told[key] = f"{title} ({', '.join(own)})" if own else title
+    return told
+
+
+COMPARED = {"map", "measure", "prediction"}
+"""Keys of a protocol whose values a table sets side by side."""
+
+
+def headline(rows: Sequence[Row]) -> list[Row]:
+    """The rows, of figures of explanations only those with the settings of the first of metric and attack.
+
+    So Comp is that of ``Faithfulness.q`` and ``fill``, whatever further shares and fills were measured.
+    """
+    first: dict[tuple[str, Any], dict[str, Any]] = {}
+    return [
+        row
+        for row in rows
+        if not COMPARED & row.protocol.keys()
+        or _settings(row) == first.setdefault((row.metric, row.protocol.get("attack")), _settings(row))
+    ]
+
+
+def _settings(row: Row) -> dict[str, Any]:
+    return {key: value for key, value in row.protocol.items() if key not in COMPARED}
+
 
 AVERAGE = "average"
 

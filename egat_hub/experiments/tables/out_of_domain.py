@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, pvariance
 
-from egat_hub.experiments.tables.columns import Column, tabulated
-from egat_hub.experiments.tables.published import Pair, Published
-from egat_hub.experiments.tables.table import Entry, Table
-from egat_hub.results import Row, Summary
+from egat_hub.core.results import Row, Summary
+from egat_hub.experiments.tables.table import Column, Entry, Pair, Published, Table, tabulated
 
 
 def out_of_domain(rows: Sequence[Row], published: Published) -> list[Table]:

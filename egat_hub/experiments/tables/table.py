@@ -1,12 +1,19 @@
-"""A table of summaries, before it is written in any format."""
+"""Tables of rows: entries, columns, formats."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Literal, NamedTuple
 
-from egat_hub.results import Summary
+from tabulate import tabulate
+
+from egat_hub.core.files import write_whole
+from egat_hub.core.results import Row, Summary
 
 Better = Literal["higher", "lower"]
 
@@ -69,3 +76,196 @@ def mark_best(table: Table, better: Sequence[Better | None]) -> Table:
         if min(leader.n, follower.n) > 1 and first - second > max(leader.sd, follower.sd):
             lines[name][position] = replace(lines[name][position], best=True)
     return replace(table, lines={name: tuple(entries) for name, entries in lines.items()})
+
+
+Pair = tuple[str, str]
+"""Training domain and test domain."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """Published figures by method, training domain, test domain and metric.
+
+    Attributes:
+        values: the figures.
+    """
+
+    values: Mapping[tuple[str, str, str, str], float] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, paths: Iterable[Path], dataset: str) -> Published:
+        """The figures of one data set.
+
+        Args:
+            paths: CSV files (dataset, method, train_domain, test_domain, metric, value).
+            dataset: name of the data set.
+        """
+        lines = [line for path in paths for line in csv.DictReader(path.read_text().splitlines())]
+        return cls(
+            {
+                (line["method"], line["train_domain"], line["test_domain"], line["metric"]): float(
+                    line["value"]
+                )
+                for line in lines
+                if line["dataset"] == dataset
+            }
+        )
+
+    def mean(self, method: str, pairs: Sequence[Pair], metric: str) -> float | None:
+        """Mean over pairs of domains, or None unless there is a figure for every one of them."""
+        found = [self.values.get((method, *pair, metric)) for pair in pairs]
+        known = [value for value in found if value is not None]
+        return fmean(known) if known and len(known) == len(found) else None
+
+    def suspect(self, method: str, pairs: Iterable[Pair]) -> bool:
+        """Whether an accuracy is repeated when training and test domain are exchanged.
+
+        Two networks that were trained apart do not agree to the last digit; the EGAT paper's Table II has
+        six such pairs of DRE and six of SGDrop, and of no other method.
+        """
+        return any(
+            train != test
+            and (value := self.values.get((method, train, test, "cAcc"))) is not None
+            and value == self.values.get((method, test, train, "cAcc"))
+            for train, test in pairs
+        )
+
+
+class Column(NamedTuple):
+    """A column of a table.
+
+    Attributes:
+        title: its heading.
+        holds: which rows it summarises.
+        published: metric of a published table that stands beside.
+        digits: digits shown after the point.
+        better: which values are better.
+    """
+
+    title: str
+    holds: Callable[[Row], bool]
+    published: str = ""
+    digits: int = 1
+    better: Better | None = None
+
+
+def tabulated(title: str, rows: Sequence[Row], columns: Sequence[Column], published: Published) -> Table:
+    """A line for each method: mean and standard deviation over seeds of a seed's mean over domains.
+
+    A seed counts where it has all pairs of domains that any method has. Published figures are averaged over
+    the same pairs.
+    """
+    methods = list(dict.fromkeys(row.method for row in rows))
+    table = Table(
+        title,
+        tuple(column.title for column in columns),
+        {
+            method: tuple(_column_entry(rows, method, column, published) for column in columns)
+            for method in methods
+        },
+    )
+    return mark_best(table, [column.better for column in columns])
+
+
+def summarised(rows: Iterable[Row], pairs: int = 1) -> Summary | None:
+    """Mean over pairs of domains within a seed, then mean and deviation over the seeds that have them all."""
+    by_seed: dict[int, list[float]] = {}
+    for row in rows:
+        by_seed.setdefault(row.seed, []).append(row.value)
+    values = [fmean(found) for found in by_seed.values() if len(found) == pairs]
+    return Summary.of(values) if values else None
+
+
+def _column_entry(rows: Sequence[Row], method: str, column: Column, published: Published) -> Entry:
+    held = [row for row in rows if column.holds(row)]
+    pairs: list[Pair] = list(dict.fromkeys((row.train_domain, row.test_domain) for row in held))
+    mine = [row for row in held if row.method == method]
+    return Entry(
+        summarised(mine, len(pairs)),
+        published.mean(method, pairs, column.published) if column.published else None,
+        suspect=published.suspect(method, pairs),
+        digits=column.digits,
+    )
+
+
+LINE = "method"
+
+
+def markdown(table: Table) -> str:
+    """A Markdown table; ``**best**``, ``[published]``, ``[suspect?]``."""
+    return tabulate(_lines(table, _markdown_entry), [LINE, *table.columns], "github", disable_numparse=True)
+
+
+def latex(table: Table) -> str:
+    """A LaTeX tabular for the booktabs package; best in bold, published figures in brackets."""
+    titles = [_escaped(title) for title in (LINE, *table.columns)]
+    lines = [[_escaped(name), *entries] for name, *entries in _lines(table, _latex_entry)]
+    body = tabulate(lines, titles, "latex_raw", disable_numparse=True)
+    rules = iter(("\\toprule", "\\midrule", "\\bottomrule"))
+    body = "\n".join(next(rules) if line == "\\hline" else line for line in body.splitlines())
+    caption = f"\\caption{{{_escaped(table.title)}}}"
+    return f"\\begin{{table}}\n\\centering\n{caption}\n{body}\n\\end{{table}}\n"
+
+
+def to_csv(tables: Iterable[Table]) -> str:
+    """Every entry of every table as a line of its own."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["table", LINE, "column", "mean", "sd", "n", "published", "suspect", "best"])
+    for table in tables:
+        for name, entries in table.lines.items():
+            for column, entry in zip(table.columns, entries, strict=True):
+                if entry.summary or entry.published is not None:
+                    mean, sd, n = entry.summary or ("", "", 0)
+                    measured = mean, sd if n > 1 else "", n
+                    published = "" if entry.published is None else entry.published
+                    flags = int(entry.suspect), int(entry.best)
+                    writer.writerow([table.title, name, column, *measured, published, *flags])
+    return text.getvalue()
+
+
+def write_tables(folder: Path, name: str, text: str, tables: Sequence[Table]) -> None:
+    """Write ``<name>.md``, which is ``text``, and the tables as ``<name>.tex`` and ``<name>.csv``."""
+    write_whole(folder / f"{name}.md", text)
+    write_whole(folder / f"{name}.tex", "\n".join(map(latex, tables)))
+    write_whole(folder / f"{name}.csv", to_csv(tables))
+
+
+def _lines(table: Table, write: Callable[[Entry], str]) -> list[list[str]]:
+    most = max((e.summary.n for line in table.lines.values() for e in line if e.summary), default=0)
+
+    def written(entry: Entry) -> str:
+        fewer = entry.summary is not None and entry.summary.n < most
+        return write(entry) + (f" (n={entry.summary.n})" if entry.summary and fewer else "")
+
+    return [[name, *map(written, entries)] for name, entries in table.lines.items()]
+
+
+def _markdown_entry(entry: Entry) -> str:
+    return _entry(entry, "{} ± {}", "**{}**")
+
+
+def _latex_entry(entry: Entry) -> str:
+    return _entry(entry, "{} $\\pm$ {}", "\\textbf{{{}}}")
+
+
+def _entry(entry: Entry, spread: str, bold: str) -> str:
+    def shown(value: float) -> str:
+        return f"{value:.{entry.digits}f}"
+
+    if entry.summary is None:
+        text = "-"
+    elif entry.summary.n > 1:
+        text = spread.format(shown(entry.summary.mean), shown(entry.summary.sd))
+    else:
+        text = shown(entry.summary.mean)
+    text = bold.format(text) if entry.best else text
+    if entry.published is not None:
+        text += f" [{shown(entry.published)}{'?' if entry.suspect else ''}]"
+    return text
+
+
+def _escaped(text: str) -> str:
+    for character in ("&", "%", "_", "#"):
+        text = text.replace(character, f"\\{character}")
+    return text.replace("->", "$\\to$")

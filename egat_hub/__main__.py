@@ -1,0 +1,9 @@
+"""``python -m egat_hub.cli``, the same as ``egat-hub``."""
+
+from __future__ import annotations
+
+import sys
+
+from egat_hub.cli.main import main
+
+sys.exit(main())

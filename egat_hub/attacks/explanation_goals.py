@@ -1,0 +1,121 @@
+"""Attacks on explanations: what each of them is after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from egat_hub.attacks.explanation import EXPLANATION_ATTACKS, ExplanationAttack, Goal
+from egat_hub.explanations import NORMALIZATIONS, Explanation, enlarge
+from egat_hub.explanations.similarity import top_region
+
+
+def mass(maps: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Share [B,H,W] that every pixel has in the positive part of signed maps [B,h,w].
+
+    Maps are enlarged bilinearly to ``size`` (H, W). A map without a positive part has no mass anywhere.
+    """
+    return NORMALIZATIONS["sum"](enlarge(maps, size).relu())
+
+
+@EXPLANATION_ATTACKS.register("keep_map")
+@dataclass(frozen=True, kw_only=True)
+class KeepMap(ExplanationAttack):
+    """Another prediction, whose map is as parallel as possible to that of the clean prediction, by cosine.
+
+    Both are what a user would be shown: the positive part of the map of the class that is predicted.
+    Cross-entropy is ascended until the prediction flips, the agreement of the maps from there on (after Zhang
+    et al. 2020).
+    """
+
+    flips: ClassVar[bool] = True
+
+    def goal(self, maps: Tensor, size: tuple[int, ...]) -> Goal:
+        clean = mass(maps, size).flatten(1)
+        return lambda changed: F.cosine_similarity(mass(changed, size).flatten(1), clean)
+
+
+@EXPLANATION_ATTACKS.register("mass_centre")
+@dataclass(frozen=True, kw_only=True)
+class MassCentre(ExplanationAttack):
+    """The map's centre of mass as near as possible to the corner that it was farthest from.
+
+    Ghorbani et al. (2019, mass-centre attack) maximise its distance from where it was, whose gradient is zero
+    there. The farthest corner is where that distance is largest, and there is a way to it from the first
+    step.
+    """
+
+    def goal(self, maps: Tensor, size: tuple[int, ...]) -> Goal:
+        corner = (centre(mass(maps, size)) < 0.5).to(maps)
+        return lambda changed: -(centre(mass(changed, size)) - corner).norm(dim=1)
+
+
+def centre(shares: Tensor) -> Tensor:
+    """Centre of mass [B,2] of distributions [B,H,W], as (y, x) from 0 to 1 of the sides."""
+    y, x = ((torch.arange(side).to(shares) + 0.5) / side for side in shares.shape[1:])
+    return torch.stack([shares.sum(2) @ y, shares.sum(1) @ x], 1)
+
+
+@EXPLANATION_ATTACKS.register("target_map")
+@dataclass(frozen=True, kw_only=True)
+class TargetMap(ExplanationAttack):
+    """The signed map as parallel as possible to a given one, by cosine (after Dombrowski et al. 2019).
+
+    With the sign there is a way also to where nothing speaks for the class yet. Without a target it is a
+    square in the corner that the map's centre of mass is farthest from, with a third of the image's sides: it
+    depends on nothing but the image.
+
+    Attributes:
+        target: map [h,w] for all images, or [B,h,w] for each its own, such as that of another image.
+    """
+
+    target: Tensor | None = field(default=None, compare=False)
+
+    def goal(self, maps: Tensor, size: tuple[int, ...]) -> Goal:
+        if self.target is None:
+            wanted = corner_square(centre(mass(maps, size)), size)
+        else:
+            wanted = enlarge(self.target.to(maps).expand_as(maps), size)
+        return lambda changed: F.cosine_similarity(enlarge(changed, size).flatten(1), wanted.flatten(1))
+
+    def protocol(self, explanation: Explanation) -> dict[str, Any]:
+        return {**super().protocol(explanation), "target": "corner" if self.target is None else "given"}
+
+
+def corner_square(centres: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Maps [B,H,W] of 1 in the third of rows and columns that is farthest from ``centres`` [B,2], else 0."""
+    y, x = (
+        torch.where((c >= 0.5)[:, None], place < 1 / 3, place > 2 / 3)
+        for c, place in zip(
+            centres.unbind(1), ((torch.arange(n).to(centres) + 0.5) / n for n in size), strict=True
+        )
+    )
+    return (y[:, :, None] & x[:, None, :]).to(centres)
+
+
+@EXPLANATION_ATTACKS.register("top_k")
+@dataclass(frozen=True, kw_only=True)
+class TopK(ExplanationAttack):
+    """As little of the map as possible in what was its top region (Ghorbani et al. 2019, top-k attack).
+
+    Attributes:
+        share: share of the pixels in that region.
+
+    Raises:
+        ValueError: as for :class:`ExplanationAttack`, or a share outside (0, 1).
+    """
+
+    share: float = 0.2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.share < 1:
+            raise ValueError(f"Expected share in (0, 1), a share of the pixels, got {self.share}.")
+
+    def goal(self, maps: Tensor, size: tuple[int, ...]) -> Goal:
+        region = top_region(maps, self.share, size)
+        return lambda changed: -(mass(changed, size) * region).sum((1, 2))

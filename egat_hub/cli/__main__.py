@@ -1,7 +1,0 @@
-"""``python -m egat_hub.cli``, the same as ``egat-hub``."""
-
-import sys
-
-from egat_hub.cli.main import main
-
-sys.exit(main())

@@ -1,0 +1,100 @@
+"""Models and images that commands are given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from egat_hub.data import UnreadableImageError
+from egat_hub.data.images import image_suffixes, open_image
+from egat_hub.hub import from_pretrained
+from egat_hub.hub.classifier import Classifier
+
+
+def open_model(source: str, device: str | None) -> Classifier:
+    """Load a model; by default onto the accelerator that PyTorch finds, or the CPU.
+
+    Raises:
+        ValueError: a device that PyTorch does not know or cannot use here, besides the errors of
+            :func:`egat_hub.from_pretrained`.
+    """
+    if device is None:
+        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        place = found or torch.device("cpu")
+    else:
+        place = _checked(device)
+    return from_pretrained(source).to(place)
+
+
+def _checked(device: str) -> torch.device:
+    try:
+        place = torch.device(device)
+        torch.empty(1, device=place)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"Expected a device that can be used here, such as cpu or cuda:0, got {device!r}: {reason}"
+        ) from error
+    return place
+
+
+def find_images(place: Path, *, outside: Path) -> list[Path]:
+    """The file, or the images in a folder and its sub-folders, sorted; hidden ones are left out.
+
+    Args:
+        place: an image file or a folder.
+        outside: a folder that is not searched, where the command itself writes.
+
+    Raises:
+        FileNotFoundError: nothing is there, or a folder without images.
+    """
+    place = place.expanduser()
+    if place.is_file():
+        return [place]
+    if not place.is_dir():
+        raise FileNotFoundError(f"Expected an image file or a folder of images, found nothing at {place}.")
+    suffixes, outside = image_suffixes(), outside.resolve()
+    found = sorted(
+        path
+        for path in place.rglob("*")
+        if path.suffix.lower() in suffixes
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(place).parts)
+        and outside not in path.resolve().parents
+    )
+    if not found:
+        raise FileNotFoundError(
+            f"Expected images in {place} or its sub-folders, found none; images are known by their suffix, "
+            "such as .jpg or .png."
+        )
+    return found
+
+
+def open_batches(
+    paths: Sequence[Path], size: int, problems: list[str]
+) -> Iterator[list[tuple[Path, Image.Image]]]:
+    """Images in batches; one that cannot be read adds to ``problems``, and the others go on."""
+    for start in range(0, len(paths), size):
+        batch = []
+        for path in paths[start : start + size]:
+            try:
+                batch.append((path, open_image(path)))
+            except (UnreadableImageError, OSError) as error:
+                problems.append(str(error))
+        if batch:
+            yield batch
+
+
+def png_of(path: Path, place: Path, output: Path) -> Path:
+    """Where a PNG made from an image goes: its place in the folder of images, kept in ``output``.
+
+    The whole name stays in front, ``dog.jpg.png``, so that ``dog.jpg`` and ``dog.bmp`` do not meet.
+    """
+    place = place.expanduser()
+    relative = path.relative_to(place) if place.is_dir() else Path(path.name)
+    made = output / relative.with_name(f"{path.name}.png")
+    made.parent.mkdir(parents=True, exist_ok=True)
+    return made

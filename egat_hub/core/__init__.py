@@ -1,0 +1,1 @@
+"""What everything else stands on: registries, configs, result rows, random numbers, files, processes."""

@@ -1,0 +1,123 @@
+"""Result rows: the one currency that tables, cards and plots are made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from egat_hub.core.files import write_whole
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One measured figure with everything needed to know what it means.
+
+    Attributes:
+        model: backbone name (``"resnet50"``).
+        method: training method (``"egat"``).
+        dataset: data set name (``"vlcs"``).
+        train_domain: domain the model was trained on.
+        test_domain: domain the figure was measured on.
+        split: ``"val"`` or ``"test"``.
+        metric: ``"cAcc"``, ``"aAcc"``, ``"Comp"`` ... as the table column is called.
+        value: the figure; percentages run from 0 to 100.
+        n: number of images behind it.
+        seed: training seed.
+        protocol: what else defines the figure: attack, epsilon, steps; q, fill, class choice.
+        selection: the rule that chose the weights among those of a run.
+    """
+
+    model: str
+    method: str
+    dataset: str
+    train_domain: str
+    test_domain: str
+    split: str
+    metric: str
+    value: float
+    n: int
+    seed: int
+    protocol: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    selection: str = ""
+
+
+FLAG = "Flag"
+"""Metric of rows about a sign of trouble, ``protocol["flag"]``; up to ``protocol["limit"]`` is sound."""
+
+
+def flags_raised(rows: Iterable[Row]) -> list[Row]:
+    """The rows of metric ``"Flag"`` whose value is above their limit."""
+    return [row for row in rows if row.metric == FLAG and row.value > row.protocol["limit"]]
+
+
+class Outcome(NamedTuple):
+    """A row, and the values of the single images it is the mean of, NaN where one is not defined."""
+
+    row: Row
+    values: Sequence[float]
+
+
+class Summary(NamedTuple):
+    """Mean and sample standard deviation over ``n`` rows (``sd`` is 0 for a single one)."""
+
+    mean: float
+    sd: float
+    n: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Summary:
+        """Summarise at least one value."""
+        return cls(
+            statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0, len(values)
+        )
+
+
+def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
+    """Write rows as a JSON list; the file appears whole or not at all."""
+    write_whole(Path(path), json.dumps([dataclasses.asdict(row) for row in rows], indent=1) + "\n")
+
+
+def read_rows(path: str | Path) -> list[Row]:
+    """Read what :func:`write_rows` wrote.
+
+    Raises:
+        ValueError: the file is not a list of rows.
+    """
+    try:
+        return [Row(**item) for item in json.loads(Path(path).read_text())]
+    except (json.JSONDecodeError, TypeError) as error:
+        raise ValueError(f"{path} does not hold result rows as egat_hub writes them: {error}") from error
+
+
+def write_outcomes(path: str | Path, outcomes: Iterable[Outcome]) -> None:
+    """Write rows with the values of their images, to 6 digits, a line each; whole or not at all."""
+    lines = [
+        json.dumps({"row": dataclasses.asdict(row), "values": [_rounded(value) for value in values]})
+        for row, values in outcomes
+    ]
+    write_whole(Path(path), "\n".join(lines) + "\n")
+
+
+def read_outcomes(path: str | Path) -> list[Outcome]:
+    """Read what :func:`write_outcomes` wrote.
+
+    Raises:
+        ValueError: the file does not hold outcomes.
+    """
+    try:
+        lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
+        return [
+            Outcome(Row(**line["row"]), [math.nan if v is None else v for v in line["values"]])
+            for line in lines
+        ]
+    except (json.JSONDecodeError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} does not hold outcomes as egat_hub writes them: {error}") from error
+
+
+def _rounded(value: float) -> float | None:
+    return None if math.isnan(value) else float(f"{value:.6g}")

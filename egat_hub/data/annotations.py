@@ -1,0 +1,241 @@
+"""Object boxes and masks in the formats of Pascal VOC and COCO."""
+
+from __future__ import annotations
+
+import json
+import math
+import unicodedata
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple, TypeVar
+from xml.etree import ElementTree
+
+import numpy as np
+from PIL import Image
+
+from egat_hub.data.domains import fold
+from egat_hub.data.images import UnreadableImageError
+from egat_hub.data.transforms import Size, same_aspect
+
+
+class Box(NamedTuple):
+    """A box in pixels from the top left corner of the image; pixel i spans i to i + 1."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    category: str
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """The boxes of one image.
+
+    Attributes:
+        name: where they come from, for messages.
+        boxes: the boxes, in any order; they may overlap.
+        size: (width, height) of the image that they were drawn on, where it is noted.
+
+    Raises:
+        UnreadableImageError: a box without an area.
+    """
+
+    name: str
+    boxes: tuple[Box, ...]
+    size: Size | None = None
+
+    def __post_init__(self) -> None:
+        for box in self.boxes:
+            if not (math.isfinite(sum(box[:4])) and box.left < box.right and box.top < box.bottom):
+                raise UnreadableImageError(f"{self.name}: a box from {box[:2]} to {box[2:4]} has no area")
+
+    def of(self, category: str) -> Boxes:
+        """The boxes of a category, in any spelling."""
+        return replace(self, boxes=tuple(b for b in self.boxes if fold(b.category) == fold(category)))
+
+    def draw(self, size: Size) -> Image.Image:
+        """The union of the boxes as a mask: 255 inside, 0 outside, between on pixels covered in part.
+
+        Args:
+            size: (width, height) of the upright image.
+
+        Raises:
+            UnreadableImageError: the boxes belong to an image of another shape, or none lies in this one.
+        """
+        if self.size and not same_aspect(self.size, size):
+            raise UnreadableImageError(
+                f"{self.name}: the boxes were drawn on {self.size[0]} x {self.size[1]} pixels, the image "
+                f"(upright) has {size[0]} x {size[1]}; annotate the image as it is"
+            )
+        width, height = size
+        x_scale, y_scale = (width / self.size[0], height / self.size[1]) if self.size else (1.0, 1.0)
+        mask = np.zeros((height, width), np.uint8)
+        for box in self.boxes:
+            if not self.size and (min(box[:2]) < -1 or box.right > width + 1 or box.bottom > height + 1):
+                raise UnreadableImageError(
+                    f"{self.name}: a box from {box[:2]} to {box[2:4]} leaves the image (upright), {width} x "
+                    f"{height} pixels; note width and height of the image that it was drawn on"
+                )
+            columns = _coverage(box.left * x_scale, box.right * x_scale, width)
+            rows = _coverage(box.top * y_scale, box.bottom * y_scale, height)
+            place = np.ix_(rows > 0, columns > 0)
+            filled = np.rint(255 * np.outer(rows[rows > 0], columns[columns > 0])).astype(np.uint8)
+            mask[place] = np.maximum(mask[place], filled)
+        if not mask.any():
+            raise UnreadableImageError(f"{self.name}: no box lies in the image; correct or remove it")
+        return Image.fromarray(mask)
+
+
+def _coverage(start: float, end: float, count: int) -> np.ndarray:
+    """Share of each of ``count`` pixels between two places on their axis, float32 in [0,1]."""
+    edges = np.clip(np.arange(count + 1), start, end)
+    return np.diff(edges).astype(np.float32)
+
+
+T = TypeVar("T")
+
+Parts = tuple[str, ...]
+"""Parts of a path, ``("indoor", "cat", "0001.jpg")``."""
+
+
+class Coco(NamedTuple):
+    """What a COCO file says.
+
+    Attributes:
+        boxes: the boxes of every image, by the parts of its ``file_name``.
+        categories: names of the categories.
+    """
+
+    boxes: Mapping[Parts, Boxes]
+    categories: frozenset[str]
+
+
+def read_coco(path: Path) -> Coco:
+    """Boxes of a COCO instances file, ``bbox`` being ``[x, y, width, height]`` in pixels from 0.
+
+    Outlines (``segmentation``) are not read; a warning says so where there are some.
+
+    Raises:
+        UnreadableImageError: no such file; the message has the file and the reason.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        categories = {entry["id"]: _text(entry["name"]) for entry in _entries(content, "categories")}
+        found: dict[Any, list[Box]] = {entry["id"]: [] for entry in _entries(content, "images")}
+        if len(found) < len(content["images"]):
+            raise ValueError("two images have one id")
+        outlines = False
+        for entry in _entries(content, "annotations"):
+            boxes_of = _defined(found, entry, "image_id")
+            boxes_of.append(_box(entry["bbox"], _defined(categories, entry, "category_id")))
+            outlines = outlines or bool(entry.get("segmentation"))
+        boxes: dict[Parts, Boxes] = {}
+        for entry in content["images"]:
+            name = _text(entry["file_name"])
+            if parts_of(name) in boxes:
+                raise ValueError(f"two images have the file_name {name!r}")
+            boxes[parts_of(name)] = Boxes(f"{path}: {name}", tuple(found[entry["id"]]), _size(entry))
+    except UnreadableImageError:
+        raise
+    except KeyError as error:
+        raise UnreadableImageError(f"{path}: no COCO instances file: {error} is missing") from error
+    except (ValueError, TypeError, OverflowError, RecursionError, OSError) as error:
+        raise UnreadableImageError(f"{path}: no COCO instances file: {error}") from error
+    if outlines:
+        warnings.warn(
+            f"{path} has outlines (segmentation), of which only the boxes are used. Save masks as PNG files "
+            "to use outlines.",
+            stacklevel=2,
+        )
+    return Coco(boxes, frozenset(categories.values()))
+
+
+def parts_of(path: str) -> Parts:
+    """Parts of a path, however its separators and its letters' accents are written."""
+    return PurePosixPath(unicodedata.normalize("NFC", path).replace("\\", "/")).parts
+
+
+def _entries(content: Any, name: str) -> list[dict[str, Any]]:
+    entries = content[name] if isinstance(content, dict) else None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ValueError(f"expected a list of objects under {name!r}")
+    return entries
+
+
+def _defined(table: Mapping[Any, T], entry: dict[str, Any], key: str) -> T:
+    if entry[key] not in table:
+        raise ValueError(f"{key} {entry[key]!r} of an annotation is not defined")
+    return table[entry[key]]
+
+
+def _box(bbox: Any, category: str) -> Box:
+    left, top, width, height = map(float, bbox)
+    return Box(left, top, left + width, top + height, category)
+
+
+def _size(entry: dict[str, Any]) -> Size | None:
+    width, height = int(entry.get("width") or 0), int(entry.get("height") or 0)
+    return (width, height) if width > 0 and height > 0 else None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"expected a name, got {value!r:.40}")
+    return value
+
+
+_LARGEST = 10_000_000
+
+
+def read_voc(path: Path) -> Boxes:
+    """Boxes of a VOC annotation, whose corners count pixels from 1 and include the last one.
+
+    A document type or an entity is refused, as they can make a small file grow without end.
+
+    Raises:
+        UnreadableImageError: no such annotation; the message has the file and the reason.
+    """
+    try:
+        root = ElementTree.fromstring(_harmless(path.read_bytes()))
+        if root.tag != "annotation":
+            raise ValueError(f"expected an <annotation>, got <{root.tag[:40]}>")
+        boxes = tuple(_voc_box(found) for found in root.findall("object"))
+        return Boxes(str(path), boxes, _voc_size(root.find("size")))
+    except UnreadableImageError:
+        raise
+    except (ElementTree.ParseError, ValueError, OverflowError, LookupError, OSError) as error:
+        raise UnreadableImageError(f"{path}: no Pascal VOC annotation: {error}") from error
+
+
+def _harmless(content: bytes) -> bytes:
+    if len(content) > _LARGEST:
+        raise ValueError(f"{len(content)} bytes are too many for one image")
+    # Every encoding that the parser knows writes these words as ASCII does, but for those with zero bytes.
+    if b"\0" in content or b"<!DOCTYPE" in content or b"<!ENTITY" in content:
+        raise ValueError("document types, entities and UTF-16 are not read; save it as plain UTF-8")
+    return content
+
+
+def _voc_box(found: ElementTree.Element) -> Box:
+    corners = found.find("bndbox")
+    if corners is None:
+        raise ValueError("an <object> has no <bndbox>")
+    left, top, right, bottom = (_number(corners, name) for name in ("xmin", "ymin", "xmax", "ymax"))
+    return Box(left - 1, top - 1, right, bottom, (found.findtext("name") or "").strip())
+
+
+def _voc_size(found: ElementTree.Element | None) -> Size | None:
+    if found is None:
+        return None
+    width, height = (int(_number(found, name)) for name in ("width", "height"))
+    return (width, height) if width > 0 and height > 0 else None  # some tools write 0 for unknown
+
+
+def _number(parent: ElementTree.Element, name: str) -> float:
+    text = parent.findtext(name)
+    if text is None:
+        raise ValueError(f"a <{parent.tag}> has no <{name}>")
+    return float(text)

@@ -1,0 +1,256 @@
+"""Every figure of one batch of images, sample by sample, in as few forwards as they need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from egat_hub.attacks import ATTACKS, EXPLANATION_ATTACKS, Attack, ExplanationAttack, attack_curve
+from egat_hub.attacks.base import check_epsilon
+from egat_hub.core.randomness import SampleRandom
+from egat_hub.core.results import FLAG
+from egat_hub.data.corruptions import SEVERITIES
+from egat_hub.evaluation import accuracy as attacking
+from egat_hub.evaluation import explanations as explaining
+from egat_hub.evaluation.accuracy import check_corruptions, corruption_accuracy
+from egat_hub.evaluation.columns import Column, Columns, column, percent
+from egat_hub.evaluation.explanations import Explained, attacked_maps
+from egat_hub.evaluation.sanity import CHECKS, check, stand_in
+from egat_hub.explanations import EXPLANATIONS
+from egat_hub.metrics import Faithfulness, InsertionDeletion, Localisation
+from egat_hub.models import TimmModel
+from egat_hub.models.modes import evaluating, full_precision
+from egat_hub.models.timm_model import View
+
+PROTOCOL = 2
+"""Version of how figures are computed; rows of another one are measured again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """What is measured, and how.
+
+    Attributes:
+        epsilons: attack budgets in [0, 1]; none for no attack.
+        attack: name of an attack.
+        attack_options: its fields, such as ``{"steps": 20}``.
+        restarts: independent attacks a budget, the worst of which counts.
+        explanation: name of an explanation, or None for accuracy only. It is left out where the network's
+            logits depend on no map (``TimmModel.head_form`` is ``"independent"``).
+        faithfulness: how Comp and Suff are measured, or None to leave them out.
+        insertion_deletion: how the areas under insertion and deletion curves are measured, or None to leave
+            them out; with their defaults they cost 58 forwards for each of three maps.
+        localisation: how maps are compared with masks of objects where the data have them, or None to leave
+            that out; it costs no forward.
+        explanation_attacks: names of attacks on the explanation itself, at the smallest budget. Each costs
+            150 passes with Grad-CAM, where PGD of 10 steps costs 20, and more with gradients by pixels.
+        explanation_attack_options: fields that all of them have, such as ``{"restarts": 5}``.
+        corruptions: names of common corruptions under which accuracy is measured, or ``("all",)`` for the 15
+            of ImageNet-C.
+        severities: at which of the severities 1 to 5; each costs a forward a corruption.
+        seed: seed of attack starts, random control maps and corruptions.
+        batch_size: images in a forward.
+        checks: images, spread evenly over the data set, on which signs of a fooled attack are looked for
+            (:mod:`egat_hub.evaluation.sanity`) wherever there is an attack; 0 for none.
+
+    Raises:
+        ValueError: an epsilon outside [0, 1], fewer than 1 restart, a negative number of checks, or no
+            severity among 1 to 5.
+        UnknownNameError: a corruption that does not exist.
+    """
+
+    epsilons: tuple[float, ...] = (0.01,)
+    attack: str = "pgd"
+    attack_options: dict[str, Any] = field(default_factory=dict)
+    restarts: int = 1
+    explanation: str | None = "grad_cam"
+    faithfulness: Faithfulness | None = field(default_factory=Faithfulness)
+    insertion_deletion: InsertionDeletion | None = None
+    localisation: Localisation | None = field(default_factory=Localisation)
+    explanation_attacks: tuple[str, ...] = ()
+    explanation_attack_options: dict[str, Any] = field(default_factory=dict)
+    corruptions: tuple[str, ...] = ()
+    severities: tuple[int, ...] = SEVERITIES
+    seed: int = 0
+    batch_size: int = 64
+    checks: int = 64
+
+    def __post_init__(self) -> None:
+        if self.checks < 0:
+            raise ValueError(f"Expected checks of at least 0 images, got {self.checks}.")
+        if self.batch_size < 1:
+            raise ValueError(f"Expected batch_size of at least 1, got {self.batch_size}.")
+        for epsilon in self.epsilons:
+            check_epsilon(epsilon)
+        if self.restarts < 1:
+            raise ValueError(f"Expected at least 1 restart, got {self.restarts}.")
+        self.build_attack()
+        self.build_explanation_attacks()
+        check_corruptions(self.corruptions, self.severities)
+
+    def accuracy_only(self, **changes: Any) -> EvaluationConfig:
+        """This configuration with other fields and without all that judges maps, corruptions or attacks."""
+        nothing: dict[str, Any] = {
+            "explanation": None,
+            "faithfulness": None,
+            "insertion_deletion": None,
+            "localisation": None,
+            "explanation_attacks": (),
+            "corruptions": (),
+            "checks": 0,
+        }
+        return replace(self, **{**nothing, **changes})
+
+    def build_attack(self) -> Attack:
+        """The attack that is configured."""
+        return ATTACKS[self.attack](**self.attack_options)
+
+    def build_explanation_attacks(self) -> dict[str, ExplanationAttack]:
+        """The attacks on explanations that are configured, by name."""
+        options = self.explanation_attack_options
+        return {name: EXPLANATION_ATTACKS[name](**options) for name in self.explanation_attacks}
+
+
+@torch.no_grad()
+def measure(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    random: SampleRandom,
+    config: EvaluationConfig,
+    masks: Tensor | None = None,
+    *,
+    classes: int | None = None,
+) -> Columns:
+    """Measure a batch.
+
+    Args:
+        model: images in [0,1] to logits; explanations need a :class:`TimmModel`.
+        images: [B,3,H,W] in [0,1].
+        labels: true classes [B].
+        random: keyed random numbers of these images.
+        config: what to measure.
+        masks: objects of the images [B,1,H,W] in [0,1], if there are any.
+        classes: number of classes of the data set, if it is known.
+
+    Raises:
+        ValueError: a label that is no class of the model, or a model of another number of classes.
+    """
+    with evaluating(model), full_precision(images.device):
+        view = model.view(images) if isinstance(model, TimmModel) else View(images, images, model(images))
+        check_labels(labels, view.logits.shape[1], classes)
+        correct = view.logits.argmax(1) == labels
+        columns = {Column("cAcc"): percent(correct)}
+        explained = _explain(model, view, labels, random, config) if isinstance(model, TimmModel) else None
+        if explained:
+            columns |= _judge_maps(explained, masks, config)
+        if config.epsilons:
+            attack = config.build_attack().adapted(model, images)
+            points = attack_curve(
+                model,
+                attack,
+                images,
+                labels,
+                config.epsilons,
+                restarts=config.restarts,
+                random=random,
+                correct=correct,
+            )
+            protocols = [_attack_protocol(config, attack, point.epsilon) for point in points]
+            for point, protocol in zip(points, protocols, strict=True):
+                columns |= attacking.accuracy(point, protocol)
+                columns |= attacking.as_stored(model, images, labels, correct, point, protocol)
+            if explained:
+                columns |= explaining.stability(explained, correct, points[0].images, protocols[0])
+                found = attacked_maps(
+                    explained.model,
+                    images,
+                    correct,
+                    random,
+                    attacks=config.build_explanation_attacks(),
+                    explanation=explained.name,
+                    epsilon=points[0].epsilon,
+                )
+                columns |= {column(metric, protocol): values for metric, protocol, values in found}
+        corrupted = corruption_accuracy(model, images, labels, random, config.corruptions, config.severities)
+        columns |= {column(metric, protocol): values for metric, protocol, values in corrupted}
+    return columns
+
+
+@torch.no_grad()
+def measure_signs(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    random: SampleRandom,
+    config: EvaluationConfig,
+    masks: Tensor | None = None,
+    *,
+    surrogates: Sequence[nn.Module] = (),
+) -> Columns:
+    """Signs that the attack was fooled at the smallest budget; arguments are those of :func:`measure`.
+
+    Args:
+        surrogates: other models of the same classes, whose adversarial images are tried too.
+    """
+    epsilon = min((epsilon for epsilon in config.epsilons if epsilon), default=0.0)
+    if not epsilon:
+        return {}
+    configured = config.build_attack()
+    attack = stand_in(configured)
+    name = config.attack if attack is configured else "pgd"
+    protocol = {"attack": name, "epsilon": epsilon, **attack.protocol()}
+    with full_precision(images.device):
+        found = check(model, attack, images, labels, epsilon, random=random, surrogates=surrogates)
+    return {
+        column(FLAG, {"flag": flag, "limit": CHECKS[flag].limit, **protocol}): values
+        for flag, values in found.items()
+    }
+
+
+def _explain(
+    network: TimmModel, view: View, labels: Tensor, random: SampleRandom, config: EvaluationConfig
+) -> Explained | None:
+    if config.explanation is None or network.head_form == "independent":
+        return None
+    explanation = EXPLANATIONS[config.explanation](relu=False, normalize="none")
+    return Explained(network, view, labels, random, config.explanation, explanation)
+
+
+def _judge_maps(explained: Explained, masks: Tensor | None, config: EvaluationConfig) -> Columns:
+    columns = explaining.dead_maps(explained)
+    if config.faithfulness:
+        columns |= explaining.faithfulness(explained, config.faithfulness)
+    if config.insertion_deletion:
+        columns |= explaining.insertion_deletion(explained, config.insertion_deletion, config.batch_size)
+    if config.localisation and masks is not None:
+        columns |= explaining.localisation(explained, masks, config.localisation)
+    return columns
+
+
+def check_labels(labels: Tensor, classes: int, expected: int | None = None) -> None:
+    """Refuse a label that is no class of the model.
+
+    Raises:
+        ValueError: the first label that is outside, or another number of classes than ``expected``.
+    """
+    if expected not in (None, classes):
+        raise ValueError(
+            f"Expected a model of the data set's {expected} classes, in their order, got one of {classes}. "
+            "Judge a model on the classes that it was trained on."
+        )
+    first, last = int(labels.min()), int(labels.max())
+    if first < 0 or last >= classes:
+        raise ValueError(
+            f"Expected labels from 0 to below {classes}, the number of the model's classes, got "
+            f"{first if first < 0 else last}. Judge a model on the classes that it was trained on."
+        )
+
+
+def _attack_protocol(config: EvaluationConfig, attack: Attack, epsilon: float) -> dict[str, Any]:
+    settings = {**attack.protocol(), "restarts": config.restarts}
+    return {"attack": config.attack, "epsilon": epsilon, **settings}

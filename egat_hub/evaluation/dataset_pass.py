@@ -1,0 +1,205 @@
+"""One pass over a data set: the same figures on any number of processes, and after a kill."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import extract_model_from_parallel
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm.auto import tqdm
+
+from egat_hub.core.distributed import gather_objects, rank, world_size
+from egat_hub.core.randomness import SampleRandom
+from egat_hub.core.results import Outcome, Row
+from egat_hub.data import EvaluationView
+from egat_hub.evaluation.columns import Column, Columns
+from egat_hub.evaluation.journal import Journal, Measured
+from egat_hub.models import TimmModel
+
+log = logging.getLogger(__name__)
+
+Measure = Callable[..., Columns]
+"""Figures of a batch from (model, images [B,3,H,W] in [0,1], labels [B], random, masks=[B,1,H,W] or None)."""
+
+Sample = tuple[Tensor, int, int, Tensor]
+"""Image [3,H,W] in [0,1], label, index, mask [1,H,W] in [0,1] or an empty tensor."""
+
+NO_MASK = torch.empty(0)
+
+
+def judge_by(
+    measure: Measure,
+    model: nn.Module,
+    dataset: Dataset | Sequence[tuple[Tensor, int]],
+    *,
+    settings: Mapping[str, Any],
+    random_seed: int,
+    batch_size: int,
+    images: int | None = None,
+    workers: int = 0,
+    journal: str | Path | None = None,
+    announce: Callable[[nn.Module, Tensor, int], str] | None = None,
+    **noted: Any,
+) -> list[Outcome]:
+    """What ``measure`` finds, as result rows with the value of every image.
+
+    Args:
+        measure: called for every batch; it puts the model in eval mode itself.
+        model: as for :func:`egat_hub.evaluate`.
+        dataset: as for :func:`egat_hub.evaluate`.
+        settings: what decides the figures, of JSON types; a journal of others is refused.
+        random_seed: of the keyed random numbers that ``measure`` gets.
+        batch_size: images in a batch.
+        images: how many of the images, at equal distances; all by default.
+        workers: processes that load images.
+        journal: folder that keeps measured batches.
+        announce: from model, a batch and the number of images to what is logged before the first batch.
+        noted: fields of the rows: ``method``, ``train_domain``, ``seed``, ``selection``.
+
+    Raises:
+        ValueError: the data set is empty, images are not in [0, 1], or the journal is another one's.
+    """
+    model, name = unwrapped(model)
+    samples = _Samples(dataset)
+    positions = _spread(len(samples), images)
+    kept = None if journal is None else Journal.of(Path(journal), model, dataset, settings)
+    done = _known(kept)
+    left = _batches(positions, batch_size, done)
+    found = _measured(measure, model, samples, left, random_seed, workers, kept, announce)
+    columns = _join([*done, *found], len(positions))
+    context: dict[str, Any] = {
+        "model": name,
+        "dataset": dataset.domain.dataset if isinstance(dataset, EvaluationView) else "",
+        "test_domain": dataset.domain.name if isinstance(dataset, EvaluationView) else "",
+        "split": dataset.split if isinstance(dataset, EvaluationView) else "",
+        **{"method": "", "train_domain": "", "seed": 0, **noted},
+    }
+    outcomes = []
+    for column, values in columns.items():
+        defined = [value for value in values if not math.isnan(value)]
+        if defined:
+            mean, protocol = math.fsum(defined) / len(defined), dict(column.protocol)
+            row = Row(**context, metric=column.metric, value=mean, n=len(defined), protocol=protocol)
+            outcomes.append(Outcome(row, values))
+    return outcomes
+
+
+def unwrapped(model: Any) -> tuple[nn.Module, str]:
+    """The network to judge, a :class:`TimmModel` where it can be one, and its name."""
+    model = extract_model_from_parallel(model)
+    inner = getattr(model, "model", None)
+    network = inner if isinstance(inner, TimmModel) else model
+    if not isinstance(network, TimmModel) and hasattr(model, "forward_features"):
+        network = TimmModel(model)
+    if isinstance(network, TimmModel):
+        return network, network.architecture
+    return model, type(model).__name__
+
+
+class _Samples(Dataset[Sample]):
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+        if not len(dataset):
+            raise ValueError("Expected images to evaluate on, got an empty data set.")
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, position: int) -> Sample:
+        item = self.dataset[position]
+        if isinstance(item, dict):
+            return item["image"], int(item["label"]), int(item["index"]), item.get("mask", NO_MASK)
+        return item[0], int(item[1]), position, NO_MASK
+
+
+def _spread(count: int, wanted: int | None) -> Tensor:
+    """Positions below ``count``, at most as many as wanted, at equal distances."""
+    if wanted is None or wanted >= count:
+        return torch.arange(count)
+    return (torch.arange(wanted) * (count / wanted)).long()
+
+
+def _known(journal: Journal | None) -> list[Measured]:
+    """The batches that any process has kept, each once."""
+    parts = gather_objects(journal.read() if journal else [])
+    return list({batch.positions[0]: batch for part in parts for batch in part}.values())
+
+
+def _batches(positions: Tensor, size: int, done: Sequence[Measured]) -> list[list[int]]:
+    known = {position for batch in done for position in batch.positions}
+    batches = [[p for p in batch.tolist() if p not in known] for batch in positions.split(size)]
+    return [batch for batch in batches if batch]
+
+
+def _measured(
+    measure: Measure,
+    model: nn.Module,
+    samples: _Samples,
+    batches: Sequence[list[int]],
+    random_seed: int,
+    workers: int,
+    journal: Journal | None,
+    announce: Callable[[nn.Module, Tensor, int], str] | None,
+) -> list[Measured]:
+    """The batches of all processes, each of which measures its share."""
+    mine = batches[rank() :: world_size()]
+    loader = DataLoader(samples, batch_sampler=mine, num_workers=workers)
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    found: list[Measured] = []
+    begin = time.monotonic()
+    bar = tqdm(loader, desc="Evaluating", leave=False, disable=rank() != 0)
+    for positions, (images, labels, index, masks) in zip(mine, bar, strict=True):
+        _check(images)
+        images = images.to(device)
+        if (
+            announce
+            and not found
+            and rank() == 0
+            and (cost := announce(model, images, sum(map(len, batches))))
+        ):
+            bar.set_postfix_str(cost)
+            log.info(cost)
+        random = SampleRandom(random_seed, tuple(index.tolist()))
+        objects = masks.to(device) if masks.numel() else None
+        columns = measure(model, images, labels.to(device), random, masks=objects)
+        batch = Measured(positions, random.index, {name: v.tolist() for name, v in columns.items()})
+        if journal:
+            journal.write(batch)
+        if announce and not found:
+            seconds = round((len(mine) - 1) * (time.monotonic() - begin))
+            log.info("batches left: %d, about %s", len(mine) - 1, datetime.timedelta(seconds=seconds))
+        found.append(batch)
+    return [batch for part in gather_objects(found) for batch in part]
+
+
+def _join(batches: Sequence[Measured], count: int) -> dict[Column, list[float]]:
+    """Values of every column in the order of the images, NaN where one is not defined."""
+    batches = sorted(batches, key=lambda batch: batch.positions[0])
+    numbers = [number for batch in batches for number in batch.numbers]
+    if len(set(numbers)) != count:
+        raise ValueError(f"Expected {count} images with indices of their own, got {len(set(numbers))}.")
+    order = sorted(range(count), key=numbers.__getitem__)
+    joined = {}
+    for column in dict.fromkeys(column for batch in batches for column in batch.columns):
+        values = [
+            value for batch in batches for value in batch.columns.get(column, [math.nan] * len(batch.numbers))
+        ]
+        joined[column] = [values[i] for i in order]
+    return joined
+
+
+def _check(images: Tensor) -> None:
+    low, high = images.min().item(), images.max().item()
+    if not (low >= 0 and high <= 1):  # so that NaN is refused too
+        raise ValueError(
+            f"Expected images in [0, 1], got values from {low:.3g} to {high:.3g}. Leave normalisation to the "
+            "model, so that epsilon is in units of pixels."
+        )

@@ -1,0 +1,262 @@
+"""Sanity checks of attacks and of faithfulness."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from statistics import fmean, stdev
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from egat_hub.attacks import FGSM, PGD, Attack
+from egat_hub.attacks.base import IterativeAttack
+from egat_hub.core.randomness import SampleRandom
+from egat_hub.core.results import FLAG, Outcome
+from egat_hub.models.modes import evaluating
+
+CORNERS = 8
+"""Random corners of the ball that stand for an attack without gradients."""
+
+LIMIT = 5.0
+"""Percent that luck may do: three of 64 images, between two attacks of equal strength."""
+
+HUGE = 0.5
+"""A budget at which any image can be made uniformly gray."""
+
+
+@dataclass(frozen=True, eq=False)
+class Suspect:
+    """A model under attack, and what the checks share.
+
+    Attributes:
+        model: images in [0,1] to logits, in eval mode.
+        attack: an attack of several steps.
+        images: [B,3,H,W] in [0,1].
+        labels: true classes [B].
+        epsilon: the budget.
+        random: keyed random numbers.
+        surrogates: other models of the same classes, whose adversarial images are tried too.
+    """
+
+    model: nn.Module
+    attack: IterativeAttack
+    images: Tensor
+    labels: Tensor
+    epsilon: float
+    random: SampleRandom
+    surrogates: Sequence[nn.Module] = ()
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """Clean logits [B,C]."""
+        return self.model(self.images)
+
+    @cached_property
+    def correct(self) -> Tensor:
+        """Which clean images [B] are classified correctly."""
+        return self.logits.argmax(1) == self.labels
+
+    @cached_property
+    def withstands(self) -> Tensor:
+        """Which images [B] the attack leaves correct."""
+        return self.standing(self.attack, self.epsilon)
+
+    def standing(self, attack: Attack, epsilon: float, against: nn.Module | None = None) -> Tensor:
+        """Which images [B] stay correct under an attack on this or another model; others are not attacked."""
+        still, chosen = self.correct.clone(), self.correct
+        images, labels, random = self.images[chosen], self.labels[chosen], self.random.select(chosen)
+        found = attack(against or self.model, images, labels, epsilon, random=random)
+        still[chosen] = self.model(found).argmax(1) == labels
+        return still
+
+
+@dataclass(frozen=True)
+class Check:
+    """A sign, and how much of it a sound model may show.
+
+    Attributes:
+        values: a percentage for each image [B]; its mean is judged. None where the check does not apply.
+        limit: the largest mean that raises no flag.
+    """
+
+    values: Callable[[Suspect], Tensor | None]
+    limit: float
+
+
+def random_logits(suspect: Suspect) -> Tensor:
+    """Images whose logits differ between two forwards: gradients of another draw are of little use."""
+    return _percent((suspect.model(suspect.images) != suspect.logits).any(1))
+
+
+def zero_gradient(suspect: Suspect) -> Tensor:
+    """Images whose loss has a gradient of exactly zero everywhere: the attack does not move them."""
+    with torch.enable_grad():
+        images = suspect.images.detach().clone().requires_grad_()
+        loss = F.cross_entropy(suspect.model(images), suspect.labels, reduction="sum")
+        (slope,) = torch.autograd.grad(loss, images)
+    return _percent(~slope.flatten(1).any(1))
+
+
+def more_steps(suspect: Suspect) -> Tensor:
+    """Points of accuracy that twice the steps leave more than the attack."""
+    longer = replace(suspect.attack, steps=2 * suspect.attack.steps)
+    return _points(suspect.standing(longer, suspect.epsilon), suspect.withstands)
+
+
+def larger_epsilon(suspect: Suspect) -> Tensor:
+    """Points of accuracy that twice the budget leaves more than the attack."""
+    return _points(suspect.standing(suspect.attack, min(1.0, 2 * suspect.epsilon)), suspect.withstands)
+
+
+def single_step(suspect: Suspect) -> Tensor:
+    """Points of accuracy that the attack leaves more than one step of the same size does."""
+    return _points(suspect.withstands, suspect.standing(FGSM(), suspect.epsilon))
+
+
+def without_gradient(suspect: Suspect) -> Tensor:
+    """Points of accuracy that the attack leaves more than random corners of the ball do."""
+    standing = suspect.correct.clone()
+    for corner in range(CORNERS):
+        if not standing.any():
+            break
+        images, draws = suspect.images[standing], replace(suspect.random.select(standing), step=corner)
+        found = (images + suspect.epsilon * draws.uniform(images, -1, 1, "corner").sign()).clamp(0, 1)
+        standing[standing.clone()] = suspect.model(found).argmax(1) == suspect.labels[standing]
+    return _points(suspect.withstands, standing)
+
+
+def transfer(suspect: Suspect) -> Tensor | None:
+    """Points of accuracy that the attack leaves more than the one against the most harmful surrogate."""
+    points = []
+    for surrogate in suspect.surrogates:
+        with evaluating(surrogate):
+            standing = suspect.standing(suspect.attack, suspect.epsilon, against=surrogate)
+        points.append(_points(suspect.withstands, standing))
+    return max(points, key=lambda values: values.mean().item()) if points else None
+
+
+def huge_epsilon(suspect: Suspect) -> Tensor:
+    """Accuracy under a budget of 0.5, at which no image need show anything."""
+    return _percent(suspect.standing(suspect.attack, HUGE))
+
+
+CHECKS: dict[str, Check] = {
+    "random_logits": Check(random_logits, 0.0),
+    "zero_gradient": Check(zero_gradient, LIMIT),
+    "more_steps": Check(more_steps, LIMIT),
+    "larger_epsilon": Check(larger_epsilon, LIMIT),
+    "single_step": Check(single_step, LIMIT),
+    "without_gradient": Check(without_gradient, LIMIT),
+    "transfer": Check(transfer, LIMIT),
+    "huge_epsilon": Check(huge_epsilon, LIMIT),
+}
+"""What is looked for."""
+
+
+def stand_in(attack: Attack) -> IterativeAttack:
+    """The attack whose soundness is checked: PGD for one that does not take steps of equal length."""
+    return attack if isinstance(attack, IterativeAttack) else PGD()
+
+
+@torch.no_grad()
+def check(
+    model: nn.Module,
+    attack: IterativeAttack,
+    images: Tensor,
+    labels: Tensor,
+    epsilon: float,
+    *,
+    random: SampleRandom,
+    surrogates: Sequence[nn.Module] = (),
+) -> dict[str, Tensor]:
+    """Percentages [B] by the name of the check; the mean over all images is what a limit holds for.
+
+    Cost, in forwards and backwards to the input: ``5 T + 2`` for an attack of T steps, ``T`` more for each
+    surrogate, and a dozen forwards.
+
+    Args:
+        model: images in [0,1] to logits.
+        attack: the attack that is judged.
+        images: clean images [B,3,H,W] in [0,1].
+        labels: true classes [B].
+        epsilon: the budget that is judged.
+        random: keyed random numbers of these images.
+        surrogates: other models of the same classes.
+    """
+    with evaluating(model):
+        suspect = Suspect(model, attack, images, labels, epsilon, random, surrogates)
+        found = {name: CHECKS[name].values(suspect) for name in CHECKS}
+    return {name: values for name, values in found.items() if values is not None}
+
+
+def _percent(condition: Tensor) -> Tensor:
+    return 100.0 * condition.float()
+
+
+def _points(more: Tensor, less: Tensor) -> Tensor:
+    return _percent(more) - _percent(less)
+
+
+MATERIAL = 5.0
+"""Comp, in points, that is too much for a random map."""
+STANDARD_ERRORS = 3.0
+"""Distance from 0 at which a mean over images is believed to differ from it."""
+
+CAUTIONS = {
+    "random_map_has_comp": "random maps have a Comp of their own, beside which that of the model counts",
+    "comp_not_above_random": "Comp of the maps is not shown to be higher than that of random ones",
+}
+"""Names of the flags, and what to tell a reader where one is raised."""
+
+
+def control_flags(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Rows of metric ``Flag``, 100 where it is raised and else 0, about the first Comp that was measured.
+
+    - ``random_map_has_comp``: the Comp of random maps differs from 0 by more than 5 points and 3 standard
+      errors. Then Comp is in part what any removed pixels do to the model, and counts only in comparison.
+    - ``comp_not_above_random``: the model's maps are not better than random ones by 3 standard errors of
+      the difference on the same images. Then there is no evidence that they explain anything.
+
+    Without at least two images that both maps have a value for, there is no row.
+
+    Args:
+        outcomes: of one model on one data set.
+    """
+    comps = [outcome for outcome in outcomes if outcome.row.metric == "Comp"]
+    model = next((outcome for outcome in comps if outcome.row.protocol["map"] == "model"), None)
+    if model is None:
+        return []
+    expected = {**model.row.protocol, "map": "random"}
+    control = next((outcome for outcome in comps if outcome.row.protocol == expected), None)
+    return [] if control is None else list(_flags(model, control))
+
+
+def _flags(model: Outcome, control: Outcome) -> Iterator[Outcome]:
+    both = zip(model.values, control.values, strict=True)
+    pairs = [(mine, other) for mine, other in both if not math.isnan(mine + other)]
+    if len(pairs) < 2:
+        return
+    gain = [mine - other for mine, other in pairs]
+    random = [other for _, other in pairs]
+    settings = {name: value for name, value in model.row.protocol.items() if name != "map"}
+    raised: dict[str, tuple[bool, dict[str, Any]]] = {
+        "random_map_has_comp": (
+            abs(fmean(random)) > max(MATERIAL, STANDARD_ERRORS * _error(random)),
+            {"beyond": MATERIAL},
+        ),
+        "comp_not_above_random": (fmean(gain) <= STANDARD_ERRORS * _error(gain), {}),
+    }
+    for name, (value, limits) in raised.items():
+        protocol = {"flag": name, "limit": 0.0, **settings, **limits, "standard_errors": STANDARD_ERRORS}
+        row = replace(model.row, metric=FLAG, value=100.0 * value, n=len(pairs), protocol=protocol)
+        yield Outcome(row, [row.value])
+
+
+def _error(values: Sequence[float]) -> float:
+    """Standard error of the mean."""
+    return stdev(values) / math.sqrt(len(values))

@@ -1,0 +1,96 @@
+"""What an experiment beside the tables of methods shows of each training domain, and where it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from accelerate import PartialState
+from matplotlib.figure import Figure
+
+from egat_hub.core.results import Row, Summary, write_rows
+from egat_hub.experiments.experiment import Finished, Ready, complete
+from egat_hub.experiments.plots import save_figure
+from egat_hub.experiments.tables.table import Table, write_tables
+
+STYLES: tuple[tuple[str, Any, str], ...] = (
+    ("o", "-", "#000000"),
+    ("s", "--", "#c1440e"),
+    ("^", "-.", "#1f6fb4"),
+    ("D", ":", "#3a8f4d"),
+    ("v", (0, (5, 1, 1, 1, 1, 1)), "#8b5fbf"),
+    ("P", (0, (1, 3)), "#7a7a7a"),
+)
+
+
+def line_style(number: int) -> dict[str, Any]:
+    """Marker, dashes and colour of the line of a number; they repeat after six."""
+    marker, dashes, colour = STYLES[number % len(STYLES)]
+    return {"marker": marker, "linestyle": dashes, "color": colour}
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of a front.
+
+    Attributes:
+        method: name of the method.
+        name: as tables call the point.
+        field: name of the field that was swept; empty for a method without one.
+        weight: its value, or None.
+        default: whether it is the setting that a run has unless told otherwise.
+        figures: mean and deviation over seeds of cAcc, aAcc and, where measured, Comp and Suff.
+    """
+
+    method: str
+    name: str
+    field: str
+    weight: float | None
+    default: bool
+    figures: Mapping[str, Summary]
+
+    def dominates(self, other: Point) -> bool:
+        """Whether both clean and robust accuracy are higher on average."""
+        return all(self.figures[name].mean > other.figures[name].mean for name in ("cAcc", "aAcc"))
+
+
+class Page(NamedTuple):
+    """One training domain: text in Markdown, tables, the rows behind them, and a figure, if any."""
+
+    text: Sequence[str]
+    tables: Sequence[Table]
+    rows: Sequence[Row]
+    figure: Figure | None
+
+
+def publish(ready: Ready, name: str, pages: Callable[[Finished], dict[str, Page]]) -> None:
+    """Complete the experiment, and keep and print what ``pages`` makes of it; every process calls this.
+
+    The output folder gets ``<name>.md``, ``.tex``, ``.csv`` and ``.json``, and ``<name>_<domain>.png``.
+
+    Args:
+        ready: what to run.
+        name: of the files.
+        pages: a page for each training domain of which there are runs, from all finished ones; called in
+            every process, for what it measures may take all of them.
+    """
+    finished = complete(ready)
+    state, output = PartialState(), ready.bench.output
+    found = pages(finished) if finished else {}
+    if state.is_main_process and finished:
+        for domain, page in found.items():
+            if page.figure is not None:
+                save_figure(page.figure, output / f"{name}_{domain}.png")
+        write_rows(output / f"{name}.json", [row for page in found.values() for row in page.rows])
+        tables = [table for page in found.values() for table in page.tables]
+        text = [line for page in found.values() for line in page.text]
+        write_tables(output, name, "\n".join(text) + "\n", tables)
+        print("\n".join(["", *text, f"In {output}: {name}_*.png, {name}.md, .tex, .csv, .json"]))
+    state.wait_for_everyone()
+
+
+def by_domain(finished: Finished) -> dict[str, Finished]:
+    """The runs of each training domain, in their order."""
+    domains = dict.fromkeys(cell.domain for cell, _ in finished)
+    return {domain: [item for item in finished if item[0].domain == domain] for domain in domains}

@@ -1,0 +1,243 @@
+"""Seconds of a training step, as a function of the gradients that its attack asks for."""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from torch import Tensor
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from egat_hub.core.distributed import world_size
+from egat_hub.experiments.cell import Cell
+from egat_hub.methods import Method
+from egat_hub.methods.cost import STEP
+from egat_hub.models import TimmModel
+from egat_hub.training.loop import create_optimizer, quicker
+
+Job = Callable[[], object]
+
+
+def interleaved(jobs: Mapping[str, Job], rounds: int) -> dict[str, list[float]]:
+    """Seconds of every job in every round, each of which runs all of them once in shuffled order.
+
+    On a GPU the time is that between two events in its stream, else that of the clock. A first round warms up
+    and does not count.
+
+    Args:
+        jobs: what to time, by name.
+        rounds: at least 1.
+    """
+    times: dict[str, list[float]] = {name: [] for name in jobs}
+    order, shuffled = list(jobs), random.Random(0)
+    for number in range(rounds + 1):
+        shuffled.shuffle(order)
+        for name in order:
+            seconds = _seconds(jobs[name])
+            if number:
+                times[name].append(seconds)
+    return times
+
+
+def ratio(times: Sequence[float], other: Sequence[float]) -> str:
+    """Median and range of the ratios within rounds."""
+    ratios = [a / b for a, b in zip(times, other, strict=True)]
+    return f"{median(ratios):.3f} [{min(ratios):.3f}..{max(ratios):.3f}]"
+
+
+def machine(device: str, packages: Sequence[str] = ("torch", "timm")) -> str:
+    """What times depend on: processor, threads, and versions of packages that are installed."""
+    name = torch.cuda.get_device_name() if device == "cuda" else _processor()
+    threads = "" if device == "cuda" else f", {torch.get_num_threads()} threads of {os.cpu_count()} cores"
+    return f"{name}{threads}; python {platform.python_version()}, {', '.join(map(_versioned, packages))}"
+
+
+def _seconds(job: Job) -> float:
+    if not torch.cuda.is_available():
+        begin = time.perf_counter()
+        job()
+        return time.perf_counter() - begin
+    torch.cuda.synchronize()
+    before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    before.record()
+    job()
+    after.record()
+    torch.cuda.synchronize()
+    return before.elapsed_time(after) / 1000
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(": ", 1)[1] for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _versioned(package: str) -> str:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return f"no {package}"
+
+
+def random_batch(
+    batch_size: int, image_size: int, num_classes: int, device: str | torch.device
+) -> tuple[Tensor, Tensor]:
+    """Images [B,3,H,W] of noise in [0,1], and the classes [B] in turn."""
+    images = torch.rand(batch_size, 3, image_size, image_size, device=device)
+    return images, torch.arange(batch_size, device=device) % num_classes
+
+
+def training_pass(
+    model: TimmModel, images: Tensor, labels: Tensor, *, precision: torch.dtype | None = None
+) -> Job:
+    """Forward and backward of a network alone: what three units take.
+
+    Args:
+        model: in train mode, on the device of the images.
+        images: [B,3,H,W] in [0,1].
+        labels: classes [B].
+        precision: run the forward in autocast to that type.
+    """
+
+    def one_pass() -> None:
+        with _autocast(images, precision):
+            loss = F.cross_entropy(model(images), labels)
+        loss.backward()
+        model.zero_grad()
+
+    return one_pass
+
+
+def training_step(
+    method: Method,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    optimizer: Optimizer | None = None,
+    precision: torch.dtype | None = None,
+    accumulation: int = 1,
+) -> Job:
+    """Forward, backward and update, on the same images every time.
+
+    Args:
+        method: in train mode, on the device of the images.
+        images: [B,3,H,W] in [0,1].
+        labels: classes [B].
+        optimizer: makes the update; by default Adam.
+        precision: run the whole step in autocast to that type.
+        accumulation: forwards and backwards before an update.
+    """
+    update = optimizer or torch.optim.Adam(method.parameters(), lr=1e-5)
+    index, mask = torch.arange(len(images)), torch.ones_like(images[:, :1])
+
+    def step() -> None:
+        for _ in range(accumulation):
+            with _autocast(images, precision):
+                loss = method(images, labels, step=STEP, mask=mask, index=index)["loss"]
+            loss.backward()
+        update.step()
+        update.zero_grad()
+
+    return step
+
+
+def _autocast(images: Tensor, precision: torch.dtype | None) -> AbstractContextManager[object]:
+    return torch.autocast(images.device.type, precision) if precision else nullcontext()
+
+
+PRECISIONS = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""Types of autocast by the names that a configuration has for them."""
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """A step takes ``rest + gradients * gradient`` seconds.
+
+    Attributes:
+        rest: all but the attack, with the update of the weights.
+        gradient: one gradient of the attack, of the whole batch.
+    """
+
+    rest: float
+    gradient: float = 0.0
+
+    def seconds(self, gradients: float) -> float:
+        """Of a step whose attack asks for so many gradients."""
+        return self.rest + gradients * self.gradient
+
+
+def step_times(cells: Sequence[Cell], num_classes: int, rounds: int) -> dict[str, StepTime]:
+    """Times of methods by their names, measured in turns in this process.
+
+    A method is timed with PGD of its own number of steps and of one step, as its cell trains: in its
+    precision and micro-batches, compiled or with CUDA graphs. What an attack costs beside its gradients (a
+    memory of perturbations, batches that shrink) is left out. Every process calls this.
+
+    Args:
+        cells: one of each method, whose training attack is ``"pgd"`` where it has one.
+        num_classes: of the data set.
+        rounds: how often each is timed; medians count.
+    """
+    jobs: dict[str, Job] = {}
+    with ExitStack() as stack:
+        for cell in cells:
+            for steps in _numbers(cell):
+                method = _with(cell, steps).build(num_classes).to(PartialState().device).train()
+                stack.enter_context(quicker(method, cell.train))
+                jobs[_name(cell, steps)] = _step(method, cell)
+        times = {name: median(found) for name, found in interleaved(jobs, rounds).items()}
+    return {cell.variant.name: _fitted(times, cell) for cell in cells}
+
+
+def _fitted(times: Mapping[str, float], cell: Cell) -> StepTime:
+    numbers = _numbers(cell)
+    first, last = times[_name(cell, numbers[0])], times[_name(cell, numbers[-1])]
+    if numbers == (0,):
+        return StepTime(first)
+    gradient = (last - first) / (numbers[-1] - numbers[0])
+    return StepTime(first - numbers[0] * gradient, gradient)
+
+
+def _numbers(cell: Cell) -> tuple[int, ...]:
+    """Numbers of attack steps to time; 0 for a method that does not attack."""
+    most = getattr(cell.variant.config, "attack_steps", 0)
+    return (1, max(2, most)) if most else (0,)
+
+
+def _name(cell: Cell, steps: int) -> str:
+    return f"{cell.variant.name}, {steps} attack steps"
+
+
+def _with(cell: Cell, steps: int) -> Cell:
+    if not steps:
+        return cell
+    config: Any = cell.variant.config
+    return replace(cell, variant=replace(cell.variant, config=replace(config, attack_steps=steps)))
+
+
+def _step(method: Method, cell: Cell) -> Job:
+    train, device = cell.train, PartialState().device
+    share = train.batch_size // (world_size() * train.accumulation)
+    images, labels = random_batch(share, cell.data.image_size, method.model.num_classes, device)
+    return training_step(
+        method,
+        images,
+        labels,
+        optimizer=create_optimizer(method, train),
+        precision=PRECISIONS[train.mixed_precision or "no"],
+        accumulation=train.accumulation,
+    )

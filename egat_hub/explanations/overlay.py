@@ -1,0 +1,70 @@
+"""A saliency map over its image, and the answer of ``explain``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from egat_hub.explanations.base import NORMALIZATIONS, enlarge
+
+COLORMAP = "inferno"
+"""Perceptually uniform: what is brighter is more salient, in colour and in grayscale print."""
+
+
+def upsample(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Maps [B,h,w] bilinearly at ``size`` (H, W), each stretched to [0,1]; a constant map becomes zero."""
+    return NORMALIZATIONS["minmax"](enlarge(maps, size))
+
+
+def overlay(image: Image.Image, saliency: Tensor, *, alpha: float = 0.5) -> Image.Image:
+    """Blend the coloured map with the image in gray, so that every colour comes from the map.
+
+    Args:
+        image: PIL image of the size of the map.
+        saliency: [H,W] in [0,1].
+        alpha: share of the map, from 0 (image only) to 1 (map only).
+
+    Raises:
+        ValueError: map and image differ in size, or alpha lies outside [0, 1].
+    """
+    if tuple(saliency.shape) != (image.height, image.width):
+        raise ValueError(
+            f"Expected a map of the image's size [{image.height},{image.width}], got "
+            f"{list(saliency.shape)}; upsample it with torch.nn.functional.interpolate."
+        )
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"Expected alpha in [0, 1], got {alpha}.")
+    import matplotlib  # half a second that only figures need
+
+    colours = matplotlib.colormaps[COLORMAP](saliency.detach().cpu().numpy(), bytes=True)[..., :3]
+    gray = image.convert("L").convert("RGB")
+    return Image.blend(gray, Image.fromarray(np.ascontiguousarray(colours)), alpha)
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """A prediction and the reason for it.
+
+    Attributes:
+        label: name of the class that is explained.
+        probability: the class's probability, in [0, 1].
+        probabilities: probability of every class by name; they sum to 1.
+        saliency: [H,W] in [0,1] on the CPU, the map upsampled to the image.
+        image: what the network saw, H x W pixels.
+        dead: the map is constant, so it says nothing.
+    """
+
+    label: str
+    probability: float
+    probabilities: Mapping[str, float]
+    saliency: Tensor
+    image: Image.Image
+    dead: bool
+
+    def overlay(self, alpha: float = 0.5) -> Image.Image:
+        """The saliency map over the image; ``alpha`` is the map's share, in [0, 1]."""
+        return overlay(self.image, self.saliency, alpha=alpha)

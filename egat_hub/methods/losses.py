@@ -1,0 +1,91 @@
+"""Distances of predictions and of maps, and mixup."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from egat_hub.core.distributed import all_gather, rank
+from egat_hub.core.registry import Registry
+from egat_hub.methods.base import Batch
+
+
+def kl_divergence(logits: Tensor, other: Tensor, *, reduction: Literal["mean", "none"] = "mean") -> Tensor:
+    """``KL(p || q)`` of the softmax of ``logits`` against that of ``other`` [B,C], a sample or averaged."""
+    precision = torch.promote_types(logits.dtype, torch.float32)
+    log_p, log_q = F.log_softmax(logits, 1, dtype=precision), F.log_softmax(other, 1, dtype=precision)
+    divergence = (log_p.exp() * (log_p - log_q)).sum(1)
+    return divergence.mean() if reduction == "mean" else divergence
+
+
+MapDistance = Callable[[Tensor, Tensor], Tensor]
+"""(maps [B,h,w], reference [B,h,w]) to one number: the mean over images and positions."""
+
+MAP_DISTANCES: Registry[MapDistance] = Registry("map_distances")
+
+MARGIN = 0.05
+"""Maps are kept this far from 0 and 1 inside the logarithms of :func:`bce`, which bounds its slope by 20."""
+
+
+@MAP_DISTANCES.register("l1")
+def l1(maps: Tensor, reference: Tensor) -> Tensor:
+    """Mean absolute difference."""
+    return (maps - reference).abs().mean()
+
+
+@MAP_DISTANCES.register("l2")
+def l2(maps: Tensor, reference: Tensor) -> Tensor:
+    """Mean squared difference."""
+    return (maps - reference).square().mean()
+
+
+@MAP_DISTANCES.register("bce")
+def bce(maps: Tensor, reference: Tensor) -> Tensor:
+    """Binary cross-entropy of maps in [0,1] against a reference in [0,1].
+
+    A map stretched to [0,1] holds exact zeros and ones, where the slope of the logarithm has no float32
+    value, and after a ReLU many cells near zero, whose slopes would drown every other term of a loss. Maps
+    are therefore clamped to [0.05, 0.95]; what is clamped passes no gradient.
+    """
+    inner = maps.clamp(MARGIN, 1 - MARGIN)
+    return -(reference * inner.log() + (1 - reference) * (1 - inner).log()).mean()
+
+
+@dataclass(frozen=True)
+class Mixup:
+    """Pairs of a batch and the share of each.
+
+    Attributes:
+        partner: position of every sample's partner in the global batch [B].
+        share: weight of the sample itself [B]; its partner has ``1 - share``.
+    """
+
+    partner: Tensor
+    share: Tensor
+
+    @classmethod
+    def draw(cls, batch: Batch, *, alpha: float, same_class: bool) -> Mixup:
+        """Random partners, within the class or among all, with shares from Beta(alpha, alpha).
+
+        Partners are a permutation of the *global* batch: processes exchange what they need, so their
+        number changes nothing. A sample that is alone in its class is its own partner.
+        """
+        chance = batch.random.uniform(torch.empty(len(batch.random)), 0, 1, "partner")
+        chance = all_gather(chance.to(batch.labels.device))
+        group = all_gather(batch.labels) if same_class else torch.zeros_like(chance)
+        by_chance = chance.argsort(stable=True)
+        shuffled = by_chance[group[by_chance].argsort(stable=True)]
+        partner = torch.empty_like(shuffled)
+        partner[group.argsort(stable=True)] = shuffled
+        share = batch.random.beta(alpha, "mixup").to(batch.images)
+        return cls(partner.view(-1, len(share))[rank()], share)
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """``share * v_i + (1 - share) * v_partner`` for values [B,...] of any shape."""
+        share = self.share.to(values.dtype).view(-1, *[1] * (values.ndim - 1))
+        return share * values + (1 - share) * all_gather(values)[self.partner]

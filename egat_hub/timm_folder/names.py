@@ -1,4 +1,0 @@
-"""Names of timm's files."""
-
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"

@@ -1,0 +1,107 @@
+"""Checkpoints that are there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from egat_hub.training.sharding import is_sharded
+
+PROGRESS = "progress.json"
+BEST = "best.safetensors"
+
+
+@dataclass
+class Progress:
+    """Where a training run stands.
+
+    Attributes:
+        network: what is trained and how, to refuse a checkpoint of something else.
+        sharded: whether parameters are sharded over processes, which makes files of another form.
+        step: optimiser steps done.
+        seconds: time spent in them.
+        best_step: step of the best validation so far.
+        best_accuracy: its clean accuracy in percent.
+        best: weights at that step.
+    """
+
+    network: str
+    sharded: bool = False
+    step: int = 0
+    seconds: float = 0.0
+    best_step: int = -1
+    best_accuracy: float = -1.0
+    best: dict[str, Tensor] = field(default_factory=dict, repr=False)
+
+
+class Checkpoints:
+    """The newest checkpoint of a run, in ``folder``.
+
+    A checkpoint is Accelerate's state, the progress and the best weights. It is written beside its place
+    and then renamed, so that a run may be killed at any moment.
+
+    Args:
+        folder: of this run alone.
+        accelerator: it has prepared what is saved.
+    """
+
+    def __init__(self, folder: Path, accelerator: Accelerator) -> None:
+        self.folder = folder
+        self._accelerator = accelerator
+
+    def save(self, progress: Progress) -> None:
+        """Write a checkpoint and remove older ones; every process calls this."""
+        partial = self.folder / "partial"
+        if self._accelerator.is_main_process:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+        self._accelerator.wait_for_everyone()
+        self._accelerator.save_state(str(partial))
+        self._accelerator.wait_for_everyone()
+        if self._accelerator.is_main_process:
+            save_file(progress.best, partial / BEST)
+            record = {key: value for key, value in asdict(progress).items() if key != "best"}
+            (partial / PROGRESS).write_text(json.dumps(record))
+            place = self.folder / f"step_{progress.step:08d}"
+            shutil.rmtree(place, ignore_errors=True)
+            partial.rename(place)
+            for other in self._all():
+                if other != place:
+                    shutil.rmtree(other)
+        self._accelerator.wait_for_everyone()
+
+    def resume(self, network: str) -> Progress:
+        """Load the newest checkpoint into what is prepared; a fresh :class:`Progress` if there is none.
+
+        Raises:
+            ValueError: the checkpoint is of another network, method or configuration, or only one of it and
+                this run has sharded parameters.
+        """
+        sharded = is_sharded(self._accelerator)
+        newest = max(self._all(), default=None)
+        if newest is None:
+            return Progress(network, sharded)
+        progress = Progress(**json.loads((newest / PROGRESS).read_text()))
+        if progress.network != network:
+            raise ValueError(
+                f"The checkpoint in {newest} is of {progress.network}, and this run trains {network}. Choose "
+                "another output folder, or remove the checkpoint."
+            )
+        if progress.sharded != sharded:
+            way = "with" if progress.sharded else "without"
+            raise ValueError(
+                f"The checkpoint in {newest} was written {way} FSDP. Go on with the configuration of "
+                "Accelerate that the run began with, or remove the checkpoint."
+            )
+        self._accelerator.load_state(str(newest))
+        progress.best = load_file(newest / BEST)
+        return progress
+
+    def _all(self) -> list[Path]:
+        return sorted(self.folder.glob("step_*"))

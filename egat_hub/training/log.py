@@ -1,0 +1,110 @@
+"""The log of a run, and its speed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+
+class Log:
+    """Appends one JSON object a line to ``log.jsonl``, from the main process.
+
+    Args:
+        path: the file; lines of steps after ``step`` (of a run that was stopped) are dropped, and all of them
+            where the run starts over.
+        step: step the run goes on from.
+        accelerator: its trackers get every line too.
+    """
+
+    def __init__(self, path: Path, step: int, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+        self._path = path
+        if accelerator.is_main_process and path.exists():
+            kept = [line for line in path.read_text().splitlines() if step and _step(line) <= step]
+            partial = path.with_name(path.name + ".partial")
+            partial.write_text("".join(f"{line}\n" for line in kept))
+            os.replace(partial, path)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Add a line."""
+        if self._accelerator.is_main_process:
+            with self._path.open("a") as file:
+                file.write(json.dumps({"step": step, **values}) + "\n")
+        self._accelerator.log(dict(values), step=step)
+
+
+def _step(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (json.JSONDecodeError, KeyError, TypeError):  # cut off when the run was killed
+        return float("inf")
+
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+
+class Speed:
+    """Images a second and the peak of memory, for log lines.
+
+    Time counts from a :meth:`start` to the next :meth:`stop`: with waiting for images, without validation and
+    checkpoints.
+
+    Args:
+        accelerator: of the run.
+    """
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+        self._images, self._seconds, self._waited, self._started = 0, 0.0, 0.0, 0.0
+        if accelerator.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(accelerator.device)
+
+    def start(self) -> None:
+        """Time counts from now on."""
+        self._started = time.perf_counter()
+
+    def loaded(self) -> None:
+        """The images of a step are there."""
+        self._waited += time.perf_counter() - self._started
+
+    def stop(self, images: int) -> None:
+        """A step with so many images, over all processes, is done."""
+        self._seconds += time.perf_counter() - self._started
+        self._images += images
+
+    def figures(self) -> dict[str, float]:
+        """Images a second of all processes since the last call, and MiB at most so far in one of them.
+
+        ``loading`` is the share of the time in which this process waited for images.
+
+        Memory is what PyTorch allocated on a CUDA device, or what the process held in RAM on a CPU. Every
+        process calls this.
+        """
+        found = {
+            "images_per_second": round(self._images / self._seconds, 2),
+            "loading": round(self._waited / self._seconds, 4),
+        }
+        self._images, self._seconds, self._waited = 0, 0.0, 0.0
+        peak = torch.tensor([_peak(self._accelerator.device)], device=self._accelerator.device)
+        most = self._accelerator.gather(peak).max().item()
+        return {**found, "peak_memory_mib": round(most, 1)} if most else found
+
+
+def _peak(device: torch.device) -> float:
+    """MiB; 0 where it is not known."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    if device.type != "cpu" or resource is None:
+        return 0.0
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

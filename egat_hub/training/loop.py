@@ -1,0 +1,341 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from timm.optim import create_optimizer_v2
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from tqdm.auto import tqdm
+
+from egat_hub.core.config import digest, identity, to_dict
+from egat_hub.core.distributed import join_processes, world_size
+from egat_hub.core.randomness import derive_seed
+from egat_hub.data import EvaluationView, TrainingView, training_loader
+from egat_hub.evaluation import EvaluationConfig, evaluate
+from egat_hub.methods import Method
+from egat_hub.methods.cost import count_passes
+from egat_hub.models import TimmModel
+from egat_hub.training.checkpoints import Checkpoints, Progress
+from egat_hub.training.config import Resources, TrainConfig, Transfer, body
+from egat_hub.training.log import Log, Speed
+from egat_hub.training.sharding import Network, is_sharded, precision, prepare_sharding, share_statistics
+
+
+def check_compilable(method: Method) -> None:
+    """Count the passes of a step of a copy of ``method``, on two random images.
+
+    Raises:
+        ValueError: the step takes second derivatives of the network.
+    """
+    probe = copy.deepcopy(method).train()
+    size, mean = probe.model.image_size, probe.model.mean
+    images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(mean)
+    labels = torch.arange(2, device=mean.device)
+    if count_passes(probe, images, labels, mask=torch.ones_like(images[:, :1])).through_backward:
+        raise ValueError(
+            f"A step of {type(method).__name__} takes second derivatives of the network, which torch.compile "
+            "does not have. Leave out train.compile."
+        )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training gave.
+
+    Attributes:
+        model: the network with the weights that ``config.selection`` chose, in eval mode.
+        best_step: step of their validation.
+        val_accuracy: its clean accuracy in percent.
+        seconds: time spent in training steps.
+    """
+
+    model: TimmModel
+    best_step: int
+    val_accuracy: float
+    seconds: float
+
+
+def train(
+    method: Method,
+    training: TrainingView,
+    validation: EvaluationView,
+    config: TrainConfig,
+    folder: str | Path,
+    *,
+    seed: int = 0,
+    resources: Resources | None = None,
+    transfer: Transfer | None = None,
+) -> Trained:
+    """Train until ``config.steps``, from the newest checkpoint in ``folder`` if there is one.
+
+    A step's images, augmentation, attack, mixup and dropout depend on (seed, step) alone, so a run that was
+    killed ends as one that was not: bit for bit on a CPU. Every process calls this function.
+
+    Args:
+        method: training method; its network is trained in place, and left in shards under FSDP.
+        training: images to train on.
+        validation: images that choose the best weights.
+        config: how to train.
+        folder: of this run alone: ``log.jsonl`` and ``checkpoints/``.
+        seed: seed of batches and dropout.
+        resources: loading, logging, saving.
+        transfer: how the layers below the head are trained; by default like all others.
+
+    Raises:
+        ValueError: a batch size that cannot be divided among processes and micro-batches, a warm-up that
+            does not end, a checkpoint of another network or of more steps, settings of FSDP that methods do
+            not work with, or what cannot be compiled or captured.
+        RuntimeError: several processes that Accelerate takes for one, or a network that cannot be captured.
+        FloatingPointError: the loss is no longer finite.
+    """
+    resources, folder, transfer = resources or Resources(), Path(folder), transfer or Transfer()
+    folder.mkdir(parents=True, exist_ok=True)
+    join_processes()
+    with transfer.applied(method.model):
+        return _train(method, training, validation, config, folder, seed, resources, transfer)
+
+
+def _train(
+    method: Method,
+    training: TrainingView,
+    validation: EvaluationView,
+    config: TrainConfig,
+    folder: Path,
+    seed: int,
+    resources: Resources,
+    transfer: Transfer,
+) -> Trained:
+    keeps_statistics = method.model.freeze_bn or transfer.freeze_backbone
+    accelerator = Accelerator(
+        mixed_precision=config.mixed_precision, log_with=list(resources.trackers) or None, project_dir=folder
+    )
+    prepare_sharding(accelerator)
+    name, sharded = type(method).__name__, is_sharded(accelerator)
+    if (config.compile or config.cuda_graphs) and sharded:
+        asked = "compile" if config.compile else "cuda_graphs"
+        raise ValueError(f"FSDP does not go with train.{asked}. Leave out one of them.")
+    if method.needs_index and sharded:
+        raise ValueError(
+            f"{name} keeps perturbations of its images from epoch to epoch, which FSDP cannot restore from a "
+            "checkpoint. Choose another training_attack, or leave out FSDP."
+        )
+    check_quicker(method, config, accelerator.device)
+    run = _identity(method, config, seed, transfer)
+    optimizer = create_optimizer(method, config, transfer)
+    network = Network(method, accelerator)
+    if config.ema_decay is not None:
+        method.setup_ema(config.ema_decay, foreach=not sharded).requires_grad_(False)
+    prepared, optimizer = accelerator.prepare(method, optimizer)
+    checkpoints = Checkpoints(folder / "checkpoints", accelerator)
+    progress = checkpoints.resume(run)
+    if progress.step > config.steps:
+        raise ValueError(
+            f"{folder} has a run of {progress.step} steps already, more than the {config.steps} that are "
+            "asked for. Choose another folder, or remove its checkpoints."
+        )
+    if resources.trackers:
+        accelerator.init_trackers(
+            "egat_hub", config={"seed": seed, **to_dict(method.config), **to_dict(config)}
+        )
+    log = Log(folder / "log.jsonl", progress.step, accelerator)
+    share = config.batch_size // accelerator.num_processes
+    loader = training_loader(
+        _kept(training, (config.steps - progress.step) * share, resources),
+        batch_size=config.batch_size,
+        steps=config.steps,
+        start_step=progress.step,
+        seed=seed,
+        rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
+        workers=resources.training_workers,
+    )
+    if progress.step == 0:
+        _validate(network, validation, progress, log, config, resources)
+    bar = tqdm(
+        initial=progress.step,
+        total=config.steps,
+        desc=name,
+        disable=not accelerator.is_main_process,
+    )
+    speed = Speed(accelerator)
+    with quicker(method, config):
+        speed.start()
+        for batch in loader:
+            speed.loaded()
+            started = time.perf_counter()
+            torch.manual_seed(derive_seed(seed, progress.step, accelerator.process_index))
+            if method.restarts_optimizer(progress.step):
+                optimizer.state.clear()
+            warming = progress.step < transfer.head_warmup
+            method.model.freeze_bn = keeps_statistics or warming
+            held = body(method.model) if warming else []
+            parts = _step(accelerator, prepared, optimizer, batch, progress.step, config, held)
+            progress.step += 1
+            progress.seconds += time.perf_counter() - started
+            speed.stop(config.batch_size)
+            last = progress.step == config.steps
+            if last or progress.step % resources.log_every == 0:
+                shown = {name: value.item() for name, value in accelerator.reduce(parts, "mean").items()}
+                log.write(progress.step, {**shown, "seconds": round(progress.seconds, 3), **speed.figures()})
+                bar.set_postfix({name: f"{value:.3g}" for name, value in shown.items()})
+            bar.update()
+            if last or progress.step % config.validate_every == 0:
+                _validate(network, validation, progress, log, config, resources)
+            if last or progress.step % resources.checkpoint_every == 0:
+                checkpoints.save(progress)
+            speed.start()
+    bar.close()
+    if resources.trackers:
+        accelerator.end_training()
+    accelerator.free_memory()
+    return Trained(network.kept(progress.best), progress.best_step, progress.best_accuracy, progress.seconds)
+
+
+def check_quicker(method: Method, config: TrainConfig, device: torch.device) -> None:
+    """Refuse what :func:`quicker` cannot do, before time is spent.
+
+    Raises:
+        ValueError: a method or network that cannot be compiled, or captured on ``device``.
+    """
+    if config.compile:
+        check_compilable(method)
+    if config.cuda_graphs:
+        method.check_capturable(device)
+
+
+def quicker(method: Method, config: TrainConfig) -> AbstractContextManager[None]:
+    """How the network runs while it trains, but for rounding as it always does."""
+    if config.compile:
+        return method.model.compiled()
+    return method.captured() if config.cuda_graphs else nullcontext()
+
+
+def _kept(training: TrainingView, draws: int, resources: Resources) -> TrainingView:
+    """The images as a process loads so many of them: decoded once, where some are drawn again."""
+    limit = int(resources.cache_gib * 2**30)
+    return training.decoded(limit=limit) if limit and draws > len(training) else training
+
+
+def create_optimizer(method: Method, config: TrainConfig, transfer: Transfer | None = None) -> Optimizer:
+    """The optimiser of ``method``, where ``config`` fits the number of processes.
+
+    Raises:
+        ValueError: a batch size that cannot be divided, an optimiser that timm does not know, or a warm-up
+            that does not end before training does.
+    """
+    transfer = transfer or Transfer()
+    transfer.check(config.steps)
+    parts = world_size() * config.accumulation
+    if config.batch_size % parts:
+        raise ValueError(
+            f"batch_size counts all images of a step and must divide by processes x accumulation, got "
+            f"{config.batch_size} for {world_size()} x {config.accumulation}. Use "
+            f"{-(-config.batch_size // parts) * parts}."
+        )
+    return create_optimizer_v2(_groups(method, config, transfer), opt=config.optimizer, lr=config.lr)
+
+
+def _groups(method: Method, config: TrainConfig, transfer: Transfer) -> list[dict[str, Any]]:
+    """Parameters by learning rate and weight decay."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    undecayed, scales = method.no_weight_decay(), transfer.lr_scales(method.model)
+    for name, parameter in method.named_parameters():
+        if parameter.requires_grad:
+            decayed = parameter.ndim > 1 and name not in undecayed and not name.endswith(".bias")
+            scale = method.lr_scale(name) * scales.get(parameter, 1.0)
+            key = config.lr * scale, config.weight_decay if decayed else 0.0
+            groups.setdefault(key, []).append(parameter)
+    return [{"params": found, "lr": lr, "weight_decay": decay} for (lr, decay), found in groups.items()]
+
+
+def _identity(method: Method, config: TrainConfig, seed: int, transfer: Transfer) -> str:
+    """What a checkpoint must have in common with the run that goes on from it."""
+    model = method.model
+    settings = [identity(method.config), identity(replace(config, steps=1)), seed]
+    settings += [to_dict(transfer)] if transfer != Transfer() else []
+    network = f"{model.architecture} with {model.num_classes} classes"
+    return f"{network}, {type(method).__name__}, settings {digest(settings)}"
+
+
+def _step(
+    accelerator: Accelerator,
+    method: Any,
+    optimizer: Any,
+    batch: dict[str, Tensor],
+    step: int,
+    config: TrainConfig,
+    held: Sequence[nn.Parameter],
+) -> dict[str, Tensor]:
+    """One step of all but the held parameters; the parts of the loss, averaged over its micro-batches."""
+    method.train()
+    if is_sharded(accelerator):
+        share_statistics(method)
+    total: dict[str, Tensor] = {}
+    for i, micro in enumerate(_micro_batches(batch, config.accumulation, accelerator.device)):
+        last = i == config.accumulation - 1
+        with nullcontext() if last else accelerator.no_sync(method):
+            with precision(accelerator):
+                output = method(micro.pop("image"), micro.pop("label"), step=step, **micro)
+            accelerator.backward(output["loss"] / config.accumulation)
+        parts = {name: value for name, value in output.items() if name not in ("output", "figures")}
+        for name, value in {**parts, **output["figures"]}.items():
+            total[name] = total.get(name, 0.0) + value.detach().float() / config.accumulation
+    if not torch.isfinite(total["loss"]):
+        shown = ", ".join(f"{name} {value.item():.4g}" for name, value in total.items())
+        raise FloatingPointError(
+            f"The loss is not finite at step {step}: {shown}. Lower train.lr or set train.clip_grad."
+        )
+    for parameter in held:
+        parameter.grad = None
+    if config.clip_grad is not None:
+        accelerator.clip_grad_norm_(method.parameters(), config.clip_grad)
+    optimizer.step()
+    optimizer.zero_grad()
+    if not optimizer.step_was_skipped:
+        accelerator.unwrap_model(method).update_ema(step)
+    return total
+
+
+def _micro_batches(batch: dict[str, Tensor], count: int, device: torch.device) -> Iterator[dict[str, Tensor]]:
+    parts = {name: values.chunk(count) for name, values in batch.items()}
+    for i in range(count):
+        micro = {name: values[i] for name, values in parts.items()}
+        index = micro.pop("index")
+        yield {name: value.to(device, non_blocking=True) for name, value in micro.items()} | {"index": index}
+
+
+def _validate(
+    network: Network,
+    validation: EvaluationView,
+    progress: Progress,
+    log: Log,
+    config: TrainConfig,
+    resources: Resources,
+) -> None:
+    with (
+        network.validated() as model,
+        torch.compiler.set_stance("force_eager") if config.compile else nullcontext(),
+    ):
+        explanation = None if model.head_form == "independent" else "grad_cam"
+        accuracy = EvaluationConfig(
+            epsilons=(), explanation=explanation, faithfulness=None, localisation=None
+        )
+        rows = evaluate(model, validation, accuracy, workers=resources.workers or 0)
+        figures = {f"val_{row.metric}": row.value for row in rows}
+        log.write(progress.step, figures)
+        if config.selection == "last" or figures["val_cAcc"] >= progress.best_accuracy:
+            progress.best_step, progress.best_accuracy = progress.step, figures["val_cAcc"]
+            progress.best = {
+                name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+                for name, value in model.state_dict().items()
+            }

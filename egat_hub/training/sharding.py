@@ -1,0 +1,136 @@
+"""Training on several processes: FSDP, and BatchNorm statistics."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator, DistributedType
+from torch import Tensor, nn
+from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy
+from torch.distributed.tensor import DTensor
+
+from egat_hub.core.distributed import world_size
+from egat_hub.methods import Method
+from egat_hub.models import TimmModel
+from egat_hub.models.modes import is_batchnorm
+
+
+@torch.no_grad()
+def average_statistics(model: nn.Module) -> None:
+    """Average running means and variances over all processes, in place.
+
+    Data-parallel training starts each step from the main process's statistics, and every process adds its
+    own images. This makes them one again before they are used.
+    """
+    if world_size() == 1:
+        return
+    for module in model.modules():
+        if is_batchnorm(module):
+            for statistic in (module.running_mean, module.running_var):
+                if statistic is not None:
+                    dist.all_reduce(statistic)
+                    statistic /= world_size()
+
+
+@torch.no_grad()
+def share_statistics(model: nn.Module) -> None:
+    """Take the main process's running statistics, in place, as ``DistributedDataParallel`` does a step."""
+    if world_size() == 1:
+        return
+    for module in model.modules():
+        if is_batchnorm(module):
+            for statistic in (module.running_mean, module.running_var, module.num_batches_tracked):
+                if statistic is not None:
+                    dist.broadcast(statistic, 0)
+
+
+class Network:
+    """The network that is validated and kept, whole on every process.
+
+    Where parameters are sharded, that is a copy which their values are gathered into: a part of a sharded
+    module must not be called by itself, and processes measure different numbers of batches.
+
+    Args:
+        method: before it is prepared.
+        accelerator: what will prepare it.
+    """
+
+    def __init__(self, method: Method, accelerator: Accelerator) -> None:
+        self._method = method
+        self._device = accelerator.device
+        self._copy = copy.deepcopy(method.model) if is_sharded(accelerator) else None
+
+    @contextmanager
+    def validated(self) -> Iterator[TimmModel]:
+        """The average of the weights if there is one, else the weights; every process calls this."""
+        average: Any = self._method.get_trainable_module(ema=True)
+        own: TimmModel = self._method.model if average is None else average.module
+        average_statistics(own)
+        if self._copy is None:
+            yield own
+            return
+        self._copy.load_state_dict({name: _whole(value) for name, value in own.state_dict().items()})
+        yield self._copy.to(self._device)
+        self._copy.cpu()
+
+    def kept(self, weights: dict[str, Tensor]) -> TimmModel:
+        """The network with given weights, in eval mode."""
+        network = self._method.model if self._copy is None else self._copy.to(self._device)
+        network.load_state_dict(weights)
+        return network.eval()
+
+
+def is_sharded(accelerator: Accelerator) -> bool:
+    """Whether parameters are sharded over processes."""
+    return accelerator.distributed_type == DistributedType.FSDP
+
+
+def prepare_sharding(accelerator: Accelerator) -> None:
+    """Leave precision to autocast where parameters are sharded, and refuse what methods cannot work with.
+
+    Raises:
+        ValueError: FSDP with settings that are not supported, or where Accelerate would ignore it.
+    """
+    if not is_sharded(accelerator):
+        if world_size() > 1 and os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
+            raise ValueError(
+                "FSDP is asked for, and Accelerate does not shard on this kind of device. Use one "
+                "without it, such as recipes/accelerate/two_cpus.yaml."
+            )
+        return
+    plugin: Any = accelerator.state.fsdp_plugin
+    faults = []
+    if getattr(plugin, "fsdp_version", 1) != 2:
+        faults.append("fsdp_version: 2 (version 1 hides the parameters that explanations read)")
+    if plugin.auto_wrap_policy is not None:
+        faults.append(
+            "fsdp_auto_wrap_policy: NO_WRAP (attacks differentiate in the middle of a step, where a layer "
+            "that is sharded by itself lets its weights go)"
+        )
+    if plugin.activation_checkpointing:
+        faults.append("fsdp_activation_checkpointing: false")
+    if isinstance(plugin.cpu_offload, CPUOffloadPolicy):
+        faults.append("fsdp_offload_params: false")
+    if accelerator.mixed_precision == "fp16":
+        faults.append("mixed_precision: bf16")
+    if faults:
+        raise ValueError(
+            f"Methods train under FSDP with these settings of Accelerate only: {'; '.join(faults)}. See "
+            "recipes/accelerate/fsdp.yaml."
+        )
+    plugin.mixed_precision_policy = MixedPrecisionPolicy()
+
+
+def precision(accelerator: Accelerator) -> AbstractContextManager[Any]:
+    """Autocast for a step; Accelerate sees to it for all but sharded modules."""
+    return accelerator.autocast() if is_sharded(accelerator) else nullcontext()
+
+
+def _whole(value: Tensor) -> Tensor:
+    return value.full_tensor() if isinstance(value, DTensor) else value
