@@ -4,7 +4,175 @@ accelerate launch recipes/fronts.py --data-dir PACS --methods egat trades pgd_at
 accelerate launch recipes/fronts.py --data synthetic --config recipes/demo.yaml
 """
 
-from egat_hub.experiments.studies.fronts import main
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from pages import Page, Point, by_domain, line_style, publish
+
+from egat_hub.experiments.command import start
+from egat_hub.experiments.experiment import Experiment, Finished
+from egat_hub.experiments.tables.in_domain import attacked, in_domain
+from egat_hub.experiments.tables.report import report
+from egat_hub.experiments.tables.table import Published, Table
+from egat_hub.experiments.variants import VARIANTS, Variant
+
+LABELS = {
+    "cAcc": "clean accuracy (%)",
+    "Comp": "Comp (higher is better)",
+    "Suff": "Suff (lower is better)",
+}
+CAPTION = "Percent", "Weights", "aAcc:", "Comp:", "Suff:"
+READING = (
+    "Numbers: the weight in brackets. Rings: the setting of a run that is told nothing else. Bars: standard "
+    "deviation over seeds."
+)
+
+
+def front_figure(points: Sequence[Point], title: str, notes: Sequence[str]) -> Figure:
+    """A panel for each figure that is measured, over robust accuracy.
+
+    Points of a method are joined in the order of their weights, which stand beside them; a ring marks the
+    setting that a run has unless told otherwise. Bars are standard deviations over seeds.
+
+    Args:
+        points: at least one.
+        title: of the figure.
+        notes: sentences on how to read the figures; those on what is shown stand below.
+    """
+    shown = [name for name in LABELS if any(name in point.figures for point in points)]
+    figure = Figure(figsize=(5.0 * len(shown), 5.4), layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        _panel(axes, points, name)
+    figure.axes[0].legend(fontsize="small")
+    figure.suptitle(title)
+    caption = " ".join([*(note for note in notes if note.startswith(CAPTION)), READING])
+    figure.supxlabel(textwrap.fill(caption, 58 * len(shown)), fontsize="x-small")
+    return figure
+
+
+def _panel(axes: Axes, points: Sequence[Point], name: str) -> None:
+    methods = list(dict.fromkeys(point.method for point in points))
+    for position, method in enumerate(methods):
+        style = line_style(position)
+        mine = [point for point in points if point.method == method and name in point.figures]
+        mine.sort(key=lambda point: point.weight or 0.0)
+        x, y = ([point.figures[axis] for point in mine] for axis in ("aAcc", name))
+        axes.errorbar(
+            [summary.mean for summary in x],
+            [summary.mean for summary in y],
+            xerr=[summary.sd for summary in x],
+            yerr=[summary.sd for summary in y],
+            elinewidth=0.6,
+            label=f"{method} ({mine[0].field})" if mine and mine[0].field else method,
+            **style,
+        )
+        for point, across, up in zip(mine, x, y, strict=True):
+            if point.default:
+                axes.plot(across.mean, up.mean, "o", markersize=14, fillstyle="none", color=style["color"])
+            if point.weight is not None:
+                text = f"{point.weight:g}"
+                axes.annotate(
+                    text, (across.mean, up.mean), (7, 6), textcoords="offset points", fontsize="x-small"
+                )
+    axes.set_xlabel("robust accuracy (%)")
+    axes.set_ylabel(LABELS[name])
+    axes.grid(alpha=0.3)
+
+
+SWEEPS: Mapping[str, tuple[str, tuple[float, ...]]] = {
+    "egat": ("lambda_adv", (0.1, 0.5, 2.0, 6.0)),
+    "trades": ("beta", (1.0, 3.0, 6.0, 12.0)),
+    "pgd_at": ("epsilon", (0.25, 0.5, 1.0, 2.0)),
+    "igr": ("lambda_igr", (0.01, 0.1, 1.0, 10.0)),
+    "ign": ("lambda_ign", (0.01, 0.1, 0.5, 1.0)),
+}
+"""The field that a method is swept over, and its values; those of epsilon count in the experiment's."""
+
+
+def main(benchmark: str, *, description: str, arguments: Sequence[str] | None = None) -> None:
+    """Train every method of the command line at every value of its weight, and draw the fronts.
+
+    The output folder ends up with ``front_<domain>.png``, ``front.md``, ``front.tex``, ``front.csv``,
+    ``front.json``, ``front.yaml`` and a folder for each run; runs of another experiment there are used.
+
+    Args:
+        benchmark: data set used unless ``--data`` says otherwise.
+        description: for ``--help``.
+        arguments: the command line; by default the program's.
+    """
+    ready = start(benchmark, description=description, arguments=arguments, adapt=sweep, kept_as="front.yaml")
+    publish(ready, "front", partial(_pages, ready.experiment))
+
+
+def _pages(experiment: Experiment, finished: Finished) -> dict[str, Page]:
+    return {domain: _page(experiment, mine) for domain, mine in by_domain(finished).items()}
+
+
+def _page(experiment: Experiment, finished: Finished) -> Page:
+    outcomes = [outcome for _, found in finished for outcome in found]
+    rows = [row for row, _ in outcomes]
+    tables = report(outcomes, epsilon=experiment.epsilon)
+    (table,) = in_domain(rows, Published())
+    points = [*front(table, experiment.variants, experiment.epsilon)]
+    text = [tables.markdown(), f"## Fronts: {table.title}\n", *(f"- {line}" for line in verdicts(points)), ""]
+    return Page(text, tables.tables, rows, front_figure(points, table.title, tables.notes))
+
+
+def sweep(experiment: Experiment) -> Experiment:
+    """The experiment with each method at its own setting and at every value of its weight.
+
+    Raises:
+        ValueError: a search, which would choose one setting where the front wants them all.
+    """
+    if experiment.grid:
+        raise ValueError("A front shows every value of a weight; leave out --search.")
+    return replace(experiment, variants=tuple(v for base in experiment.variants for v in _swept(base)))
+
+
+def _swept(base: Variant) -> Iterator[Variant]:
+    yield base
+    if base.name in SWEEPS:  # not the ablation, whose names are others
+        field, values = SWEEPS[base.method]
+        config: Any = base.config
+        scale = config.epsilon if field == "epsilon" else 1.0
+        for value in (scale * value for value in values):
+            if value != getattr(config, field):
+                name = f"{base.name} {field}={value:g}"
+                yield Variant(name, base.method, replace(config, **{field: value}))
+
+
+def front(table: Table, variants: Sequence[Variant], epsilon: float) -> Iterator[Point]:
+    """The points of a table of in-domain figures, with robust accuracy at ``epsilon``, as far as measured."""
+    titles = {"cAcc": "cAcc", "aAcc": attacked(epsilon), "Comp": "Comp", "Suff": "Suff"}
+    for variant in variants:
+        entries = dict(zip(table.columns, table.lines.get(variant.name, ()), strict=False))
+        figures = {
+            name: summary
+            for name, title in titles.items()
+            if title in entries and (summary := entries[title].summary)
+        }
+        if {"cAcc", "aAcc"} <= figures.keys():
+            method = variant.name if variant.name in VARIANTS else variant.method
+            field = SWEEPS[method][0] if method in SWEEPS else ""
+            weight = getattr(variant.config, field) if field else None
+            yield Point(method, variant.name, field, weight, variant.name == method, figures)
+
+
+def verdicts(points: Sequence[Point]) -> Iterator[str]:
+    """For each point, which others have both higher clean and higher robust accuracy on average."""
+    for point in points:
+        better = [other.name for other in points if other.dominates(point)]
+        clean, robust = (point.figures[name].mean for name in ("cAcc", "aAcc"))
+        verdict = f"dominated by {', '.join(better)}" if better else "not dominated"
+        yield f"{point.name} ({clean:.1f} clean, {robust:.1f} robust): {verdict}"
+
 
 if __name__ == "__main__":
-    main("pacs", description=__doc__)
+    main("pacs", description=str(__doc__))

@@ -17,11 +17,11 @@ from typing import Annotated
 
 import torch
 from tabulate import tabulate
+from timing import Job, interleaved, machine, random_batch, training_step
 
 from egat_hub.core.options import Flat, run
 from egat_hub.data import DataConfig, MultiDomain, TrainingView, open_dataset, training_loader
 from egat_hub.data.transforms import apply, training_transform
-from egat_hub.experiments.studies.timing import Job, interleaved, machine, random_batch, training_step
 from egat_hub.methods import ERM
 from egat_hub.models import create_model
 

@@ -26,12 +26,12 @@ from statistics import median
 
 import torch
 from tabulate import tabulate
+from timing import interleaved, machine, random_batch, ratio
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from egat_hub.attacks import PGD
 from egat_hub.core.options import run
-from egat_hub.experiments.studies.timing import interleaved, machine, random_batch, ratio
 from egat_hub.explanations import GradCAM
 from egat_hub.models import TimmModel, create_model
 from egat_hub.models.folding import find_pairs, folded

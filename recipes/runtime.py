@@ -31,13 +31,7 @@ from typing import Any
 
 import torch
 from tabulate import tabulate
-from torch import Tensor
-from torch.nn import functional as F
-
-from egat_hub.attacks import PGD
-from egat_hub.core.options import run
-from egat_hub.core.randomness import SampleRandom
-from egat_hub.experiments.studies.timing import (
+from timing import (
     interleaved,
     machine,
     random_batch,
@@ -45,6 +39,12 @@ from egat_hub.experiments.studies.timing import (
     training_pass,
     training_step,
 )
+from torch import Tensor
+from torch.nn import functional as F
+
+from egat_hub.attacks import PGD
+from egat_hub.core.options import run
+from egat_hub.core.randomness import SampleRandom
 from egat_hub.explanations import GradCAM
 from egat_hub.methods import EGAT, METHODS, AdversarialMethod, Method
 from egat_hub.methods.cost import Passes, count_passes

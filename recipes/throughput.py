@@ -17,12 +17,7 @@ from statistics import median
 
 import torch
 from tabulate import tabulate
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
-
-from egat_hub.core.options import run
-from egat_hub.experiments.studies.timing import (
+from timing import (
     Job,
     interleaved,
     machine,
@@ -31,6 +26,11 @@ from egat_hub.experiments.studies.timing import (
     training_pass,
     training_step,
 )
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from egat_hub.core.options import run
 from egat_hub.methods import METHODS, Method
 from egat_hub.methods.cost import count_passes
 from egat_hub.models import TimmModel, create_model

@@ -1,4 +1,4 @@
-"""The configurations of recipes/accelerate are what Accelerate's launcher takes."""
+"""The configurations of recipes/accelerate_configs are what Accelerate's launcher takes."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def prepare_sharding(accelerator: Accelerator) -> None:
         if world_size() > 1 and os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
             raise ValueError(
                 "FSDP is asked for, and Accelerate does not shard on this kind of device. Use one "
-                "without it, such as recipes/accelerate/two_cpus.yaml."
+                "without it, such as recipes/accelerate_configs/two_cpus.yaml."
             )
         return
     plugin: Any = accelerator.state.fsdp_plugin
@@ -122,7 +122,7 @@ def prepare_sharding(accelerator: Accelerator) -> None:
     if faults:
         raise ValueError(
             f"Methods train under FSDP with these settings of Accelerate only: {'; '.join(faults)}. See "
-            "recipes/accelerate/fsdp.yaml."
+            "recipes/accelerate_configs/fsdp.yaml."
         )
     plugin.mixed_precision_policy = MixedPrecisionPolicy()
 

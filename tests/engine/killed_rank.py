@@ -1,6 +1,6 @@
 """Train in two processes, the second of which is killed in its fifth step, unless told otherwise.
 
-accelerate launch --config_file recipes/accelerate/two_cpus.yaml -m engine.killed_rank FOLDER [whole]
+accelerate launch --config_file recipes/accelerate_configs/two_cpus.yaml -m engine.killed_rank FOLDER [whole]
 """
 
 from __future__ import annotations

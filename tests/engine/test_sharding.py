@@ -44,7 +44,7 @@ def accelerator(precision: str = "bf16", **settings: Any) -> Any:
 )
 def test_settings_that_methods_cannot_work_with_are_refused(precision, settings, remedy):
     with pytest.raises(
-        ValueError, match=rf"these settings of Accelerate only: {remedy}.*See recipes/accelerate"
+        ValueError, match=rf"these settings of Accelerate only: {remedy}.*See recipes/accelerate_configs"
     ):
         prepare_sharding(accelerator(precision, **settings))
 

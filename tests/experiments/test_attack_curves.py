@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import attack_curves
 import pytest
 import torch
+from attack_curves import curve_figure, transfer, transfer_table
 from torch import nn
 
 from egat_hub.attacks import PGD
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.core.results import Summary, read_rows
 from egat_hub.experiments.further_attack import FurtherAttack
-from egat_hub.experiments.studies import attack_curves
-from egat_hub.experiments.studies.attack_curves import curve_figure, transfer, transfer_table
 from egat_hub.experiments.tables.table import markdown
 
 from .tiny import NETWORK, ONE_RUN, QUICK, SYNTHETIC, parsed

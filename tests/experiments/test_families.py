@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
+import backbones as command
 import pytest
 import timm
-
-from egat_hub.experiments.studies import families as command
-from egat_hub.experiments.studies.families import (
+from backbones import (
     BEGIN,
     CHECKS,
     END,
@@ -122,20 +121,20 @@ def test_a_stopped_command_goes_on(tmp_path, monkeypatch, capsys):
     page.write_text(f"{BEGIN}\n{END}\n")
     words = ["--families", "cait", "levit", "--journal", str(journal), "--output", str(page)]
     with pytest.raises(KeyboardInterrupt):
-        main("", words)
+        main(words)
     assert read_table(page.read_text()) == {}
-    main("", words)
+    main(words)
     assert tried == ["cait", "levit", "levit"]
     assert read_table(page.read_text()) == {"cait": "works", "levit": "works"}
     assert "tried: 2 work" in capsys.readouterr().out
     with pytest.raises(SystemExit):
-        main("", ["--families", "cate"])
+        main(["--families", "cate"])
     assert "timm has no family cate" in capsys.readouterr().err
 
 
 def test_a_missing_page_is_told_before_anything_is_tried(tmp_path, capsys):
     page, journal = tmp_path / "page.md", tmp_path / "journal.jsonl"
     with pytest.raises(SystemExit):
-        main("", ["--families", "vgg", "--output", str(page), "--journal", str(journal)])
+        main(["--families", "vgg", "--output", str(page), "--journal", str(journal)])
     assert f"no {page}" in capsys.readouterr().err
     assert not journal.exists()

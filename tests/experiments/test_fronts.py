@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import fronts
 import pytest
+from fronts import front_figure
 from matplotlib.figure import Figure
+from pages import Point
 
 from egat_hub.core.results import Summary, read_rows
-from egat_hub.experiments.studies import fronts
-from egat_hub.experiments.studies.fronts import front_figure
-from egat_hub.experiments.studies.pages import Point
 from egat_hub.methods import METHODS
 
 from .tiny import NETWORK, ONE_RUN, QUICK, SYNTHETIC, parsed

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import csv
 
+import pareto
 import pytest
+import step_times as step_times_module
 import torch
+from step_times import StepTime, step_times
+from trade import Trade, front, pareto_figure, verdicts
 
 from egat_hub.attacks import PGD as PGDAttack
 from egat_hub.attacks import TRAINING_ATTACKS
 from egat_hub.core.results import Row, Summary, read_rows
 from egat_hub.experiments.further_attack import FurtherAttack
-from egat_hub.experiments.studies import pareto
-from egat_hub.experiments.studies import timing as step_times_module
-from egat_hub.experiments.studies.timing import StepTime, step_times
-from egat_hub.experiments.studies.trade import Trade, front, pareto_figure, verdicts
 
 from .tiny import NETWORK, ONE_RUN, QUICK, SYNTHETIC, parsed
 

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
+import peers
 import pytest
 import torch
+from timing import interleaved, ratio
 
-from egat_hub.experiments.studies.timing import interleaved, ratio
 from egat_hub.models import create_model
 
-PATH = Path(__file__).parents[2] / "recipes" / "peers.py"
 EPSILON = 0.03
 
 
-@pytest.fixture(scope="module")
-def peers():
-    spec = importlib.util.spec_from_file_location("peers_recipe", PATH)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
+@pytest.fixture(autouse=True)
+def denormals():
+    yield
     torch.set_flush_denormal(False)
-    del sys.modules[spec.name]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +24,7 @@ def given():
     return net, torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 3])
 
 
-def test_all_attacks_find_the_same_images(peers, given):
+def test_all_attacks_find_the_same_images(given):
     found = {name: attack() for name, attack in peers.attacks(*given, EPSILON).items()}
     assert {"own, folded", "own, unfolded", "plain loop, channels_last"} <= found.keys()
     for name, images in found.items():
@@ -41,12 +32,12 @@ def test_all_attacks_find_the_same_images(peers, given):
         assert ((images - found["own, folded"]).abs() > 1e-4).float().mean() < 0.01, name
 
 
-def test_captum_gives_the_same_maps(peers, given):
+def test_captum_gives_the_same_maps(given):
     found = peers.maps(*given)
     torch.testing.assert_close(found["captum"](), found["own"]())
 
 
-def test_the_recipe_prints_a_line_for_each(peers, capsys):
+def test_the_recipe_prints_a_line_for_each(capsys):
     peers.peers(model="test_resnet", image_size=32, batch_size=2, rounds=1, device="cpu")
     printed = capsys.readouterr().out
     assert f"torch {torch.__version__.split('+')[0]}" in printed

@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
+import runtime
 import torch
 
 from egat_hub.methods import METHODS
 from egat_hub.methods.cost import count_passes
 from egat_hub.models import create_model
 
-PATH = Path(__file__).parents[2] / "recipes" / "runtime.py"
 
-
-@pytest.fixture(scope="module")
-def runtime():
-    spec = importlib.util.spec_from_file_location("runtime_recipe", PATH)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
+@pytest.fixture(autouse=True)
+def denormals():
+    yield
     torch.set_flush_denormal(False)
-    del sys.modules[spec.name]
 
 
-def test_maps_in_forwards_of_their_own_cost_three_training_passes_more(runtime):
+def test_maps_in_forwards_of_their_own_cost_three_training_passes_more():
     net = create_model("test_resnet", num_classes=5, image_size=64, pretrained=False).train()
     method = METHODS["egat"](net)
     method.explanation = runtime.SeparateForwardCAM()
     assert count_passes(method, torch.rand(4, 3, 64, 64), torch.arange(4)).units == pytest.approx(38)
 
 
-def test_the_recipe_prints_every_method_and_both_ratios(runtime, capsys):
+def test_the_recipe_prints_every_method_and_both_ratios(capsys):
     runtime.runtime(model="test_resnet", image_size=32, batch_size=2, rounds=1, device="cpu")
     printed = capsys.readouterr().out
     assert all(f"| {name} " in printed for name in METHODS)

@@ -1,8 +1,8 @@
 #!/bin/bash
 # One training run over several machines of a Slurm cluster:
-#   sbatch --nodes 2 recipes/accelerate/slurm.sh recipes/vlcs.py --data-dir VLCS --output /shared/vlcs
+#   sbatch --nodes 2 recipes/accelerate_configs/slurm.sh recipes/vlcs.py --data-dir VLCS --output /shared/vlcs
 # A sweep needs no such run: start any number of independent jobs, each with the same command and --output:
-#   sbatch --array 1-8 --nodes 1 recipes/accelerate/slurm.sh recipes/vlcs.py --data-dir VLCS --output /shared/vlcs
+#   sbatch --array 1-8 --nodes 1 recipes/accelerate_configs/slurm.sh recipes/vlcs.py --data-dir VLCS --output /shared/vlcs
 #SBATCH --job-name egat-hub
 #SBATCH --ntasks-per-node 1
 #SBATCH --gpus-per-node 4
@@ -14,6 +14,6 @@ export GPUS=${SLURM_GPUS_ON_NODE:-4}
 export FIRST=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 export PORT=$((20000 + SLURM_JOB_ID % 20000))
 
-srun bash -c 'accelerate launch --config_file recipes/accelerate/several_machines.yaml \
+srun bash -c 'accelerate launch --config_file recipes/accelerate_configs/several_machines.yaml \
     --num_machines "$SLURM_NNODES" --num_processes $((SLURM_NNODES * GPUS)) --machine_rank "$SLURM_NODEID" \
     --main_process_ip "$FIRST" --main_process_port "$PORT" "$@"' launch "$@"

@@ -1,4 +1,4 @@
-"""Robust accuracy over training time as a figure."""
+"""What a training attack costs and gains, and the figure of it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from pages import line_style
 
 from egat_hub.core.results import Summary
-from egat_hub.experiments.studies.pages import line_style
 
 ERM = "erm"
 """What every gain is measured from."""

@@ -1,4 +1,4 @@
-"""What an experiment beside the tables of methods shows of each training domain, and where it is kept."""
+"""Pages that a study makes of each training domain: text, tables, rows, a figure."""
 
 from __future__ import annotations
 
