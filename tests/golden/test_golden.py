@@ -9,7 +9,8 @@ that neither other tests nor the number of cores matter. Names of the package ar
     GOLDEN_DEMO=1 pytest tests/golden                      compare everything
 
 Bits depend on the versions of PyTorch and its libraries, and may depend on the processor. Where nothing but
-the machine has changed, check out the commit that ``golden.json`` names, record, and compare with that.
+the machine has changed, check out the commit that added this folder (it adds nothing else to the commit that
+``golden.json`` names), record there, and compare with that.
 """
 
 from __future__ import annotations
@@ -188,6 +189,14 @@ def check(item: str, computed: dict[str, Any]) -> None:
     )
 
 
+def write(values: dict[str, Any], machine: dict[str, str]) -> None:
+    """Write golden.json, a line an item."""
+    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    head = [f'"commit": {json.dumps(git.stdout.strip())}', f'"machine": {json.dumps(machine)}']
+    lines = [f" {json.dumps(item)}: {json.dumps(value)}" for item, value in values.items()]
+    STORED.write_text("{" + ",\n".join([*head, '"values": {\n' + ",\n".join(lines) + "\n}"]) + "}\n")
+
+
 def main(arguments: list[str]) -> int:
     if arguments[:1] == ["--compute"]:
         wanted, found = map(Path, arguments[1:])
@@ -210,11 +219,7 @@ def main(arguments: list[str]) -> int:
         if errors:
             return 1
         kept = {DEMO: stored["values"][DEMO]} if DEMO in stored["values"] else {}
-        git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-        record = {"commit": git.stdout.strip(), "machine": computed["machine"], "values": {**kept, **values}}
-        lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in record["values"].items()]
-        head = [f"{json.dumps(key)}: {json.dumps(record[key])}" for key in ("commit", "machine")]
-        STORED.write_text("{" + ",\n".join([*head, '"values": {\n' + ",\n".join(lines) + "\n}"]) + "}\n")
+        write({**kept, **values}, computed["machine"])
         return 0
     compared = [item for item in stored["values"] if item != DEMO or "--demo" in arguments]
     wrong = [item for item in compared if values.get(item) != stored["values"][item]]
