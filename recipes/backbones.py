@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from egat_hub.attacks import PGD
-from egat_hub.core.files import write_whole
+from egat_hub.core.files import atomic_write_text
 from egat_hub.explanations import GradCAM
 from egat_hub.hub import from_pretrained, save_pretrained
 from egat_hub.methods import EGAT
@@ -190,7 +190,7 @@ def put_table(page: Path, outcomes: Iterable[Outcome]) -> None:
     """
     text = page.read_text()
     old = _between(text)
-    write_whole(page, text.replace(BEGIN + old + END, f"{BEGIN}\n{table(outcomes)}\n{END}"))
+    atomic_write_text(page, text.replace(BEGIN + old + END, f"{BEGIN}\n{table(outcomes)}\n{END}"))
 
 
 def _between(text: str) -> str:

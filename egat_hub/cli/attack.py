@@ -19,7 +19,7 @@ from egat_hub.attacks import Attack, attack_curve, to_eight_bits
 from egat_hub.attacks.curve import ROUNDING
 from egat_hub.cli.main import Answer
 from egat_hub.core.config import from_dict
-from egat_hub.core.files import write_whole
+from egat_hub.core.files import atomic_write_text
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.data.images import to_image
 from egat_hub.hub.classifier import Classifier
@@ -241,7 +241,7 @@ def attack(
     protocol = {"attack": attack, **chosen.protocol(), "epsilon": epsilon, "restarts": restarts, "seed": seed}
     data = {"protocol": protocol, **_accuracy([found for *_, found in entries]), "images": _listed(entries)}
     if entries:
-        write_whole(output / INDEX, json.dumps(data, indent=1) + "\n")
+        atomic_write_text(output / INDEX, json.dumps(data, indent=1) + "\n")
     return Answer(text=_text(data, predicted), data=data, problems=tuple(problems))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from egat_hub.cli.main import Answer
-from egat_hub.core.files import write_whole
+from egat_hub.core.files import atomic_write_text
 from egat_hub.hub.layout import CARD, MANIFEST, model_folder
 
 
@@ -33,5 +33,5 @@ def card(model: Path, *, output: Path | None = None, repo_id: str | None = None)
     text = describe(folder, repo_id=repo_id)[CARD]
     if output is None:
         return Answer(text=text, data={"card": text})
-    write_whole(output, text)
+    atomic_write_text(output, text)
     return Answer(text=str(output), data={"card": text, "file": str(output)})

@@ -9,7 +9,7 @@ from tabulate import tabulate
 from tqdm.auto import tqdm
 
 from egat_hub.cli.main import Answer
-from egat_hub.core.files import write_whole
+from egat_hub.core.files import atomic_write_text
 
 INDEX = "explanations.json"
 BATCH = 16
@@ -70,7 +70,7 @@ def explain(
                 }
             )
     if entries:
-        write_whole(output / INDEX, json.dumps(entries, indent=1) + "\n")
+        atomic_write_text(output / INDEX, json.dumps(entries, indent=1) + "\n")
     lines = [
         (entry["image"], entry["label"], f"{entry['probability']:.3f}", entry["heat_map"])
         for entry in entries

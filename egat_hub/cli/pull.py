@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from egat_hub.cli.main import Answer
-from egat_hub.core.files import whole_folder
+from egat_hub.core.files import atomic_folder
 from egat_hub.hub.layout import NEEDED, RESULTS, is_ours
 
 
@@ -32,7 +32,7 @@ def pull(model: str, *, revision: str | None = None, output: Path | None = None)
     fetched = fetch(wanted, Access(), names=(*NEEDED, RESULTS))
     load_folder(fetched)
     folder = output or Path(wanted.repo_id.rpartition("/")[2])
-    with whole_folder(folder.expanduser(), may_hold=is_ours) as partial:
+    with atomic_folder(folder.expanduser(), may_hold=is_ours) as partial:
         for name in (*NEEDED, RESULTS):
             shutil.copyfile(fetched / name, partial / name)
         for name, text in describe(partial, repo_id=wanted.repo_id).items():

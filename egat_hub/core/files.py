@@ -1,4 +1,4 @@
-"""Atomic writes of files and folders, and JSON that is read with care."""
+"""Atomic writes of files and folders, and bounded reading of JSON."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file; of several writers the last one wins."""
-    with whole_file(path) as partial:
+def atomic_write_text(path: Path, text: str) -> None:
+    """Write a text file atomically; of several concurrent writers the last one wins."""
+    with atomic_file(path) as partial:
         partial.write_text(text)
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A place beside ``path``, with the same ending, whose file takes its place when the block ends well."""
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``, which the file there replaces on success."""
     partial = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
     try:
         yield partial
@@ -31,15 +31,15 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(folder: Path, *, may_hold: Callable[[str], bool]) -> Iterator[Path]:
-    """Give an empty folder beside ``folder`` that takes its place when the block ends well.
+def atomic_folder(folder: Path, *, may_hold: Callable[[str], bool]) -> Iterator[Path]:
+    """Yield an empty temporary folder beside ``folder``, which it replaces on success.
 
     Args:
-        folder: the place to fill; its parents are created.
-        may_hold: which file names an existing folder may hold to be replaced.
+        folder: the folder to write; parents are created.
+        may_hold: whether an existing folder that holds a file of this name may be replaced.
 
     Raises:
-        FileExistsError: something is there that is not to be replaced.
+        FileExistsError: ``folder`` is a file, or holds files that must not be replaced.
     """
     folder = folder.resolve()
     _check_replaceable(folder, may_hold)
@@ -66,46 +66,40 @@ def _check_replaceable(folder: Path, may_hold: Callable[[str], bool]) -> None:
     foreign = sorted(entry.name for entry in folder.iterdir() if not may_hold(entry.name))
     if foreign:
         raise FileExistsError(
-            f"{folder} would be replaced, but it holds {', '.join(foreign[:3])}, which this does not write; "
-            "name a new folder."
+            f"Refusing to replace {folder}: it holds {', '.join(foreign[:3])}, which egat_hub did not write. "
+            "Name a new folder."
         )
 
 
 MAX_BYTES = 10_000_000
-"""Largest JSON file that is read; those of a model are some thousand bytes."""
+"""Size limit of JSON files; those of a model have a few thousand bytes."""
 
 MAX_DEPTH = 32
-MAX_INTEGER = 2**63
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file, bounded in size, depth and numbers.
+    """Read a JSON file, bounded in size, depth and range of numbers.
 
     Raises:
-        ValueError: no JSON, more than :data:`MAX_BYTES`, nested deeper than :data:`MAX_DEPTH`, or a number
-            that is not finite or does not fit into 64 bits; the message names the file.
+        ValueError: invalid JSON, more than :data:`MAX_BYTES` bytes, nested deeper than :data:`MAX_DEPTH`, or a
+            number that is not finite or exceeds 64 bits; the message names the file.
     """
     size = path.stat().st_size
     if size > MAX_BYTES:
-        raise ValueError(
-            f"{path} has {size:,} bytes, more than the {MAX_BYTES:,} that are read of a JSON file; it is not "
-            "as egat_hub writes it. Save or fetch it again."
-        )
+        raise ValueError(f"{path} has {size:,} bytes; JSON files of a model have at most {MAX_BYTES:,}.")
     try:
         content = json.loads(
-            path.read_text(encoding="utf-8"),
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
-            parse_int=_integer,
+            path.read_text(encoding="utf-8"), parse_constant=_finite, parse_float=_finite, parse_int=_integer
         )
-        _check_depth(content)
+        if _depth(content) > MAX_DEPTH:
+            raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not valid JSON ({error}); save or fetch it again.") from error
+        raise ValueError(f"{path} is not valid JSON ({error}); save or download it again.") from error
     return content
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """A JSON file that holds an object.
+    """Read a JSON file that holds an object.
 
     Raises:
         ValueError: as :func:`read_json`, or another JSON type; the message names the file.
@@ -116,33 +110,19 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return content
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
-
-
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text[:20]} is too large")
+        raise ValueError(f"{text[:20]} is not a finite number")
     return value
 
 
 def _integer(text: str) -> int:
-    value = int(text) if len(text) < 25 else MAX_INTEGER
-    if abs(value) >= MAX_INTEGER:
-        raise ValueError(f"{text[:20]}... does not fit into 64 bits")
-    return value
+    if len(text) > 20 or abs(int(text)) >= 2**63:
+        raise ValueError(f"{text[:20]} does not fit into 64 bits")
+    return int(text)
 
 
-def _check_depth(content: Any) -> None:
-    level = [content]
-    for _ in range(MAX_DEPTH + 1):
-        level = [
-            item
-            for value in level
-            if isinstance(value, (dict, list))
-            for item in (value.values() if isinstance(value, dict) else value)
-        ]
-        if not level:
-            return
-    raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
+def _depth(content: Any) -> int:
+    items = content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
+    return 1 + max(map(_depth, items), default=0)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from egat_hub.core.files import write_whole
+from egat_hub.core.files import atomic_write_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Summary(NamedTuple):
 
 def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
     """Write rows as a JSON list; the file appears whole or not at all."""
-    write_whole(Path(path), json.dumps([dataclasses.asdict(row) for row in rows], indent=1) + "\n")
+    atomic_write_text(Path(path), json.dumps([dataclasses.asdict(row) for row in rows], indent=1) + "\n")
 
 
 def read_rows(path: str | Path) -> list[Row]:
@@ -100,7 +100,7 @@ def write_outcomes(path: str | Path, outcomes: Iterable[Outcome]) -> None:
         json.dumps({"row": dataclasses.asdict(row), "values": [_rounded(value) for value in values]})
         for row, values in outcomes
     ]
-    write_whole(Path(path), "\n".join(lines) + "\n")
+    atomic_write_text(Path(path), "\n".join(lines) + "\n")
 
 
 def read_outcomes(path: str | Path) -> list[Outcome]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from egat_hub.core.config import digest
 from egat_hub.core.distributed import gather_objects
-from egat_hub.core.files import write_whole
+from egat_hub.core.files import atomic_write_text
 from egat_hub.data import EvaluationView
 from egat_hub.evaluation.batch import PROTOCOL
 from egat_hub.evaluation.columns import Column
@@ -73,7 +73,7 @@ class Journal:
             "numbers": batch.numbers,
             "columns": [[*column, values] for column, values in batch.columns.items()],
         }
-        write_whole(self.folder / f"batch_{batch.positions[0]:08d}.json", json.dumps(content) + "\n")
+        atomic_write_text(self.folder / f"batch_{batch.positions[0]:08d}.json", json.dumps(content) + "\n")
 
     def read(self) -> list[Measured]:
         """All batches; a file that cannot be read is left out, and its batch measured again.

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from egat_hub.core.config import digest, identity, to_dict
 from egat_hub.core.distributed import main_says, rank
-from egat_hub.core.files import write_whole
+from egat_hub.core.files import atomic_write_text
 from egat_hub.core.randomness import derive_seed
 from egat_hub.core.results import Outcome, Row, read_outcomes
 from egat_hub.data import DataConfig, EvaluationView, MultiDomain, TrainingView
@@ -203,7 +203,7 @@ class Bench:
             return classifier.model.to(PartialState().device), classifier.metadata
         folder.mkdir(parents=True, exist_ok=True)
         if rank() == 0:
-            write_whole(folder / CONFIG, json.dumps(cell.settings, indent=2) + "\n")
+            atomic_write_text(folder / CONFIG, json.dumps(cell.settings, indent=2) + "\n")
         network, metadata = self._train(cell, folder)
         if rank() == 0:
             self._save(cell, network, metadata, [])

@@ -12,7 +12,7 @@ from typing import Any
 from accelerate import PartialState
 from jsonargparse import ArgumentParser, Namespace
 
-from egat_hub.core.files import write_whole
+from egat_hub.core.files import atomic_write_text
 from egat_hub.core.options import EXPECTED, add_fields, pop_fields
 from egat_hub.data import DataConfig
 from egat_hub.evaluation import EvaluationConfig
@@ -169,7 +169,7 @@ def save_config(parser: ArgumentParser, options: Namespace, path: Path) -> None:
         text = parser.dump(Namespace(**kept), skip_unset=False)
     except ValueError:  # what jsonargparse 4.49 says to an argument that it does not know
         text = parser.dump(Namespace(**kept), skip_none=False)
-    write_whole(path, text)
+    atomic_write_text(path, text)
 
 
 def launched_precision(chosen: str | None) -> Any:

@@ -15,7 +15,7 @@ from tabulate import tabulate
 
 from egat_hub.core.config import digest, to_dict
 from egat_hub.core.distributed import rank
-from egat_hub.core.files import write_whole
+from egat_hub.core.files import atomic_write_text
 from egat_hub.core.results import Row
 from egat_hub.data import Domain, EvaluationView
 from egat_hub.evaluation import judge
@@ -184,8 +184,8 @@ def _run(ready: Ready) -> Tuned:
         (told,),
     )
     if rank() == 0:
-        write_whole(bench.output / f"{TABLE}.md", table.markdown() + "\n")
-        write_whole(bench.output / f"{TABLE}.csv", table.csv())
+        atomic_write_text(bench.output / f"{TABLE}.md", table.markdown() + "\n")
+        atomic_write_text(bench.output / f"{TABLE}.csv", table.csv())
     PartialState().wait_for_everyone()
     return Tuned(bench.output / MODEL, table)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from egat_hub.core.config import from_dict, to_dict
-from egat_hub.core.files import whole_folder
+from egat_hub.core.files import atomic_folder
 from egat_hub.data import DataConfig
 from egat_hub.experiments.cell import MODEL, PLACES, Cell
 from egat_hub.experiments.command import build_experiment, build_parser
@@ -135,7 +135,7 @@ def keep_model(
     shown = metadata["dataset"] == SYNTHETIC
     kept = [CONFIG, MANIFEST, RESULTS, *([WEIGHTS] if weights else [])]
     kept += [path.name for path in place.iterdir() if shown and is_figure(path.name)]
-    with whole_folder(folder, may_hold=lambda name: is_ours(name) or name == ENTRY) as partial:
+    with atomic_folder(folder, may_hold=lambda name: is_ours(name) or name == ENTRY) as partial:
         for name in kept:
             shutil.copyfile(place / name, partial / name)
         Known(command=command, repo_id=repo_id, revision=revision).write(partial)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from egat_hub.attacks import Attack
-from egat_hub.core.files import whole_file
+from egat_hub.core.files import atomic_file
 from egat_hub.data import EvaluationView
 from egat_hub.data.images import to_image
 from egat_hub.evaluation import EvaluationConfig
@@ -42,7 +42,7 @@ class _Panel:
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure for the screen, in the format of the file's ending, whole or not at all."""
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         figure.savefig(partial, dpi=110)
 
 

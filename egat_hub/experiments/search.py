@@ -16,7 +16,7 @@ import yaml
 from accelerate import PartialState
 
 from egat_hub.core.config import from_dict, to_dict
-from egat_hub.core.files import write_whole
+from egat_hub.core.files import atomic_write_text
 from egat_hub.experiments.cell import Bench, Cell
 from egat_hub.experiments.sharing import complete_all
 from egat_hub.experiments.variants import Variant
@@ -141,5 +141,5 @@ def choose(bench: Bench, trials: Sequence[Trial], *, epsilon: float) -> dict[str
                 for score, trial, found in scored
             ],
         }
-        write_whole(bench.output / "search.json", json.dumps(record, indent=1) + "\n")
+        atomic_write_text(bench.output / "search.json", json.dumps(record, indent=1) + "\n")
     return {name: trial.candidate for name, trial in best.items()}

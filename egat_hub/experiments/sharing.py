@@ -9,7 +9,7 @@ from typing import Any
 from accelerate import PartialState
 
 from egat_hub.core.distributed import main_says, rank, world_size
-from egat_hub.core.files import write_whole
+from egat_hub.core.files import atomic_write_text
 from egat_hub.experiments.cell import Bench, Cell
 from egat_hub.experiments.claim import claimed_if_free, owner
 
@@ -57,7 +57,7 @@ def complete_all(
                 except FloatingPointError as error:
                     if world_size() > 1:
                         raise
-                    write_whole(bench.folder(cell) / FAILED, f"{error}\n")
+                    atomic_write_text(bench.folder(cell) / FAILED, f"{error}\n")
         if not worked:
             for cell in left:
                 if cell.name not in told:

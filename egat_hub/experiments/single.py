@@ -12,7 +12,7 @@ from accelerate import PartialState
 
 from egat_hub.core.config import digest
 from egat_hub.core.distributed import join_processes, rank
-from egat_hub.core.files import write_whole
+from egat_hub.core.files import atomic_write_text
 from egat_hub.core.results import Outcome
 from egat_hub.data import DataConfig, MultiDomain, open_dataset, verify
 from egat_hub.evaluation import EvaluationConfig
@@ -52,7 +52,7 @@ def begin(folder: Path, cell: Cell) -> None:
     """Make the folder of a run and say in it what run it is."""
     if rank() == 0:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / CONFIG, json.dumps(cell.settings, indent=2) + "\n")
+        atomic_write_text(folder / CONFIG, json.dumps(cell.settings, indent=2) + "\n")
     PartialState().wait_for_everyone()
 
 

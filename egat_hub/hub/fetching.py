@@ -13,7 +13,7 @@ from typing import Literal
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
-from egat_hub.core.files import MAX_BYTES, write_whole
+from egat_hub.core.files import MAX_BYTES, atomic_write_text
 from egat_hub.hub.errors import hub_errors
 from egat_hub.hub.layout import MANIFEST, NEEDED, ModelId
 from egat_hub.hub.timm_config import NetworkConfig
@@ -152,7 +152,7 @@ def note_revision(folder: Path, revision: str) -> None:
     """
     note = folder.parents[1] / "refs" / revision
     note.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(note, folder.name)
+    atomic_write_text(note, folder.name)
 
 
 def _info(model: ModelId, access: Access) -> ModelInfo:

@@ -12,7 +12,7 @@ import torch
 from accelerate.utils import extract_model_from_parallel
 from torch import nn
 
-from egat_hub.core.files import whole_folder
+from egat_hub.core.files import atomic_folder
 from egat_hub.core.results import Row, write_rows
 from egat_hub.hub.classifier import Classifier, check_label_names
 from egat_hub.hub.describing import describe
@@ -74,7 +74,7 @@ def save_pretrained(
     forget_biases(network)
     network = copy.deepcopy(network).to("cpu", torch.float32).to(memory_format=torch.contiguous_format)
     fingerprint = Fingerprint.of(network)
-    with whole_folder(Path(folder).expanduser(), may_hold=is_ours) as partial:
+    with atomic_folder(Path(folder).expanduser(), may_hold=is_ours) as partial:
         write_network(
             network,
             partial,

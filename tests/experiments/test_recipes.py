@@ -17,7 +17,7 @@ from .tiny import parsed
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 BENCHMARK_OF = {"fronts": "pacs", "attack_curves": "pacs", "pareto": "pacs", "sensitivity": "vlcs"}
-SCRIPTS = sorted(p for p in RECIPES.glob("*.py") if "main(\"" in p.read_text())
+SCRIPTS = sorted(p for p in RECIPES.glob("*.py") if 'main("' in p.read_text())
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

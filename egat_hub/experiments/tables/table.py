@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from tabulate import tabulate
 
-from egat_hub.core.files import write_whole
+from egat_hub.core.files import atomic_write_text
 from egat_hub.core.results import Row, Summary
 
 Better = Literal["higher", "lower"]
@@ -226,9 +226,9 @@ def to_csv(tables: Iterable[Table]) -> str:
 
 def write_tables(folder: Path, name: str, text: str, tables: Sequence[Table]) -> None:
     """Write ``<name>.md``, which is ``text``, and the tables as ``<name>.tex`` and ``<name>.csv``."""
-    write_whole(folder / f"{name}.md", text)
-    write_whole(folder / f"{name}.tex", "\n".join(map(latex, tables)))
-    write_whole(folder / f"{name}.csv", to_csv(tables))
+    atomic_write_text(folder / f"{name}.md", text)
+    atomic_write_text(folder / f"{name}.tex", "\n".join(map(latex, tables)))
+    atomic_write_text(folder / f"{name}.csv", to_csv(tables))
 
 
 def _lines(table: Table, write: Callable[[Entry], str]) -> list[list[str]]:
