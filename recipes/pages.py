@@ -1,4 +1,4 @@
-"""Pages that a study makes of each training domain: text, tables, rows, a figure."""
+"""Result pages of a study, one per training domain: text, tables, rows and a figure."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ STYLES: tuple[tuple[str, Any, str], ...] = (
 
 
 def line_style(number: int) -> dict[str, Any]:
-    """Marker, dashes and colour of the line of a number; they repeat after six."""
+    """Marker, line style and colour of a line; they repeat after six."""
     marker, dashes, colour = STYLES[number % len(STYLES)]
     return {"marker": marker, "linestyle": dashes, "color": colour}
 
 
 @dataclass(frozen=True)
 class Point:
-    """A point of a front.
+    """A point of a trade-off curve.
 
     Attributes:
         method: name of the method.
-        name: as tables call the point.
-        field: name of the field that was swept; empty for a method without one.
+        name: row name in tables.
+        field: the swept config field; empty for a method without one.
         weight: its value, or None.
-        default: whether it is the setting that a run has unless told otherwise.
+        default: whether this is the method's default setting.
         figures: mean and deviation over seeds of cAcc, aAcc and, where measured, Comp and Suff.
     """
 
@@ -65,15 +65,15 @@ class Page(NamedTuple):
 
 
 def publish(ready: Ready, name: str, pages: Callable[[Finished], dict[str, Page]]) -> None:
-    """Complete the experiment, and keep and print what ``pages`` makes of it; every process calls this.
+    """Run the experiment, then write and print its pages; call it in every process.
 
     The output folder gets ``<name>.md``, ``.tex``, ``.csv`` and ``.json``, and ``<name>_<domain>.png``.
 
     Args:
-        ready: what to run.
-        name: of the files.
-        pages: a page for each training domain of which there are runs, from all finished ones; called in
-            every process, for what it measures may take all of them.
+        ready: the experiment.
+        name: base name of the files.
+        pages: makes the pages from all finished runs, by training domain; called in every process, so that it
+            may time steps on all of them.
     """
     finished = complete(ready)
     state, output = PartialState(), ready.bench.output
@@ -91,6 +91,6 @@ def publish(ready: Ready, name: str, pages: Callable[[Finished], dict[str, Page]
 
 
 def by_domain(finished: Finished) -> dict[str, Finished]:
-    """The runs of each training domain, in their order."""
+    """Finished runs by training domain."""
     domains = dict.fromkeys(cell.domain for cell, _ in finished)
     return {domain: [item for item in finished if item[0].domain == domain] for domain in domains}

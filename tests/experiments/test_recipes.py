@@ -16,7 +16,7 @@ from egat_hub.methods import METHODS
 from .tiny import parsed
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-BENCHMARK_OF = {"fronts": "pacs", "attack_curves": "pacs", "pareto": "pacs", "sensitivity": "vlcs"}
+BENCHMARK_OF = {"trade_off_curves": "pacs", "attack_curves": "pacs", "pareto": "pacs", "sensitivity": "vlcs"}
 SCRIPTS = sorted(p for p in RECIPES.glob("*.py") if 'main("' in p.read_text())
 
 

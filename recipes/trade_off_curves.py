@@ -1,7 +1,9 @@
-"""Clean accuracy and faithfulness against robust accuracy, as methods trade one for the other.
+"""Trade-off curves: clean accuracy and faithfulness of explanations over robust accuracy.
 
-accelerate launch recipes/fronts.py --data-dir PACS --methods egat trades pgd_at --domains photo --seeds 0 1
-accelerate launch recipes/fronts.py --data synthetic --config recipes/demo.yaml
+Trains each method at several values of the weight that trades clean for robust accuracy.
+
+accelerate launch recipes/trade_off_curves.py --data-dir PACS --methods egat trades pgd_at
+accelerate launch recipes/trade_off_curves.py --data synthetic --config recipes/demo.yaml
 """
 
 from __future__ import annotations
@@ -29,22 +31,19 @@ LABELS = {
     "Suff": "Suff (lower is better)",
 }
 CAPTION = "Percent", "Weights", "aAcc:", "Comp:", "Suff:"
-READING = (
-    "Numbers: the weight in brackets. Rings: the setting of a run that is told nothing else. Bars: standard "
-    "deviation over seeds."
-)
+READING = "Numbers: the weight in brackets. Rings: default settings. Bars: standard deviation over seeds."
 
 
-def front_figure(points: Sequence[Point], title: str, notes: Sequence[str]) -> Figure:
-    """A panel for each figure that is measured, over robust accuracy.
+def trade_off_figure(points: Sequence[Point], title: str, notes: Sequence[str]) -> Figure:
+    """Plot each metric over robust accuracy, one panel per metric.
 
-    Points of a method are joined in the order of their weights, which stand beside them; a ring marks the
-    setting that a run has unless told otherwise. Bars are standard deviations over seeds.
+    Points of a method are joined in the order of their weights, which label them. A ring marks the default
+    setting; error bars are standard deviations over seeds.
 
     Args:
-        points: at least one.
-        title: of the figure.
-        notes: sentences on how to read the figures; those on what is shown stand below.
+        points: at least one point.
+        title: title of the figure.
+        notes: notes of the table; those on the metrics shown become the caption.
     """
     shown = [name for name in LABELS if any(name in point.figures for point in points)]
     figure = Figure(figsize=(5.0 * len(shown), 5.4), layout="constrained")
@@ -93,22 +92,24 @@ SWEEPS: Mapping[str, tuple[str, tuple[float, ...]]] = {
     "igr": ("lambda_igr", (0.01, 0.1, 1.0, 10.0)),
     "ign": ("lambda_ign", (0.01, 0.1, 0.5, 1.0)),
 }
-"""The field that a method is swept over, and its values; those of epsilon count in the experiment's."""
+"""Swept field and values by method; values of epsilon are multiples of the experiment's."""
 
 
 def main(benchmark: str, *, description: str, arguments: Sequence[str] | None = None) -> None:
-    """Train every method of the command line at every value of its weight, and draw the fronts.
+    """Train every selected method at every value of its weight, and plot the trade-off curves.
 
-    The output folder ends up with ``front_<domain>.png``, ``front.md``, ``front.tex``, ``front.csv``,
-    ``front.json``, ``front.yaml`` and a folder for each run; runs of another experiment there are used.
+    Writes ``trade_off_<domain>.png``, ``trade_off.md``, ``.tex``, ``.csv``, ``.json`` and ``.yaml`` to the
+    output folder, besides the runs; finished runs there are reused.
 
     Args:
-        benchmark: data set used unless ``--data`` says otherwise.
-        description: for ``--help``.
-        arguments: the command line; by default the program's.
+        benchmark: default data set.
+        description: text of ``--help``.
+        arguments: command line; ``sys.argv`` by default.
     """
-    ready = start(benchmark, description=description, arguments=arguments, adapt=sweep, kept_as="front.yaml")
-    publish(ready, "front", partial(_pages, ready.experiment))
+    ready = start(
+        benchmark, description=description, arguments=arguments, adapt=sweep, kept_as="trade_off.yaml"
+    )
+    publish(ready, "trade_off", partial(_pages, ready.experiment))
 
 
 def _pages(experiment: Experiment, finished: Finished) -> dict[str, Page]:
@@ -120,19 +121,24 @@ def _page(experiment: Experiment, finished: Finished) -> Page:
     rows = [row for row, _ in outcomes]
     tables = report(outcomes, epsilon=experiment.epsilon)
     (table,) = in_domain(rows, Published())
-    points = [*front(table, experiment.variants, experiment.epsilon)]
-    text = [tables.markdown(), f"## Fronts: {table.title}\n", *(f"- {line}" for line in verdicts(points)), ""]
-    return Page(text, tables.tables, rows, front_figure(points, table.title, tables.notes))
+    points = [*curve_points(table, experiment.variants, experiment.epsilon)]
+    text = [
+        tables.markdown(),
+        f"## Trade-off: {table.title}\n",
+        *(f"- {line}" for line in verdicts(points)),
+        "",
+    ]
+    return Page(text, tables.tables, rows, trade_off_figure(points, table.title, tables.notes))
 
 
 def sweep(experiment: Experiment) -> Experiment:
-    """The experiment with each method at its own setting and at every value of its weight.
+    """The experiment with each method at its given setting and at every value of its weight.
 
     Raises:
-        ValueError: a search, which would choose one setting where the front wants them all.
+        ValueError: the experiment has a hyperparameter search, which would choose one setting.
     """
     if experiment.grid:
-        raise ValueError("A front shows every value of a weight; leave out --search.")
+        raise ValueError("Trade-off curves train every value of a weight; leave out --search.")
     return replace(experiment, variants=tuple(v for base in experiment.variants for v in _swept(base)))
 
 
@@ -148,8 +154,8 @@ def _swept(base: Variant) -> Iterator[Variant]:
                 yield Variant(name, base.method, replace(config, **{field: value}))
 
 
-def front(table: Table, variants: Sequence[Variant], epsilon: float) -> Iterator[Point]:
-    """The points of a table of in-domain figures, with robust accuracy at ``epsilon``, as far as measured."""
+def curve_points(table: Table, variants: Sequence[Variant], epsilon: float) -> Iterator[Point]:
+    """Points from an in-domain table, for variants with clean and robust accuracy at ``epsilon``."""
     titles = {"cAcc": "cAcc", "aAcc": attacked(epsilon), "Comp": "Comp", "Suff": "Suff"}
     for variant in variants:
         entries = dict(zip(table.columns, table.lines.get(variant.name, ()), strict=False))
@@ -166,7 +172,7 @@ def front(table: Table, variants: Sequence[Variant], epsilon: float) -> Iterator
 
 
 def verdicts(points: Sequence[Point]) -> Iterator[str]:
-    """For each point, which others have both higher clean and higher robust accuracy on average."""
+    """For each point, the others with higher mean clean accuracy and higher mean robust accuracy."""
     for point in points:
         better = [other.name for other in points if other.dominates(point)]
         clean, robust = (point.figures[name].mean for name in ("cAcc", "aAcc"))

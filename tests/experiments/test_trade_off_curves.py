@@ -1,12 +1,12 @@
-"""Fronts: which runs they need, who dominates whom, and what is drawn."""
+"""Trade-off curves: runs of a sweep, dominated settings, and the figure."""
 
 from __future__ import annotations
 
-import fronts
 import pytest
-from fronts import front_figure
+import trade_off_curves
 from matplotlib.figure import Figure
 from pages import Point
+from trade_off_curves import trade_off_figure
 
 from egat_hub.core.results import Summary, read_rows
 from egat_hub.methods import METHODS
@@ -21,14 +21,14 @@ def point(method, weight, clean, robust, *, default=False, **others):
 
 
 def test_every_sweep_is_over_a_field_that_its_method_has():
-    for method, (field, values) in fronts.SWEEPS.items():
+    for method, (field, values) in trade_off_curves.SWEEPS.items():
         config = METHODS[method].config_class()
         assert len(values) >= 4
         assert getattr(config, field) in values or (field == "epsilon" and 1.0 in values)
 
 
-def test_the_setting_of_the_run_keeps_its_name_and_comes_once():
-    experiment = fronts.sweep(parsed("--methods", "erm", "egat", "pgd_at", "--epsilon", "0.02"))
+def test_the_default_setting_keeps_its_name_and_is_not_repeated():
+    experiment = trade_off_curves.sweep(parsed("--methods", "erm", "egat", "pgd_at", "--epsilon", "0.02"))
     assert [variant.name for variant in experiment.variants] == [
         "erm",
         "egat",
@@ -44,28 +44,28 @@ def test_the_setting_of_the_run_keeps_its_name_and_comes_once():
     assert [v.config.epsilon for v in experiment.variants[5:]] == [0.02, 0.005, 0.01, 0.04]
 
 
-def test_a_setting_beside_the_sweep_is_one_more_point():
-    experiment = fronts.sweep(parsed("--methods", "trades", "--trades.beta", "4"))
+def test_a_given_value_is_added_to_the_sweep():
+    experiment = trade_off_curves.sweep(parsed("--methods", "trades", "--trades.beta", "4"))
     assert [v.config.beta for v in experiment.variants] == [4, 1, 3, 6, 12]
 
 
-def test_a_point_is_dominated_by_those_that_are_better_in_both():
+def test_dominated_points_are_worse_in_both_accuracies():
     points = [
         point("a", 1.0, 80, 40),
         point("a", 2.0, 70, 50),
         point("b", 1.0, 75, 39),
         point("b", 2.0, 81, 10),
     ]
-    verdicts = list(fronts.verdicts(points))
+    verdicts = list(trade_off_curves.verdicts(points))
     assert [line.endswith("not dominated") for line in verdicts] == [True, True, False, True]
     assert verdicts[2] == "b 1.0 (75.0 clean, 39.0 robust): dominated by a 1.0"
 
 
-def test_the_figure_has_a_panel_for_each_figure_and_a_ring_for_the_default():
+def test_figure_has_a_panel_per_metric_and_rings_for_defaults():
     points = [
         point("egat", w, 80 - w, 40 + w, default=w == 1, Comp=20 + w, Suff=30 - w) for w in (2.0, 1.0, 3.0)
     ] + [Point("erm", "erm", "", None, True, {"cAcc": Summary.of([90.0]), "aAcc": Summary.of([5.0])})]
-    figure = front_figure(points, "title", ["a note"])
+    figure = trade_off_figure(points, "title", ["a note"])
     assert isinstance(figure, Figure)
     assert [axes.get_ylabel().split()[0] for axes in figure.axes] == ["clean", "Comp", "Suff"]
     first = figure.axes[0]
@@ -80,37 +80,37 @@ def test_the_figure_has_a_panel_for_each_figure_and_a_ring_for_the_default():
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    output = tmp_path_factory.mktemp("fronts")
+    output = tmp_path_factory.mktemp("trade_off_curves")
     attack = ("--pgd_at.attack_steps", "1", "--methods", "erm", "pgd_at", "--seeds", "0", "1")
     command = [*SYNTHETIC, *ONE_RUN, *NETWORK, *QUICK, *attack, "--output", str(output)]
-    fronts.main("pacs", description="", arguments=command)
+    trade_off_curves.main("pacs", description="", arguments=command)
     return output
 
 
-def test_a_sweep_leaves_rows_tables_verdicts_and_a_figure(finished):
+def test_recipe_writes_rows_tables_and_a_figure(finished):
     assert {path.name for path in finished.iterdir() if path.is_file()} == {
-        "front.csv",
-        "front.json",
-        "front.md",
-        "front.tex",
-        "front.yaml",
-        "front_meadow.png",
+        "trade_off.csv",
+        "trade_off.json",
+        "trade_off.md",
+        "trade_off.tex",
+        "trade_off.yaml",
+        "trade_off_meadow.png",
     }
     names = {"erm", "pgd_at", *(f"pgd_at epsilon={e}" for e in ("0.0025", "0.005", "0.02"))}
-    assert {(row.method, row.seed) for row in read_rows(finished / "front.json")} == {
+    assert {(row.method, row.seed) for row in read_rows(finished / "trade_off.json")} == {
         (name, seed) for name in names for seed in (0, 1)
     }
-    text = (finished / "front.md").read_text()
+    text = (finished / "trade_off.md").read_text()
     assert text.count("dominated") == len(names)
     assert len(list(finished.glob("*/model"))) == 2 * len(names)
 
 
-def test_variants_of_the_ablation_are_not_swept():
-    names = [v.name for v in fronts.sweep(parsed("--methods", "ablation")).variants]
+def test_ablation_variants_are_not_swept():
+    names = [v.name for v in trade_off_curves.sweep(parsed("--methods", "ablation")).variants]
     assert len(names) == len(set(names)) == 8 + 3
 
 
-def test_a_front_takes_no_search(tmp_path):
+def test_a_hyperparameter_search_is_refused(tmp_path):
     (tmp_path / "grid.yaml").write_text("egat: {lambda_adv: [1.0]}")
     with pytest.raises(ValueError, match="leave out --search"):
-        fronts.sweep(parsed("--methods", "egat", "--search", str(tmp_path / "grid.yaml")))
+        trade_off_curves.sweep(parsed("--methods", "egat", "--search", str(tmp_path / "grid.yaml")))
