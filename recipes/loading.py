@@ -54,7 +54,7 @@ def loading(
     """
     dataset = open_dataset(data, domain and [domain], verify=False)
     view = TrainingView(next(iter(dataset.values())), image_size=data.image_size, seed=0)
-    views = {"files": view, "memory": view.decoded(limit=ROOM)}
+    views = {"files": view, "memory": view.cached(limit=ROOM)}
     parts = _parts(view, data.image_size, batch_size)
     step = _step(model, dataset, data.image_size, batch_size, device)
     times = interleaved({**parts, "step": step}, rounds)

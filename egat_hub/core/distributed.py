@@ -1,4 +1,4 @@
-"""Processes that work together: rank, gathering, and the CPUs of each."""
+"""Distributed processes: rank, gathering, broadcasting, and CPUs per process."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ T = TypeVar("T")
 
 
 def world_size() -> int:
-    """Number of training processes, 1 when nothing is distributed."""
+    """Number of processes; 1 if training is not distributed."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Number of this process among :func:`world_size`."""
+    """Rank of this process, from 0."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
 def all_gather(tensor: Tensor) -> Tensor:
-    """Equal-sized local batches [B,...] joined in rank order to [world*B,...], differentiable.
+    """Gather local batches [B,...] of equal size to [world*B,...] in rank order; differentiable.
 
-    The gradient is that of the sum of all processes' losses, as data-parallel averaging expects.
+    The gradient is that of the sum of the losses of all processes, as data-parallel averaging expects.
     """
     return tensor if world_size() == 1 else _AllGather.apply(tensor)
 
 
 def gather_objects(item: T) -> list[T]:
-    """One picklable object from every process, in rank order, on all of them."""
+    """Gather one picklable object per process, in rank order, on all processes."""
     if world_size() == 1:
         return [item]
     items: list[Any] = [None] * world_size()
@@ -60,23 +60,23 @@ class _AllGather(torch.autograd.Function):
         return total.chunk(world_size())[rank()]
 
 
-def own_cores() -> int:
-    """Number of those that it is allowed on, shared with the processes launched beside it."""
+def cpu_count() -> int:
+    """Number of CPUs for this process: those it may run on, divided by the processes of this machine."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, allowed // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def join_processes() -> PartialState:
-    """Accelerate's state; it has to be told of ``use_cpu``, and of several processes on CPUs.
+    """Initialize Accelerate's process state, on CPUs where the launcher says so or there is no accelerator.
 
     Raises:
-        RuntimeError: several processes that Accelerate takes for one.
+        RuntimeError: Accelerate was initialized before, with another number of processes.
     """
-    told = os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true"
-    state = PartialState(cpu=told or ("LOCAL_RANK" in os.environ and not torch.accelerator.is_available()))
+    use_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true"
+    state = PartialState(cpu=use_cpu or ("LOCAL_RANK" in os.environ and not torch.accelerator.is_available()))
     if state.num_processes != world_size():
         raise RuntimeError(
-            f"There are {world_size()} processes, and Accelerate counts {state.num_processes}: each would "
-            "train alone, in the same folder. On CPUs, create PartialState and Accelerator with cpu=True."
+            f"Expected {world_size()} processes in Accelerate's state, got {state.num_processes}. On CPUs, "
+            "create PartialState and Accelerator with cpu=True."
         )
     return state

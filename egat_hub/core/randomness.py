@@ -1,8 +1,8 @@
-"""Random draws that depend on (seed, step, sample) alone.
+"""Random numbers keyed by (seed, step, image).
 
-Attack starts, mixup coefficients and guide noise are drawn sample by sample from generators keyed by the
-seed, the training step and the index of the image. So a resumed run, another batch composition or another
-number of processes sees the same numbers, without any state to save.
+Attack starts, mixup coefficients and guide noise are drawn per image, from generators seeded with the run's
+seed, the training step and the index of the image. They do not depend on restarts, the composition of batches
+or the number of processes, and there is no state to save.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 
 def derive_seed(*parts: int | str) -> int:
-    """A 63-bit seed from integers and names, well mixed (NumPy's ``SeedSequence``)."""
+    """Hash integers and strings to a 63-bit seed with NumPy's ``SeedSequence``."""
     words = [zlib.crc32(part.encode()) if isinstance(part, str) else int(part) for part in parts]
     return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0]) >> 1
 
@@ -28,7 +28,7 @@ class SampleRandom:
 
     Attributes:
         seed: seed of the run.
-        index: stable, unique, non-negative number of every image of the batch.
+        index: unique, non-negative index of every image in the batch.
         step: training step (0 in evaluation).
     """
 
@@ -38,39 +38,48 @@ class SampleRandom:
 
     @classmethod
     def by_position(cls, images: Tensor) -> SampleRandom:
-        """Those of seed 0 and the position in the batch, for images [B, ...] that nobody numbered."""
+        """Seed 0 and positions in the batch, for images [B,...] without an index."""
         return cls(0, tuple(range(len(images))))
 
     def __len__(self) -> int:
         return len(self.index)
 
-    def select(self, keep: Tensor) -> SampleRandom:
-        """The same draws for the samples where the boolean mask ``keep`` [B] is true."""
-        return replace(self, index=tuple(i for i, k in zip(self.index, keep.tolist(), strict=True) if k))
+    def select(self, mask: Tensor) -> SampleRandom:
+        """The random numbers of the images where the boolean ``mask`` [B] is true."""
+        return replace(
+            self, index=tuple(i for i, chosen in zip(self.index, mask.tolist(), strict=True) if chosen)
+        )
 
     def uniform(self, like: Tensor, low: float, high: float, purpose: str) -> Tensor:
-        """Uniform numbers of the shape, device and dtype of ``like`` [B, ...], whatever its memory format."""
+        """Uniform numbers with the shape, device and dtype of ``like`` [B,...].
+
+        Args:
+            like: gives shape, device and dtype; its memory format has no effect.
+            low: lower bound.
+            high: upper bound.
+            purpose: key that makes draws for different purposes independent.
+        """
         out = torch.empty_like(like, memory_format=torch.contiguous_format)
         for row, generator in self._rows(out, purpose):
             row.uniform_(low, high, generator=generator)
         return out
 
     def normal(self, like: Tensor, purpose: str) -> Tensor:
-        """Standard normal numbers of the shape, device and dtype of ``like``, whatever its memory format."""
+        """Standard normal numbers with the shape, device and dtype of ``like``; see :meth:`uniform`."""
         out = torch.empty_like(like, memory_format=torch.contiguous_format)
         for row, generator in self._rows(out, purpose):
             row.normal_(generator=generator)
         return out
 
     def poisson(self, rates: Tensor, purpose: str) -> Tensor:
-        """Poisson counts of the means ``rates`` [B, ...], of their shape, device and dtype."""
+        """Poisson counts with means ``rates`` [B,...], and their shape, device and dtype."""
         counts = torch.empty_like(rates, memory_format=torch.contiguous_format)
         for (row, generator), means in zip(self._rows(counts, purpose), rates, strict=True):
             row.copy_(torch.poisson(means.contiguous(), generator=generator))
         return counts
 
     def beta(self, alpha: float, purpose: str) -> Tensor:
-        """One Beta(alpha, alpha) number a sample, float32 [B] on the CPU."""
+        """One Beta(alpha, alpha) number per image, float32 [B] on the CPU."""
         draws = [np.random.default_rng(self._key(i, purpose)).beta(alpha, alpha) for i in self.index]
         return torch.tensor(draws, dtype=torch.float32)
 

@@ -1,4 +1,4 @@
-"""Named things: methods, attacks, explanations, guides and data sets are looked up here by name."""
+"""Registries: methods, attacks, explanations, data sets and others by name."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ T = TypeVar("T")
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """Objects by name, with a close-match hint for a wrong name.
+    """Objects by name, in a read-only mapping; unknown names raise an error with the closest match.
 
-    Third parties add to a registry with an entry point in the group ``egat_hub.<kind>``; those are
-    loaded when a name is first looked up that is not known yet, or when all names are listed.
+    Other packages add to a registry with an entry point in the group ``egat_hub.<kind>``. Entry points are
+    loaded when all names are listed, or when a name is not registered yet.
 
     Args:
-        kind: what the registry holds, in the plural (``"methods"``); used in messages and as the
-            entry-point group.
+        kind: what the registry contains, in the plural (``"methods"``); used in messages and in the name of
+            the entry-point group.
     """
 
     def __init__(self, kind: str) -> None:
@@ -27,21 +27,21 @@ class Registry(Mapping[str, T], Generic[T]):
         self._entry_points_loaded = False
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that files an object under ``name`` (lower case, underscores).
+        """Decorator that registers an object as ``name`` (lower case, underscores).
 
         Raises:
-            ValueError: the name is not a lower-case identifier, or is taken by another object.
+            ValueError: the name is not a lower-case identifier, or is registered for another object.
         """
         if not name.isidentifier() or name != name.lower():
             raise ValueError(f"A name among {self.kind} must be a lower-case identifier, got {name!r}.")
 
-        def file(item: T) -> T:
+        def add(item: T) -> T:
             if name in self._items and self._items[name] is not item:
                 raise ValueError(f"{name!r} among {self.kind} is already taken by {self._items[name]!r}.")
             self._items[name] = item
             return item
 
-        return file
+        return add
 
     def __getitem__(self, name: str) -> T:
         if name not in self._items:
@@ -75,7 +75,7 @@ class Registry(Mapping[str, T], Generic[T]):
 
 
 class UnknownNameError(KeyError):
-    """A name that no registry entry answers to; the message lists those that exist."""
+    """No entry of this name; the message lists the existing names."""
 
     def __str__(self) -> str:
         return str(self.args[0])

@@ -1,11 +1,12 @@
 """Multi-domain image data: public benchmarks, folders, Hub data sets, and generated images."""
 
 from egat_hub.data.config import BENCHMARKS, Benchmark, DataConfig
-from egat_hub.data.domains import Domain, MultiDomain
+from egat_hub.data.domains import SOURCES, Domain, MultiDomain
+from egat_hub.data.folder import open_folder
 from egat_hub.data.images import UnreadableImageError
 from egat_hub.data.loading import batch_positions, training_loader
-from egat_hub.data.sources import SOURCES, open_dataset
-from egat_hub.data.verify import verify
+from egat_hub.data.sources import open_dataset, verify_images
+from egat_hub.data.synthetic import open_synthetic
 from egat_hub.data.views import EvaluationView, TrainingView
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "UnreadableImageError",
     "batch_positions",
     "open_dataset",
+    "open_folder",
+    "open_synthetic",
     "training_loader",
-    "verify",
+    "verify_images",
 ]

@@ -1,4 +1,4 @@
-"""Object boxes and masks in the formats of Pascal VOC and COCO."""
+"""Object boxes in the formats of Pascal VOC and COCO."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
-from egat_hub.data.domains import fold
-from egat_hub.data.images import UnreadableImageError
-from egat_hub.data.transforms import Size, same_aspect
+from egat_hub.data.domains import normalize_name
+from egat_hub.data.images import Size, UnreadableImageError, same_aspect
 
 
 class Box(NamedTuple):
-    """A box in pixels from the top left corner of the image; pixel i spans i to i + 1."""
+    """Edges of a box in pixels from the top left corner; pixel i spans i to i + 1."""
 
     left: float
     top: float
@@ -35,12 +34,12 @@ class Boxes:
     """The boxes of one image.
 
     Attributes:
-        name: where they come from, for messages.
+        name: name of the source in error messages.
         boxes: the boxes, in any order; they may overlap.
-        size: (width, height) of the image that they were drawn on, where it is noted.
+        size: (width, height) of the annotated image, if known.
 
     Raises:
-        UnreadableImageError: a box without an area.
+        UnreadableImageError: a box has no area.
     """
 
     name: str
@@ -53,22 +52,24 @@ class Boxes:
                 raise UnreadableImageError(f"{self.name}: a box from {box[:2]} to {box[2:4]} has no area")
 
     def of(self, category: str) -> Boxes:
-        """The boxes of a category, in any spelling."""
-        return replace(self, boxes=tuple(b for b in self.boxes if fold(b.category) == fold(category)))
+        """The boxes of a category; see :func:`normalize_name` for what counts as equal."""
+        return replace(
+            self, boxes=tuple(b for b in self.boxes if normalize_name(b.category) == normalize_name(category))
+        )
 
     def draw(self, size: Size) -> Image.Image:
-        """The union of the boxes as a mask: 255 inside, 0 outside, between on pixels covered in part.
+        """Draw the union of the boxes as a mask: 255 inside, 0 outside, gray on partly covered pixels.
 
         Args:
             size: (width, height) of the upright image.
 
         Raises:
-            UnreadableImageError: the boxes belong to an image of another shape, or none lies in this one.
+            UnreadableImageError: another aspect ratio than the annotated image, or no box in the image.
         """
         if self.size and not same_aspect(self.size, size):
             raise UnreadableImageError(
                 f"{self.name}: the boxes were drawn on {self.size[0]} x {self.size[1]} pixels, the image "
-                f"(upright) has {size[0]} x {size[1]}; annotate the image as it is"
+                f"(upright) has {size[0]} x {size[1]}; annotate the uncropped image"
             )
         width, height = size
         x_scale, y_scale = (width / self.size[0], height / self.size[1]) if self.size else (1.0, 1.0)
@@ -77,7 +78,7 @@ class Boxes:
             if not self.size and (min(box[:2]) < -1 or box.right > width + 1 or box.bottom > height + 1):
                 raise UnreadableImageError(
                     f"{self.name}: a box from {box[:2]} to {box[2:4]} leaves the image (upright), {width} x "
-                    f"{height} pixels; note width and height of the image that it was drawn on"
+                    f"{height} pixels; add width and height of the annotated image to the file"
                 )
             columns = _coverage(box.left * x_scale, box.right * x_scale, width)
             rows = _coverage(box.top * y_scale, box.bottom * y_scale, height)
@@ -90,7 +91,7 @@ class Boxes:
 
 
 def _coverage(start: float, end: float, count: int) -> np.ndarray:
-    """Share of each of ``count`` pixels between two places on their axis, float32 in [0,1]."""
+    """Fraction of each of ``count`` pixels that lies between ``start`` and ``end``, float32 in [0,1]."""
     edges = np.clip(np.arange(count + 1), start, end)
     return np.diff(edges).astype(np.float32)
 
@@ -102,7 +103,7 @@ Parts = tuple[str, ...]
 
 
 class Coco(NamedTuple):
-    """What a COCO file says.
+    """Content of a COCO instances file.
 
     Attributes:
         boxes: the boxes of every image, by the parts of its ``file_name``.
@@ -114,12 +115,12 @@ class Coco(NamedTuple):
 
 
 def read_coco(path: Path) -> Coco:
-    """Boxes of a COCO instances file, ``bbox`` being ``[x, y, width, height]`` in pixels from 0.
+    """Read the boxes of a COCO instances file: ``bbox`` is ``[x, y, width, height]`` in pixels from 0.
 
-    Outlines (``segmentation``) are not read; a warning says so where there are some.
+    Outlines (``segmentation``) are ignored with a warning.
 
     Raises:
-        UnreadableImageError: no such file; the message has the file and the reason.
+        UnreadableImageError: not a COCO instances file; the message has the path and the reason.
     """
     try:
         content = json.loads(path.read_bytes())
@@ -141,20 +142,19 @@ def read_coco(path: Path) -> Coco:
     except UnreadableImageError:
         raise
     except KeyError as error:
-        raise UnreadableImageError(f"{path}: no COCO instances file: {error} is missing") from error
+        raise UnreadableImageError(f"{path}: not a COCO instances file: {error} is missing") from error
     except (ValueError, TypeError, OverflowError, RecursionError, OSError) as error:
-        raise UnreadableImageError(f"{path}: no COCO instances file: {error}") from error
+        raise UnreadableImageError(f"{path}: not a COCO instances file: {error}") from error
     if outlines:
         warnings.warn(
-            f"{path} has outlines (segmentation), of which only the boxes are used. Save masks as PNG files "
-            "to use outlines.",
+            f"{path} has outlines (segmentation); only boxes are used. Save outlines as PNG masks.",
             stacklevel=2,
         )
     return Coco(boxes, frozenset(categories.values()))
 
 
 def parts_of(path: str) -> Parts:
-    """Parts of a path, however its separators and its letters' accents are written."""
+    """Split a path; backslashes count as separators, and Unicode is normalized to NFC."""
     return PurePosixPath(unicodedata.normalize("NFC", path).replace("\\", "/")).parts
 
 
@@ -167,7 +167,7 @@ def _entries(content: Any, name: str) -> list[dict[str, Any]]:
 
 def _defined(table: Mapping[Any, T], entry: dict[str, Any], key: str) -> T:
     if entry[key] not in table:
-        raise ValueError(f"{key} {entry[key]!r} of an annotation is not defined")
+        raise ValueError(f"{key} {entry[key]!r} of an annotation does not exist")
     return table[entry[key]]
 
 
@@ -187,19 +187,19 @@ def _text(value: Any) -> str:
     return value
 
 
-_LARGEST = 10_000_000
+_MAX_BYTES = 10_000_000
 
 
 def read_voc(path: Path) -> Boxes:
-    """Boxes of a VOC annotation, whose corners count pixels from 1 and include the last one.
+    """Read the boxes of a Pascal VOC annotation: corners are pixels from 1, inclusive.
 
-    A document type or an entity is refused, as they can make a small file grow without end.
+    Document types and entities are rejected, as they allow exponential expansion ("billion laughs").
 
     Raises:
-        UnreadableImageError: no such annotation; the message has the file and the reason.
+        UnreadableImageError: not a VOC annotation; the message has the path and the reason.
     """
     try:
-        root = ElementTree.fromstring(_harmless(path.read_bytes()))
+        root = ElementTree.fromstring(_without_entities(path.read_bytes()))
         if root.tag != "annotation":
             raise ValueError(f"expected an <annotation>, got <{root.tag[:40]}>")
         boxes = tuple(_voc_box(found) for found in root.findall("object"))
@@ -207,15 +207,15 @@ def read_voc(path: Path) -> Boxes:
     except UnreadableImageError:
         raise
     except (ElementTree.ParseError, ValueError, OverflowError, LookupError, OSError) as error:
-        raise UnreadableImageError(f"{path}: no Pascal VOC annotation: {error}") from error
+        raise UnreadableImageError(f"{path}: not a Pascal VOC annotation: {error}") from error
 
 
-def _harmless(content: bytes) -> bytes:
-    if len(content) > _LARGEST:
-        raise ValueError(f"{len(content)} bytes are too many for one image")
-    # Every encoding that the parser knows writes these words as ASCII does, but for those with zero bytes.
+def _without_entities(content: bytes) -> bytes:
+    if len(content) > _MAX_BYTES:
+        raise ValueError(f"expected at most {_MAX_BYTES} bytes, got {len(content)}")
+    # All encodings of the parser write these words as ASCII does, except those with zero bytes.
     if b"\0" in content or b"<!DOCTYPE" in content or b"<!ENTITY" in content:
-        raise ValueError("document types, entities and UTF-16 are not read; save it as plain UTF-8")
+        raise ValueError("document types, entities and UTF-16 are not supported; save it as UTF-8")
     return content
 
 
@@ -231,7 +231,7 @@ def _voc_size(found: ElementTree.Element | None) -> Size | None:
     if found is None:
         return None
     width, height = (int(_number(found, name)) for name in ("width", "height"))
-    return (width, height) if width > 0 and height > 0 else None  # some tools write 0 for unknown
+    return (width, height) if width > 0 and height > 0 else None  # some tools write 0 if it is unknown
 
 
 def _number(parent: ElementTree.Element, name: str) -> float:

@@ -1,4 +1,4 @@
-"""Which data set: the config, and the public benchmarks."""
+"""The config of a data set, and the public benchmarks."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from egat_hub.core.registry import Registry
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """Everything that defines the images of a run.
+    """Which images to use.
 
     Attributes:
-        name: a benchmark (``"vlcs"``, ``"terra_incognita"``, ``"pacs"``), ``"folder"`` for any
-            ``<domain>/<class>/*`` tree, ``"synthetic"``, or the id of a Hub data set (``"org/name"``).
-        data_dir: root folder of a benchmark or ``"folder"``, ``<domain>/<class>/<image>``, or
+        name: a benchmark (``"vlcs"``, ``"terra_incognita"``, ``"pacs"``), ``"folder"`` for your own images,
+            ``"synthetic"`` for generated ones, or the id of a Hub data set (``"org/name"``).
+        data_dir: root folder of a benchmark or ``"folder"``: ``<domain>/<class>/<image>`` or
             ``<class>/<image>``.
-        masks_dir: object masks of the images in ``data_dir``: a folder of ``<domain>/<class>/<stem>.png``
-            (white on black, of any resolution), or of ``<stem>.xml`` with boxes (Pascal VOC), or a COCO JSON
-            file with boxes.
+        masks_dir: object masks of the images in ``data_dir``: a folder with ``<domain>/<class>/<stem>.png``
+            masks (white on black, any resolution) or ``<stem>.xml`` boxes (Pascal VOC), or a COCO JSON file
+            with boxes.
         image_size: height and width of the network input in pixels.
         split_seed: seed of the 60/20/20 split.
         synthetic_size: images to generate per domain.
@@ -37,14 +37,14 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
-    """What a published data set consists of, so that a folder can be checked against it.
+    """Classes and domains of a published data set, which a folder is checked against.
 
     Attributes:
         name: name in the registry.
         classes: class names in label order.
-        domains: domain names, as the folders of DomainBed's copy are called.
-        aliases: other names of domains and classes, each with the one it stands for. Case, spaces,
-            underscores and hyphens never count and need no alias.
+        domains: domain names, as in DomainBed's folders.
+        aliases: alternative names of domains and classes, mapped to the names above. Case, spaces,
+            underscores and hyphens are ignored and need no alias.
         citation: the paper to cite.
     """
 

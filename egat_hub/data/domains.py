@@ -1,56 +1,63 @@
-"""Labelled images of one domain, and several domains that share their classes."""
+"""Domains: labelled images with a fixed split, and data sets of several domains."""
 
 from __future__ import annotations
 
 import copy
 import difflib
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from PIL import Image
 
-from egat_hub.core.registry import UnknownNameError
-from egat_hub.data.cache import Decoded
-from egat_hub.data.images import Reader
-
-_SHOWN = 5
+from egat_hub.core.registry import Registry, UnknownNameError
+from egat_hub.data.config import DataConfig
+from egat_hub.data.images import ImageCache, Reader
 
 
-def first_of(problems: Sequence[str]) -> str:
-    """The first five problems, a line each, and how many more there are."""
-    lines = [f"  {problem}" for problem in problems[:_SHOWN]]
-    more = [f"  ... and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+def summarize(problems: Sequence[str], limit: int = 5) -> str:
+    """The first problems, one per line, and the number of the others."""
+    lines = [f"  {problem}" for problem in problems[:limit]]
+    more = [f"  ... and {len(problems) - limit} more"] if len(problems) > limit else []
     return "\n".join(lines + more)
 
 
-def fold(name: str) -> str:
-    """``name`` in lower case with letters and digits only: ``"Location 38"`` -> ``"location38"``."""
+def normalize_name(name: str) -> str:
+    """``name`` in lower case, letters and digits only: ``"Location 38"`` -> ``"location38"``."""
     return "".join(character for character in name.casefold() if character.isalnum())
 
 
-def resolve(name: str, known: Iterable[str], *, aliases: Mapping[str, str] | None = None, kind: str) -> str:
-    """The one of ``known`` that ``name`` means.
+def resolve_name(
+    name: str, names: Iterable[str], *, aliases: Mapping[str, str] | None = None, kind: str
+) -> str:
+    """Find ``name`` among ``names``, ignoring case, spaces and punctuation.
 
     Args:
-        name: a name as somebody wrote it.
-        known: the names as this package writes them.
-        aliases: further names, each with the known one it stands for.
-        kind: what is named, in the plural, for the message.
+        name: the name to look up.
+        names: the valid names.
+        aliases: alternative names, mapped to valid ones.
+        kind: what the names stand for, in the plural; used in the error message.
 
     Raises:
-        UnknownNameError: nothing answers to ``name``; the message has the closest match.
+        UnknownNameError: no match; the message has the closest one.
     """
-    known = tuple(known)
-    if name in known:
+    names = tuple(names)
+    if name in names:
         return name
-    spellings = {fold(alias): target for alias, target in (aliases or {}).items() if target in known}
-    spellings |= {fold(target): target for target in known}
-    if fold(name) in spellings:
-        return spellings[fold(name)]
-    close = difflib.get_close_matches(fold(name), spellings, n=1)
+    valid = {alias: target for alias, target in (aliases or {}).items() if target in names}
+    spellings = {normalize_name(spelling): target for spelling, target in valid.items()}
+    spellings |= {normalize_name(target): target for target in names}
+    if normalize_name(name) in spellings:
+        return spellings[normalize_name(name)]
+    close = difflib.get_close_matches(normalize_name(name), spellings, n=1)
     hint = f" Did you mean {spellings[close[0]]!r}?" if close else ""
-    raise UnknownNameError(f"No {name!r} among {kind}.{hint} Known: {', '.join(known)}.")
+    raise UnknownNameError(f"No {name!r} among {kind}.{hint} Known: {', '.join(names)}.")
+
+
+def select_names(wanted: Iterable[str] | None, names: Iterable[str], *, kind: str) -> list[str]:
+    """Apply :func:`resolve_name` to all of ``wanted``; None selects all names."""
+    names = tuple(names)
+    return list(names) if wanted is None else [resolve_name(name, names, kind=kind) for name in wanted]
 
 
 SPLITS = ("train", "val", "test", "all")
@@ -59,21 +66,20 @@ SPLITS = ("train", "val", "test", "all")
 def stratified_split(
     keys: Sequence[str], labels: np.ndarray, *, classes: Sequence[str], seed: int = 0, where: str = "the data"
 ) -> dict[str, np.ndarray]:
-    """Split each class 60/20/20, in the order of the SHA-256 of ``seed`` and key.
+    """Split each class 60/20/20 by the SHA-256 hash of seed and key.
 
-    The part an image falls into depends on the seed and the keys of its class only: not on the order
-    of files, the platform, library versions or other domains.
+    The split depends only on the seed and the keys of a class, not on the order of files, the platform,
+    library versions or other domains.
 
     Args:
         keys: N unique names of images.
-        labels: int64 ``[N]``, class of each image.
+        labels: int64 ``[N]``.
         classes: class names in label order.
-        seed: another seed gives another split.
-        where: name of the domain, for the message.
+        seed: seed of the split.
+        where: name of the domain in error messages.
 
     Returns:
-        Ascending int64 positions for ``"train"``, ``"val"``, ``"test"`` (disjoint, together everything)
-        and ``"all"``.
+        Ascending int64 positions for ``"train"``, ``"val"`` and ``"test"`` (a partition) and ``"all"``.
 
     Raises:
         ValueError: a class has fewer than three images.
@@ -97,17 +103,17 @@ def stratified_split(
 
 
 class Domain:
-    """N labelled images from one source, with a fixed split.
+    """N labelled images of one domain, with a fixed split.
 
     Args:
         dataset: name of the data set.
         name: name of the domain.
         classes: class names in label order.
         labels: int64 ``[N]``.
-        keys: N stable unique names such as ``"dog/0001.jpg"``; the split follows from them.
-        read: gives image and mask of a position; must pickle, for worker processes.
-        has_masks: whether ``read`` gives a mask with every image.
-        stored: whether images come from storage and can be damaged, or are generated.
+        keys: N unique, stable names such as ``"dog/0001.jpg"``; they determine the split.
+        read: returns image and mask at a position; must be picklable for worker processes.
+        has_masks: whether ``read`` returns a mask for every image.
+        stored: whether images are read from storage, where they may be damaged, or generated.
         split_seed: seed of the split.
 
     Raises:
@@ -146,10 +152,10 @@ class Domain:
         return f"Domain({self.dataset}/{self.name}: {len(self)} images, {len(self.classes)} classes)"
 
     def load(self, index: int) -> tuple[Image.Image, Image.Image | None]:
-        """RGB image at a position and, where the domain has masks, its ``"L"`` mask of the same size.
+        """The RGB image at a position and, if the domain has masks, its ``"L"`` mask of the same size.
 
         Raises:
-            UnreadableImageError: the file cannot be decoded; :func:`verify` finds such files beforehand.
+            UnreadableImageError: the file cannot be decoded.
         """
         return self._read(index)
 
@@ -157,29 +163,25 @@ class Domain:
         """Ascending int64 positions of ``"train"``, ``"val"``, ``"test"`` or ``"all"``.
 
         Raises:
-            UnknownNameError: another split is asked for.
+            UnknownNameError: no such split.
         """
-        return self._split[resolve(split, SPLITS, kind="splits")]
+        return self._split[resolve_name(split, SPLITS, kind="splits")]
 
-    def decoded(self, indices: Sequence[int] | np.ndarray, *, limit: int) -> Domain:
-        """The same domain, with images at ``indices`` decoded now and kept in memory, as many as fit.
-
-        Args:
-            indices: positions, int64.
-            limit: bytes of pixels to keep at most.
+    def cached(self, indices: Sequence[int] | np.ndarray, *, limit: int) -> Domain:
+        """A domain that holds images at ``indices`` in memory, decoded, up to ``limit`` bytes.
 
         Raises:
-            UnreadableImageError: one of the images cannot be decoded.
+            UnreadableImageError: an image cannot be decoded.
         """
         other = copy.copy(self)
-        other._read = Decoded(self._read, indices, limit=limit)
+        other._read = ImageCache(self._read, indices, limit=limit)
         return other
 
     def ordered(self, classes: Sequence[str]) -> Domain:
-        """The same images and split, with labels that count the classes in another order.
+        """The same images and split, with the classes in another order.
 
         Raises:
-            ValueError: other classes than those of the domain.
+            ValueError: not the classes of the domain.
         """
         if sorted(classes) != sorted(self.classes):
             raise ValueError(
@@ -193,12 +195,12 @@ class Domain:
 
 
 class MultiDomain(Mapping[str, Domain]):
-    """Domains of one data set by name; names are looked up in any spelling.
+    """The domains of a data set by name, in any spelling.
 
     Args:
         name: name of the data set.
-        domains: at least one domain; all share their classes.
-        aliases: further names of domains, each with the one it stands for.
+        domains: at least one domain; all have the same classes.
+        aliases: alternative names of domains.
 
     Raises:
         ValueError: two domains have different classes.
@@ -212,7 +214,7 @@ class MultiDomain(Mapping[str, Domain]):
                 raise ValueError(
                     f"The domains of {name} must have the same classes in the same order, got "
                     f"{', '.join(domains[0].classes)} in {domains[0].name} and {', '.join(domain.classes)} "
-                    f"in {domain.name}. Make them agree, or open only domains that do."
+                    f"in {domain.name}. Rename the classes, or open only domains that agree."
                 )
         self.name = name
         self.classes = domains[0].classes
@@ -221,9 +223,8 @@ class MultiDomain(Mapping[str, Domain]):
         self._aliases = aliases or {}
 
     def __getitem__(self, name: str) -> Domain:
-        return self._by_name[
-            resolve(name, self.domains, aliases=self._aliases, kind=f"domains of {self.name}")
-        ]
+        kind = f"domains of {self.name}"
+        return self._by_name[resolve_name(name, self.domains, aliases=self._aliases, kind=kind)]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.domains)
@@ -233,3 +234,9 @@ class MultiDomain(Mapping[str, Domain]):
 
     def __repr__(self) -> str:
         return f"MultiDomain({self.name}: {', '.join(self.domains)})"
+
+
+Source = Callable[[DataConfig, "Sequence[str] | None"], MultiDomain]
+"""Opens the data set that a config describes; the second argument selects domains, None means all."""
+
+SOURCES: Registry[Source] = Registry("datasets")

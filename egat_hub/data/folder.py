@@ -1,4 +1,4 @@
-"""A local folder ``root/<domain>/<class>/*``, checked before anything else happens."""
+"""Images in a local folder, ``<domain>/<class>/<image>``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from egat_hub.core.registry import UnknownNameError
 from egat_hub.data.config import Benchmark, DataConfig
-from egat_hub.data.domains import Domain, MultiDomain, resolve
+from egat_hub.data.domains import SOURCES, Domain, MultiDomain, resolve_name
 from egat_hub.data.images import image_suffixes, read_image
 from egat_hub.data.masks import Mask, Masks, open_masks
 
@@ -20,39 +20,41 @@ _LAYOUT = "Expected <data_dir>/<domain>/<class>/<images>."
 _ANY_LAYOUT = "Expected <data_dir>/<domain>/<class>/<images>, or <data_dir>/<class>/<images> for one domain."
 
 
+@SOURCES.register("folder")
 def open_folder(
     config: DataConfig, domains: Sequence[str] | None = None, *, benchmark: Benchmark | None = None
 ) -> MultiDomain:
-    """Open a folder of images; names and files are checked, no image is decoded.
+    """Open a folder of images; folder and file names are checked, no image is decoded.
 
-    Without ``benchmark``, domains and classes are the folder names in alphabetical order, and a root
-    whose sub-folders hold images directly is one domain named after the root.
+    Without ``benchmark``, domains and classes are the folder names in alphabetical order. A root whose
+    subfolders contain images directly is a single domain, named after the root.
 
     Args:
-        config: ``data_dir`` is the root; ``masks_dir`` has the masks, if any: see :func:`open_masks`.
-        domains: domains to open; all that are there by default.
-        benchmark: the data set that the folder must hold, or a part of its domains.
+        config: ``data_dir`` is the root; for ``masks_dir`` see :func:`open_masks`.
+        domains: domains to open; by default all in the folder.
+        benchmark: classes and domains to expect; some of the domains may be absent.
 
     Raises:
         FileNotFoundError: root, domain, class folder or mask is missing.
-        UnreadableImageError: annotations that are damaged, or without a box.
-        UnknownNameError: a folder or a requested domain that the data set does not have.
+        UnreadableImageError: annotations are damaged or have no box.
+        UnknownNameError: a folder or domain that the benchmark does not have.
         ValueError: an empty folder, fewer than two classes, fewer than three images of a class, or two
-            folders of one name.
+            folders of the same name.
     """
     root = _root(config, benchmark)
     aliases = benchmark.aliases if benchmark else {}
     found = _domain_folders(root, config, benchmark)
-    known = benchmark.domains if benchmark else tuple(found)
+    names = benchmark.domains if benchmark else tuple(found)
     if domains is None:
-        wanted = [name for name in known if name in found]
+        wanted = [name for name in names if name in found]
     else:
-        wanted = [resolve(name, known, aliases=aliases, kind=f"domains of {config.name}") for name in domains]
+        kind = f"domains of {config.name}"
+        wanted = [resolve_name(name, names, aliases=aliases, kind=kind) for name in domains]
     for name in wanted:
         if name not in found:
             raise FileNotFoundError(
                 f"{root} has no folder for domain {name!r}, only {', '.join(found)}. {_LAYOUT} "
-                "Add the folder, or ask for the domains that are there."
+                "Add the folder, or choose one of these domains."
             )
     class_folders = {name: _class_folders(found[name], benchmark) for name in wanted}
     classes = benchmark.classes if benchmark else tuple(sorted(set().union(*class_folders.values())))
@@ -64,7 +66,7 @@ def open_folder(
 
 
 class _Files:
-    """Reads image and mask of a position from their files."""
+    """Reads the image and mask files at a position."""
 
     def __init__(self, images: Sequence[Path], masks: Sequence[Mask] | None) -> None:
         self.images = images
@@ -82,8 +84,8 @@ def _root(config: DataConfig, benchmark: Benchmark | None) -> Path:
         raise FileNotFoundError(
             f"Data set {config.name!r} needs data_dir (--data-dir), a folder{folders}. "
             f"{_LAYOUT if benchmark else _ANY_LAYOUT} "
-            "Download it first (DomainBed's download script makes this layout), "
-            "or use the generated data set 'synthetic' (--data synthetic), which needs nothing."
+            "Download it first (DomainBed's download script creates this layout), "
+            "or use --data synthetic, which needs no download."
         )
     root = Path(config.data_dir).expanduser()
     if not root.is_dir():
@@ -95,9 +97,7 @@ def _domain_folders(root: Path, config: DataConfig, benchmark: Benchmark | None)
     masks = Path(config.masks_dir).expanduser().resolve() if config.masks_dir else None
     folders = [folder for folder in _subfolders(root) if folder.resolve() != masks]
     if not folders:
-        raise FileNotFoundError(
-            f"data_dir {root} has no folders in it. {_LAYOUT if benchmark else _ANY_LAYOUT}"
-        )
+        raise FileNotFoundError(f"data_dir {root} has no folders. {_LAYOUT if benchmark else _ANY_LAYOUT}")
     if benchmark:
         return _by_name(folders, benchmark.domains, benchmark, f"domains of {benchmark.name}")
     if any(_images(folder) for folder in folders):
@@ -113,12 +113,12 @@ def _class_folders(domain: Path, benchmark: Benchmark | None) -> dict[str, Path]
 
 
 def _by_name(
-    folders: Sequence[Path], known: Sequence[str], benchmark: Benchmark, kind: str
+    folders: Sequence[Path], names: Sequence[str], benchmark: Benchmark, kind: str
 ) -> dict[str, Path]:
     named: dict[str, Path] = {}
     for folder in folders:
         try:
-            name = resolve(folder.name, known, aliases=benchmark.aliases, kind=kind)
+            name = resolve_name(folder.name, names, aliases=benchmark.aliases, kind=kind)
         except UnknownNameError as error:
             raise UnknownNameError(f"{folder}: {error} Rename or remove the folder.") from None
         if name in named:

@@ -11,40 +11,40 @@ from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
 
 from egat_hub.data.config import DataConfig
-from egat_hub.data.domains import Domain, MultiDomain, resolve
+from egat_hub.data.domains import Domain, MultiDomain, select_names
 from egat_hub.data.images import UnreadableImageError, read_image, read_mask
 
-UNREACHABLE: tuple[type[Exception], ...] = (OSError, *HfHubHTTPError.__bases__)
-"""Errors of requests to the Hub; one base is the class of requests without an answer, in any HTTP library."""
+HUB_ERRORS: tuple[type[Exception], ...] = (OSError, *HfHubHTTPError.__bases__)
+"""Errors of requests to the Hub; the bases include the HTTP library's own errors, whichever it is."""
 
 
 def open_hub(config: DataConfig, domains: Sequence[str] | None = None) -> MultiDomain:
-    """Open a Hub data set by its id; its own splits are joined and the whole is split 60/20/20.
+    """Open a Hub data set by its id; its splits are joined and split again 60/20/20.
 
-    Domains are the configurations of the repository where it has several, or else the values of a
-    ``domain`` column, or else everything is one domain named after the repository. Other columns used are
-    ``image``, ``label`` (a ``ClassLabel``) and, if there is one, ``mask``.
+    Domains are the configurations of the repository if it has several, else the values of a ``domain``
+    column, else there is one domain named after the repository. Other columns are ``image``, ``label`` (a
+    ``ClassLabel``) and, optionally, ``mask``.
 
     Args:
-        config: ``name`` is the id; ``data_dir`` may name a folder inside the repository.
+        config: ``name`` is the id; ``data_dir`` selects a folder of the repository.
         domains: domains to open; all by default.
 
     Raises:
-        FileNotFoundError: the data set does not exist, is private, or cannot be reached.
-        UnknownNameError: a domain that it does not have.
-        ValueError: a column is missing or of another type, the classes of two domains differ, an image has
+        FileNotFoundError: the data set does not exist, is private, or the Hub cannot be reached.
+        UnknownNameError: no such domain.
+        ValueError: a column is missing or has another type, classes differ between domains, an image has
             no label, fewer than two classes, or fewer than three images of a class.
     """
     kind = f"domains of {config.name}"
     try:
         subsets = datasets.get_dataset_config_names(config.name)
         if len(subsets) > 1:
-            names = subsets if domains is None else [resolve(name, subsets, kind=kind) for name in domains]
+            names = select_names(domains, subsets, kind=kind)
             parts = {name: _load(config, name) for name in names}
         else:
             parts = _by_domain(_load(config, subsets[0]), config)
-            names = list(parts) if domains is None else [resolve(name, parts, kind=kind) for name in domains]
-    except UNREACHABLE as error:
+            names = select_names(domains, parts, kind=kind)
+    except HUB_ERRORS as error:
         raise FileNotFoundError(
             f"Cannot open {config.name!r} from the Hub: {' '.join(str(error).split())} "
             "Check the id and the connection, and log in if the data set is private."
@@ -53,7 +53,7 @@ def open_hub(config: DataConfig, domains: Sequence[str] | None = None) -> MultiD
 
 
 class _Rows:
-    """Reads image and mask of a position from their table."""
+    """Reads the image and mask of a row."""
 
     def __init__(self, table: datasets.Dataset, names: Sequence[str]) -> None:
         self.table = table
@@ -121,11 +121,11 @@ def _open_domain(name: str, table: datasets.Dataset, config: DataConfig) -> Doma
     )
 
 
-def _file(cell: dict[str, bytes | str | None] | None, name: str) -> io.BytesIO:
-    if cell is None:
+def _file(value: dict[str, bytes | str | None] | None, name: str) -> io.BytesIO:
+    if value is None:
         raise UnreadableImageError(f"{name}: the row has no image")
-    content = cell["bytes"]
+    content = value["bytes"]
     if content is None:
-        with open(str(cell["path"]), "rb") as file:
+        with open(str(value["path"]), "rb") as file:
             content = file.read()
     return io.BytesIO(content)  # type: ignore[arg-type]

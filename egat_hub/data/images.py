@@ -1,24 +1,35 @@
-"""Image files and tensors: reading, checking, converting."""
+"""Read, check, convert and cache images and masks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
-from egat_hub.data.transforms import Size, same_aspect
+from egat_hub.core.distributed import cpu_count
+
+Size = tuple[int, int]
+"""(width, height) in pixels."""
 
 Reader = Callable[[int], "tuple[Image.Image, Image.Image | None]"]
-"""Gives the RGB image at a position and, where there are masks, its ``"L"`` mask of the same size."""
+"""Returns the RGB image at a position and, if there are masks, its ``"L"`` mask of the same size."""
 
 
 class UnreadableImageError(ValueError):
-    """An image or mask that cannot be used; the message names it and says why."""
+    """An image or mask that cannot be used; the message names it and gives the reason."""
+
+
+def same_aspect(size: Size, other: Size) -> bool:
+    """Whether two sizes have the same aspect ratio, up to rounding one side by a pixel."""
+    (width, height), (other_width, other_height) = size, other
+    return abs(width * other_height - height * other_width) <= max(*size, *other)
 
 
 def image_suffixes() -> frozenset[str]:
@@ -27,13 +38,13 @@ def image_suffixes() -> frozenset[str]:
 
 
 def read_image(file: Path | IO[bytes], *, name: str) -> Image.Image:
-    """Decode an image of any mode completely.
+    """Decode an image of any mode to RGB.
 
-    The EXIF orientation is applied, transparency is laid over white, 16-bit gray is scaled to 8 bits.
+    Applies the EXIF orientation, composites transparency over white and scales 16-bit gray to 8 bits.
 
     Args:
         file: path or open binary file.
-        name: what to call it in messages.
+        name: name of the image in error messages.
 
     Raises:
         UnreadableImageError: not an image, truncated, or floating-point pixels.
@@ -42,16 +53,16 @@ def read_image(file: Path | IO[bytes], *, name: str) -> Image.Image:
 
 
 def open_image(path: str | Path) -> Image.Image:
-    """:func:`read_image` of a file that somebody named.
+    """:func:`read_image` for a path given by the user.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        UnreadableImageError: as for :func:`read_image`.
+        FileNotFoundError: no such file.
+        UnreadableImageError: see :func:`read_image`.
     """
     path = Path(path)
     if not path.is_file():
         found = "a folder" if path.is_dir() else "nothing"
-        raise FileNotFoundError(f"Expected an image file at {path}, found {found} there.")
+        raise FileNotFoundError(f"Expected an image file at {path}, found {found}.")
     try:
         return read_image(path, name=str(path))
     except UnreadableImageError as error:
@@ -59,7 +70,7 @@ def open_image(path: str | Path) -> Image.Image:
 
 
 def to_rgb(image: Image.Image, *, name: str = "image") -> Image.Image:
-    """A PIL image of any mode as upright RGB, as :func:`read_image` gives it.
+    """Convert a PIL image of any mode to upright RGB, as :func:`read_image` does.
 
     Raises:
         UnreadableImageError: floating-point pixels.
@@ -77,17 +88,17 @@ def to_rgb(image: Image.Image, *, name: str = "image") -> Image.Image:
 
 
 def read_mask(file: Path | IO[bytes], *, name: str, size: Size) -> Image.Image:
-    """Decode an object mask: white is object, black is background, values between are soft.
+    """Decode an object mask: white is object, black is background, gray is soft.
 
-    A mask of another resolution is resized; its shape must be that of the image, but for a rounded side.
+    A mask of another resolution is resized; its aspect ratio must match the image up to rounding.
 
     Args:
         file: path or open binary file.
-        name: what to call it in messages.
+        name: name of the mask in error messages.
         size: (width, height) of the upright image.
 
     Raises:
-        UnreadableImageError: unreadable, of another aspect ratio than its image, or written as 0 and 1.
+        UnreadableImageError: unreadable, another aspect ratio than the image, or values 0 and 1 only.
     """
     mask = _decode(file, name)
     if not same_aspect(mask.size, size):
@@ -107,10 +118,85 @@ def _decode(file: Path | IO[bytes], name: str) -> Image.Image:
         with Image.open(file) as image:
             image.load()
             return ImageOps.exif_transpose(image)
-    except Exception as error:  # what a broken file raises depends on the decoder
+    except Exception as error:  # the type depends on the decoder
         raise UnreadableImageError(f"{name}: {error}") from error
 
 
 def to_image(pixels: Tensor) -> Image.Image:
-    """A tensor [3,H,W] in [0,1] as a PIL image, rounded to 8 bits."""
+    """Convert a tensor [3,H,W] in [0,1] to a PIL image, rounded to 8 bits."""
     return to_pil_image((pixels.detach().cpu().float() * 255).round().byte())
+
+
+_BLOCK_BYTES = 2**26
+"""Pixels are stored in large blocks, as every tensor that is shared with worker processes opens a file."""
+
+
+class _Entry(NamedTuple):
+    """Where an image of ``3 * height * width`` bytes is stored; its mask, if any, follows it."""
+
+    block: int
+    start: int
+    height: int
+    width: int
+    masked: bool
+
+
+class ImageCache:
+    """A reader that holds some decoded images in memory and reads the others on demand.
+
+    Pixels are stored in tensors, so worker processes share them.
+
+    Args:
+        read: reads the image and mask at a position.
+        positions: images to cache, in this order, until ``limit`` is reached.
+        limit: size of the cache in bytes.
+
+    Raises:
+        UnreadableImageError: an image cannot be decoded.
+    """
+
+    def __init__(self, read: Reader, positions: Sequence[int] | np.ndarray, *, limit: int) -> None:
+        self._read = read
+        self._entries: dict[int, _Entry] = {}
+        self._blocks: list[Tensor] = []
+        parts: list[Tensor] = []
+        size = 0
+        for position, image, mask in _decode_until(limit, read, positions):
+            entry = _Entry(len(self._blocks), size, image.height, image.width, mask is not None)
+            self._entries[position] = entry
+            parts += [torch.from_numpy(np.array(p)).flatten() for p in (image, mask) if p is not None]
+            size += (3 + entry.masked) * entry.height * entry.width
+            if size >= _BLOCK_BYTES:
+                self._blocks.append(torch.cat(parts))
+                parts, size = [], 0
+        if parts:
+            self._blocks.append(torch.cat(parts))
+
+    def __len__(self) -> int:
+        """Number of cached images."""
+        return len(self._entries)
+
+    def __call__(self, index: int) -> tuple[Image.Image, Image.Image | None]:
+        entry = self._entries.get(index)
+        if entry is None:
+            return self._read(index)
+        block, start, height, width, masked = entry
+        area = height * width
+        pixels = self._blocks[block][start : start + (3 + masked) * area].numpy()
+        image = Image.fromarray(pixels[: 3 * area].reshape(height, width, 3))
+        return image, Image.fromarray(pixels[3 * area :].reshape(height, width)) if masked else None
+
+
+def _decode_until(
+    limit: int, read: Reader, positions: Sequence[int] | np.ndarray
+) -> Iterator[tuple[int, Image.Image, Image.Image | None]]:
+    """Decode images in threads, a few at a time, until ``limit`` bytes are reached."""
+    threads = cpu_count()
+    with ThreadPoolExecutor(threads) as pool:
+        for begin in range(0, len(positions), 2 * threads):
+            some = [int(position) for position in positions[begin : begin + 2 * threads]]
+            for position, (image, mask) in zip(some, pool.map(read, some), strict=True):
+                limit -= image.height * image.width * (3 if mask is None else 4)
+                if limit < 0:
+                    return
+                yield position, image, mask

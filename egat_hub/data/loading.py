@@ -1,4 +1,4 @@
-"""Batches for a range of training steps, the same on any number of processes and after any resume."""
+"""Training batches that do not depend on the number of processes or on restarts."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from egat_hub.data.views import Item, TrainingView
 
 
 def batch_positions(step: int, *, batch_size: int, size: int, seed: int) -> np.ndarray:
-    """Positions ``[batch_size]`` of a step's global batch, a pure function of its arguments.
+    """Positions ``[batch_size]`` of the global batch of a step; depends on the arguments only.
 
-    Epochs are permutations of ``range(size)`` laid end to end, so every image is used once before any
-    is used again and no tail is dropped.
+    Epochs are permutations of ``range(size)``, concatenated: no image is repeated within an epoch and the
+    last incomplete batch is not dropped.
 
     Args:
-        step: counts from 0.
+        step: training step, from 0.
         batch_size: images per step over all processes.
-        size: images in the split; may be smaller than a batch.
+        size: number of images; may be smaller than a batch.
         seed: seed of the order.
     """
     slots = np.arange(step * batch_size, (step + 1) * batch_size)
@@ -39,31 +39,31 @@ def training_loader(
     world_size: int = 1,
     workers: int = 0,
 ) -> DataLoader[Item]:
-    """A loader of the batches of steps ``start_step`` to ``steps - 1``, sharded already.
+    """A loader of the batches of steps ``start_step`` to ``steps - 1`` for one process.
 
-    Each process gets its contiguous slice of the global batch; do not let a launcher shard the loader
-    again. Resuming is ``start_step``: there is no state to save. The global random state is not touched.
+    Each process gets a contiguous slice of the global batch, so do not pass the loader to
+    ``accelerator.prepare``. To resume, set ``start_step``. The global random state is not touched.
 
     Args:
-        view: the images.
+        view: training images.
         batch_size: images per step over all processes.
-        steps: step to stop before.
+        steps: total number of steps.
         start_step: first step.
         seed: seed of the order.
-        rank: this process, from 0.
+        rank: rank of this process.
         world_size: number of processes.
-        workers: loading processes; 0 loads in this one.
+        workers: number of worker processes; 0 loads in the main process.
 
     Raises:
-        ValueError: ``batch_size`` cannot be divided by ``world_size``.
+        ValueError: ``batch_size`` is not divisible by ``world_size``.
     """
     if batch_size % world_size:
         raise ValueError(
-            f"batch_size is global and must divide by the number of processes, got {batch_size} for "
+            f"batch_size counts all processes and must be divisible by their number, got {batch_size} for "
             f"{world_size}. Use {-(-batch_size // world_size) * world_size}, or another number of processes."
         )
     share = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
-    batches = _Steps(range(start_step, steps), share, batch_size=batch_size, size=len(view), seed=seed)
+    batches = _StepSampler(range(start_step, steps), share, batch_size=batch_size, size=len(view), seed=seed)
     return DataLoader(
         view,
         batch_sampler=batches,
@@ -73,8 +73,8 @@ def training_loader(
     )
 
 
-class _Steps(Sampler[list[tuple[int, int]]]):
-    """Yields, per step, this process's keys ``(position, step)``."""
+class _StepSampler(Sampler[list[tuple[int, int]]]):
+    """Yields the keys ``(position, step)`` of this process for each step."""
 
     def __init__(self, steps: range, share: slice, *, batch_size: int, size: int, seed: int) -> None:
         self.steps = steps
@@ -90,6 +90,6 @@ class _Steps(Sampler[list[tuple[int, int]]]):
 
 
 def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
-    """Sorts raw bits, as NumPy keeps those alike across versions and ``permutation`` not."""
+    """Sort raw bits: these, unlike ``permutation``, are stable across NumPy versions."""
     bits = np.random.Philox(np.random.SeedSequence([seed, int(epoch)])).random_raw(size)
     return np.argsort(bits, kind="stable")

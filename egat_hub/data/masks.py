@@ -1,4 +1,4 @@
-"""The object masks of a folder of images: painted, or filled boxes."""
+"""Object masks of a folder of images: mask files, or filled boxes."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from pathlib import Path
 from PIL import Image
 
 from egat_hub.data.annotations import Boxes, Parts, parts_of, read_coco, read_voc
-from egat_hub.data.domains import first_of, fold
-from egat_hub.data.images import UnreadableImageError, read_mask
-from egat_hub.data.transforms import Size
+from egat_hub.data.domains import normalize_name, summarize
+from egat_hub.data.images import Size, UnreadableImageError, read_mask
 
 
 @dataclass(frozen=True)
 class MaskFile:
-    """A mask that is an image."""
+    """A mask that is stored as an image."""
 
     path: Path
 
     def draw(self, size: Size) -> Image.Image:
-        """The mask (``"L"``) of an upright image of a size; errors are those of ``read_mask``."""
+        """Read the mask (``"L"``) for an upright image of this size; see :func:`read_mask`."""
         return read_mask(self.path, name=str(self.path), size=size)
 
 
 Mask = MaskFile | Boxes
 
 Masks = Callable[[str, Sequence[Path], Sequence[str]], list[Mask]]
-"""(name of a domain, its images, the class of each) to the mask of each image."""
+"""(name of a domain, paths of its images, class of each) -> mask of each image."""
 
 
 def open_masks(masks_dir: str) -> Masks:
-    """Find out in which form masks come.
+    """Open masks in one of these forms.
 
-    - a folder of ``<domain>/<class>/<stem>.png`` masks or ``<stem>.xml`` boxes (Pascal VOC), named like the
-      images; a mask wins over boxes;
-    - a COCO JSON file of boxes, whose ``file_name`` is ``<domain>/<class>/<name>`` or as much of its end as
-      tells images apart.
+    - A folder of ``<domain>/<class>/<stem>.png`` masks or ``<stem>.xml`` boxes (Pascal VOC), named like the
+      images. If both exist, the mask is used.
+    - A COCO JSON file of boxes, with ``file_name`` equal to ``<domain>/<class>/<name>``, or to an
+      unambiguous end of it.
 
-    Where a category is called like the class of an image, only its boxes count there; else all do.
+    If the annotations have a category named like the class of an image, only its boxes are used for that
+    image, otherwise all boxes are.
 
     Raises:
-        FileNotFoundError: there is nothing; when called, images have no mask.
+        FileNotFoundError: ``masks_dir`` does not exist; when called, images have no mask.
         UnreadableImageError: a damaged annotation; when called, images have no box.
     """
     path = Path(masks_dir).expanduser()
@@ -67,8 +67,8 @@ class _FolderMasks:
         missing = [stem for stem, file in zip(stems, files, strict=True) if file is None]
         if missing:
             raise FileNotFoundError(
-                f"{len(missing)} of {len(stems)} images of domain {domain!r} have no mask, the first at "
-                f"{missing[0]}.png (or .xml). Add the masks, or leave out masks_dir."
+                f"{len(missing)} of {len(stems)} images of domain {domain!r} have no mask, for example "
+                f"{missing[0]}.png (or .xml). Add the masks, or omit masks_dir."
             )
         problems: list[str] = []
         masks: list[Mask] = []
@@ -80,7 +80,7 @@ class _FolderMasks:
         if problems:
             raise UnreadableImageError(
                 f"{len(problems)} of {len(files)} annotations of domain {domain!r} cannot be used:\n"
-                f"{first_of(problems)}\nReplace these files."
+                f"{summarize(problems)}\nReplace these files."
             )
         names = {box.category for mask in masks if isinstance(mask, Boxes) for box in mask.boxes}
         return _of_classes(domain, masks, classes, names)
@@ -90,28 +90,28 @@ class _CocoMasks:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.boxes, self.categories = read_coco(path)
-        self.taken: dict[Parts, Path] = {}
+        self.images: dict[Parts, Path] = {}
 
     def __call__(self, domain: str, images: Sequence[Path], classes: Sequence[str]) -> list[Mask]:
         entries = [self._entry(image) for image in images]
         missing = [image for image, entry in zip(images, entries, strict=True) if entry is None]
         if missing:
             raise FileNotFoundError(
-                f"{len(missing)} of {len(images)} images of domain {domain!r} are not in {self.path}, the "
-                f"first is {missing[0]}. Its file_name must be '<domain>/<class>/<name>' or the end of it. "
-                "Add the images, or leave out masks_dir."
+                f"{len(missing)} of {len(images)} images of domain {domain!r} are not in {self.path}, for "
+                f"example {missing[0]}. Its file_name must be '<domain>/<class>/<name>' or the end of it. "
+                "Add the images, or omit masks_dir."
             )
         for entry, image in zip(entries, images, strict=True):
-            other = self.taken.setdefault(entry, image)  # type: ignore[arg-type]
+            other = self.images.setdefault(entry, image)  # type: ignore[arg-type]
             if other != image:
                 raise ValueError(
-                    f"{self.path}: file_name {'/'.join(entry or ())!r} stands for {other} and for {image}. "
-                    "Write it with domain and class, '<domain>/<class>/<name>'."
+                    f"{self.path}: file_name {'/'.join(entry or ())!r} matches {other} and {image}. "
+                    "Add domain and class, '<domain>/<class>/<name>'."
                 )
         return _of_classes(domain, [self.boxes[e] for e in filter(None, entries)], classes, self.categories)
 
     def _entry(self, image: Path) -> Parts | None:
-        """The longest end of a path that the file has an image of."""
+        """The longest suffix of a path that is an image of the file."""
         parts = parts_of(image.as_posix())
         ends = (parts[start:] for start in range(len(parts)))
         return next((end for end in ends if end in self.boxes), None)
@@ -124,23 +124,23 @@ def _candidates(stem: Path) -> Iterable[Path]:
 def _of_classes(
     domain: str, masks: Sequence[Mask], classes: Sequence[str], categories: Iterable[str]
 ) -> list[Mask]:
-    """The masks, with boxes of the image's class alone where there is a category of that name."""
-    known = {fold(name) for name in categories}
+    """Reduce boxes to those of the image's class, if there is a category of that name."""
+    names = {normalize_name(name) for name in categories}
     chosen = [
-        mask.of(name) if isinstance(mask, Boxes) and fold(name) in known else mask
+        mask.of(name) if isinstance(mask, Boxes) and normalize_name(name) in names else mask
         for mask, name in zip(masks, classes, strict=True)
     ]
     problems = [
         f"{mask.name}: no box of {name!r}, only of {', '.join(dict.fromkeys(b.category for b in mask.boxes))}"
         if mask.boxes
         else f"{mask.name}: no box"
-        for mask, kept, name in zip(masks, chosen, classes, strict=True)
-        if isinstance(mask, Boxes) and isinstance(kept, Boxes) and not kept.boxes
+        for mask, used, name in zip(masks, chosen, classes, strict=True)
+        if isinstance(mask, Boxes) and isinstance(used, Boxes) and not used.boxes
     ]
     if problems:
         raise UnreadableImageError(
-            f"{len(problems)} of {len(masks)} images of domain {domain!r} have no box to look at:\n"
-            f"{first_of(problems)}\n"
-            "Draw one (around the whole image where there is no object), or remove the images."
+            f"{len(problems)} of {len(masks)} images of domain {domain!r} have no box:\n"
+            f"{summarize(problems)}\n"
+            "Add boxes (around the whole image if it shows no object), or remove the images."
         )
     return chosen

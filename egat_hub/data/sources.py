@@ -1,39 +1,35 @@
-"""Open any data set by name."""
+"""Open any data set by name, and check its images."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
-from egat_hub.core.registry import Registry
+from tqdm.auto import tqdm
+
 from egat_hub.data.config import BENCHMARKS, DataConfig
-from egat_hub.data.domains import MultiDomain, resolve
+from egat_hub.data.domains import SOURCES, Domain, MultiDomain, Source, resolve_name, summarize
 from egat_hub.data.folder import open_folder
-from egat_hub.data.synthetic import open_synthetic
-from egat_hub.data.verify import verify as verify_images
-
-Source = Callable[[DataConfig, "Sequence[str] | None"], MultiDomain]
-
-SOURCES: Registry[Source] = Registry("datasets")
-SOURCES.register("folder")(open_folder)
-SOURCES.register("synthetic")(open_synthetic)
+from egat_hub.data.images import UnreadableImageError
 
 
 def open_dataset(
     config: DataConfig, domains: Sequence[str] | None = None, *, verify: bool = True
 ) -> MultiDomain:
-    """Open the data set that ``config`` describes, and check it.
+    """Open the data set that ``config`` describes.
 
     Args:
-        config: which data set, where it is.
-        domains: domains to open, in any spelling; all there are by default.
-        verify: decode every stored image once, so that none can fail later.
+        config: name and location of the data set.
+        domains: domains to open, in any spelling; all by default.
+        verify: decode all stored images once, so that damaged files are reported up front.
 
     Raises:
         UnknownNameError: no such data set or domain; the message has the closest match.
         FileNotFoundError: a folder or mask is missing.
-        UnreadableImageError: images that cannot be decoded or whose mask has another size.
+        UnreadableImageError: images that cannot be decoded, or masks of another size.
         ValueError: too few classes or images.
     """
     if "/" in config.name:
@@ -41,7 +37,7 @@ def open_dataset(
 
         source: Source = open_hub
     else:
-        name = resolve(config.name, [*SOURCES, *BENCHMARKS], kind="datasets")
+        name = resolve_name(config.name, [*SOURCES, *BENCHMARKS], kind="datasets")
         config = dataclasses.replace(config, name=name)
         benchmark = BENCHMARKS.get(name)
         source = functools.partial(open_folder, benchmark=benchmark) if benchmark else SOURCES[name]
@@ -49,3 +45,35 @@ def open_dataset(
     if verify:
         verify_images(dataset.values())
     return dataset
+
+
+def verify_images(domains: Iterable[Domain]) -> None:
+    """Decode all stored images and masks of ``domains``, in threads.
+
+    Raises:
+        UnreadableImageError: some cannot be used; the message has their number and the first five.
+    """
+    positions = [(domain, index) for domain in domains if domain.stored for index in range(len(domain))]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        progress = tqdm(
+            pool.map(_problem, positions),
+            total=len(positions),
+            desc="Checking images",
+            leave=False,
+            disable=None if positions else True,
+        )
+        problems = [problem for problem in progress if problem]
+    if problems:
+        raise UnreadableImageError(
+            f"{len(problems)} of {len(positions)} images cannot be used:\n{summarize(problems)}\n"
+            "Replace these files, or remove them and their masks."
+        )
+
+
+def _problem(position: tuple[Domain, int]) -> str | None:
+    domain, index = position
+    try:
+        domain.load(index)
+    except UnreadableImageError as error:
+        return str(error)
+    return None

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from egat_hub.data.config import DataConfig
-from egat_hub.data.domains import Domain, MultiDomain, resolve
+from egat_hub.data.domains import SOURCES, Domain, MultiDomain, select_names
 
 Shape = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -50,7 +50,7 @@ SHAPES: dict[str, Shape] = {
     "star": star,
     "triangle": triangle,
 }
-"""Class name to outline: negative inside, positive outside, in units of an object of about radius 1."""
+"""Signed distance of each class's outline: negative inside, for objects of radius about 1."""
 
 
 Pattern = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -84,7 +84,7 @@ def ripples(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 PATTERNS: tuple[Pattern, ...] = (lying, standing, slanted, checks, ripples)
-"""One a class: ``(x, y)`` in image sides from a random origin to brightness of unit power, about [-1,1]."""
+"""One per class: brightness in about [-1,1] at ``(x, y)``, relative to the image side and a random origin."""
 
 
 RGB = tuple[float, float, float]
@@ -99,10 +99,10 @@ class Scene:
     Attributes:
         name: domain name.
         ground: RGB of the background, in [0,1].
-        paints: mean RGB of the objects, in [0,1]; each object has one of them.
-        texture: draws float ``[s,s]`` in about [-1,1], the grain of the background.
+        paints: mean RGB colours of the objects, in [0,1]; each object has one of them.
+        texture: texture of the background, float ``[s,s]`` in about [-1,1].
         grain: amplitude of the texture.
-        fill: draws float ``[s,s]`` in about [-1,1], the grain of the objects.
+        fill: texture of the objects, float ``[s,s]`` in about [-1,1].
     """
 
     name: str
@@ -125,9 +125,9 @@ def pixel_grid(size: int) -> Grid:
     return np.meshgrid(centres, centres)
 
 
-def _blend(size: int, cells: int) -> np.ndarray:
-    place = (np.arange(size) + 0.5) / size * cells
-    distance = np.abs(place[:, None] - np.arange(cells + 1))
+def _blend(size: int, patches: int) -> np.ndarray:
+    place = (np.arange(size) + 0.5) / size * patches
+    distance = np.abs(place[:, None] - np.arange(patches + 1))
     return np.where(distance < 1, (1 + np.cos(np.pi * distance)) / 2, 0.0)
 
 
@@ -176,36 +176,37 @@ SCENES: tuple[Scene, ...] = (
 
 CLASSES = tuple(SHAPES)
 CUE_RATE = 0.93
-"""Share of images whose background has the pattern of their class."""
+"""Fraction of images whose background has the pattern of their class."""
 CUE_CONTRAST = 0.02
-"""Amplitude of the pattern in [0,1] units: within reach of an attack of 8/255."""
+"""Amplitude of the pattern in [0,1]; an attack with epsilon 8/255 can remove it."""
 
 
+@SOURCES.register("synthetic")
 def open_synthetic(config: DataConfig, domains: Sequence[str] | None = None) -> MultiDomain:
-    """Open the generated data set; images are drawn when they are loaded, from seed, domain and index.
+    """Open the generated data set; images are drawn on loading, from seed, domain and index.
 
-    Every image shows one object of a class (its exact mask comes along) on a textured background with a
-    faint pattern. Within a domain the pattern predicts the class (``CUE_RATE``); between two domains no
-    class shares its pattern, so that what is learned from the pattern misleads elsewhere.
+    Every image shows one object, with its exact mask, on a textured background with a faint pattern. The
+    pattern is a spurious cue: within a domain it predicts the class (``CUE_RATE``), and in any other domain
+    it predicts another class.
 
     Args:
         config: uses ``synthetic_size``, ``synthetic_seed``, ``image_size`` and ``split_seed``.
         domains: domains to open; all by default.
 
     Raises:
-        UnknownNameError: a domain that does not exist.
+        UnknownNameError: no such domain.
         ValueError: fewer than three images of a class.
     """
     scenes = {scene.name: scene for scene in SCENES}
-    names = scenes if domains is None else [resolve(n, scenes, kind="domains of synthetic") for n in domains]
+    names = select_names(domains, scenes, kind="domains of synthetic")
     return MultiDomain("synthetic", [_open_scene(scenes[name], config) for name in names])
 
 
 def cues(scene: Scene, *, size: int, seed: int) -> np.ndarray:
     """Background pattern of each image, int64 ``[size]`` in ``[0, len(CLASSES))``.
 
-    The pattern of image i is the one assigned to its class, ``(class + place of the scene) mod classes``,
-    at ``CUE_RATE``, and otherwise one of the others.
+    With probability ``CUE_RATE`` it is the pattern of the image's class in this scene,
+    ``(class + index of the scene) mod classes``, otherwise one of the others.
     """
     chance = _generator(seed, scene, 0).random((size, 2))
     other = 1 + (chance[:, 1] * (len(CLASSES) - 1)).astype(np.int64)
@@ -222,11 +223,11 @@ def draw(
         scene: background and painting style.
         label: class of the object.
         cue: pattern of the background.
-        generator: decides everything else.
-        image_size: s, in pixels; the same generator state gives the same picture at every size.
+        generator: source of all other choices.
+        image_size: s, in pixels; equal generators give the same picture at any size.
 
     Returns:
-        float RGB ``[s,s,3]`` in [0,1] and the object's coverage of each pixel, ``[s,s]`` in [0,1].
+        RGB image, float ``[s,s,3]`` in [0,1], and the object's coverage of each pixel, ``[s,s]`` in [0,1].
     """
     x, y = pixel_grid(image_size)
     origin = generator.random(2)
@@ -241,7 +242,7 @@ def draw(
 
 
 class _Painter:
-    """Draws image and mask of a position."""
+    """Draws the image and mask at a position."""
 
     def __init__(self, scene: Scene, config: DataConfig) -> None:
         self.scene = scene

@@ -1,4 +1,4 @@
-"""From PIL images to network input in [0,1]; masks move with their image and keep their colours."""
+"""Transforms from PIL images to network input in [0,1]; geometric ones apply to the mask too."""
 
 from __future__ import annotations
 
@@ -10,28 +10,18 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
-Size = tuple[int, int]
-"""(width, height) in pixels."""
-
-
-def same_aspect(size: Size, other: Size) -> bool:
-    """Whether one size is the other, enlarged or reduced, with a side rounded by at most a pixel."""
-    (width, height), (other_width, other_height) = size, other
-    return abs(width * other_height - height * other_width) <= max(*size, *other)
-
-
 _BILINEAR = v2.InterpolationMode.BILINEAR
 
 
-WHOLE = torch.tensor([0.0, 0.0, 1.0, 1.0, 0.0])
-"""``top, left, height, width`` in shares of the sides and 0, not flipped, of an image that is shown whole."""
+FULL_FRAME = torch.tensor([0.0, 0.0, 1.0, 1.0, 0.0])
+"""The frame of an image that is neither cropped nor flipped; see :class:`FramedTransform`."""
 
 
-class Framed(torch.nn.Module):
-    """A transform that knows which part of its image it has shown last.
+class FramedTransform(torch.nn.Module):
+    """Crop, flip and further transforms; records the crop and the flip of the last call.
 
     Attributes:
-        frame: ``top, left, height, width`` in shares of the image's sides, and 1 where it was flipped [5].
+        frame: float32 [5]: ``top, left, height, width`` of the crop relative to the image, and 1 if flipped.
     """
 
     def __init__(self, crop: _Crop, flip: _Flip, *others: torch.nn.Module) -> None:
@@ -41,20 +31,20 @@ class Framed(torch.nn.Module):
 
     @property
     def frame(self) -> torch.Tensor:
-        return torch.tensor([*self._crop.shown, float(self._flip.flipped)])
+        return torch.tensor([*self._crop.box, float(self._flip.flipped)])
 
     def forward(self, *inputs: Any) -> Any:
         return self._all(*inputs)
 
 
 class _Crop(v2.RandomResizedCrop):
-    shown = 0.0, 0.0, 1.0, 1.0
+    box = 0.0, 0.0, 1.0, 1.0
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         chosen = super().make_params(flat_inputs)
         height, width = functional.get_size(flat_inputs[0])
         top, left, down, across = (chosen[name] for name in ("top", "left", "height", "width"))
-        self.shown = top / height, left / width, down / height, across / width
+        self.box = top / height, left / width, down / height, across / width
         return chosen
 
 
@@ -70,9 +60,9 @@ class _Flip(v2.RandomHorizontalFlip):
         return super().transform(inpt, params)
 
 
-def training_transform(image_size: int) -> Framed:
-    """Random crop (70 to 100 % of the area), flip, colour jitter, gray in one of ten; global torch RNG."""
-    return Framed(
+def training_transform(image_size: int) -> FramedTransform:
+    """DomainBed's augmentation: random crop, flip, colour jitter, grayscale. Uses torch's global RNG."""
+    return FramedTransform(
         _Crop(image_size, scale=(0.7, 1.0), interpolation=_BILINEAR, antialias=True),
         _Flip(),
         v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.3),
@@ -81,7 +71,7 @@ def training_transform(image_size: int) -> Framed:
 
 
 def evaluation_transform(image_size: int) -> v2.Transform:
-    """Resize both sides to ``image_size``, as timm does with ``crop_mode="squash", crop_pct=1.0``."""
+    """Resize both sides to ``image_size``, like timm with ``crop_mode="squash", crop_pct=1.0``."""
     return v2.Resize((image_size, image_size), interpolation=_BILINEAR, antialias=True)
 
 

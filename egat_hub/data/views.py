@@ -1,4 +1,4 @@
-"""A split of a domain as network input: augmented by key for training, plain for evaluation."""
+"""PyTorch datasets of a split: augmented for training, plain for evaluation."""
 
 from __future__ import annotations
 
@@ -9,19 +9,25 @@ import torch
 from torch.utils.data import Dataset
 
 from egat_hub.data.domains import Domain
-from egat_hub.data.transforms import WHOLE, Framed, apply, evaluation_transform, training_transform
+from egat_hub.data.transforms import (
+    FULL_FRAME,
+    FramedTransform,
+    apply,
+    evaluation_transform,
+    training_transform,
+)
 
 Item = dict[str, torch.Tensor]
 
 
 class EvaluationView(Dataset[Item]):
-    """A split without augmentation; item i is its i-th image.
+    """A split without augmentation.
 
-    Items are dicts of ``image`` (float32 ``[3,s,s]`` in [0,1]), ``label`` and ``index`` (int64 scalars;
-    ``index`` is the position in the domain) and, where the domain has masks, ``mask`` (float32 ``[1,s,s]``).
+    Items are dicts with ``image`` (float32 ``[3,s,s]`` in [0,1]), ``label`` and ``index`` (int64 scalars;
+    ``index`` is the position in the domain) and, if the domain has masks, ``mask`` (float32 ``[1,s,s]``).
 
     Args:
-        domain: where the images come from.
+        domain: source of the images.
         split: ``"train"``, ``"val"``, ``"test"`` or ``"all"``.
         image_size: s, in pixels.
     """
@@ -39,9 +45,9 @@ class EvaluationView(Dataset[Item]):
         return _item(self.domain, int(self.indices[position]), self._transform)
 
     def drawn(self, count: int, *, seed: int = 0) -> EvaluationView:
-        """A view of ``count`` of the images, drawn at random, or of all if there are no more.
+        """A random subset of ``count`` images, or all if there are fewer.
 
-        Of two draws with one seed, the larger has all images of the smaller.
+        With the same seed, a larger subset contains a smaller one.
         """
         view = copy.copy(self)
         order = np.random.default_rng(seed).permutation(len(self.indices))
@@ -50,20 +56,20 @@ class EvaluationView(Dataset[Item]):
 
 
 class TrainingView(Dataset[Item]):
-    """A split for training; items are asked for by ``(position, step)``.
+    """A split for training, indexed by ``(position, step)``.
 
-    Beside what :class:`EvaluationView` gives, they have ``frame`` (float32 ``[5]``), the part of the image
-    that is shown: ``top, left, height, width`` in shares of its sides, and 1 where it is flipped.
+    Items are those of :class:`EvaluationView` plus ``frame`` (float32 ``[5]``): ``top, left, height, width``
+    of the crop relative to the image, and 1 if it is flipped.
 
-    Augmentation is a pure function of seed, step and position and leaves the global random state alone,
-    so the number of workers or processes and resuming change nothing.
+    Augmentation depends only on seed, step and position and does not touch the global random state, so
+    batches do not depend on workers, processes or restarts.
 
     Args:
-        domain: where the images come from.
-        split: normally ``"train"``; a position counts within the split.
-        image_size: s, in pixels; items are those of :class:`EvaluationView`.
+        domain: source of the images.
+        split: ``"train"`` in most cases; positions are relative to the split.
+        image_size: s, in pixels.
         seed: seed of the augmentation.
-        augment: False gives the images of :class:`EvaluationView`.
+        augment: if False, images are those of :class:`EvaluationView`.
     """
 
     def __init__(
@@ -77,14 +83,14 @@ class TrainingView(Dataset[Item]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def decoded(self, *, limit: int) -> TrainingView:
-        """The same view, with images decoded now and kept in memory, as many as fit into ``limit`` bytes.
+    def cached(self, *, limit: int) -> TrainingView:
+        """A view that decodes images now and holds up to ``limit`` bytes of them in memory.
 
         Raises:
-            UnreadableImageError: one of the images cannot be decoded.
+            UnreadableImageError: an image cannot be decoded.
         """
         view = copy.copy(self)
-        view.domain = self.domain.decoded(self.indices, limit=limit)
+        view.domain = self.domain.cached(self.indices, limit=limit)
         return view
 
     def __getitem__(self, key: tuple[int, int]) -> Item:
@@ -93,7 +99,9 @@ class TrainingView(Dataset[Item]):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(entropy))  # torch.manual_seed would reseed the GPU too
             item = _item(self.domain, int(self.indices[position]), self._transform)
-        return item | {"frame": self._transform.frame if isinstance(self._transform, Framed) else WHOLE}
+        return item | {
+            "frame": self._transform.frame if isinstance(self._transform, FramedTransform) else FULL_FRAME
+        }
 
 
 def _item(domain: Domain, index: int, transform: torch.nn.Module) -> Item:

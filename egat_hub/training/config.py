@@ -12,7 +12,7 @@ from timm.optim import param_groups_layer_decay
 from torch import nn
 
 from egat_hub.core.config import LATER, check_choices
-from egat_hub.core.distributed import own_cores
+from egat_hub.core.distributed import cpu_count
 from egat_hub.models import TimmModel, create_model
 
 
@@ -200,4 +200,4 @@ class Resources:
         """Processes that load training images; without a GPU, training itself takes every core."""
         if self.workers is not None:
             return self.workers
-        return min(8, own_cores()) if torch.cuda.is_available() else 0
+        return min(8, cpu_count()) if torch.cuda.is_available() else 0

@@ -223,7 +223,7 @@ def quicker(method: Method, config: TrainConfig) -> AbstractContextManager[None]
 def _kept(training: TrainingView, draws: int, resources: Resources) -> TrainingView:
     """The images as a process loads so many of them: decoded once, where some are drawn again."""
     limit = int(resources.cache_gib * 2**30)
-    return training.decoded(limit=limit) if limit and draws > len(training) else training
+    return training.cached(limit=limit) if limit and draws > len(training) else training
 
 
 def create_optimizer(method: Method, config: TrainConfig, transfer: Transfer | None = None) -> Optimizer:

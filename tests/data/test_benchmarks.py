@@ -6,7 +6,7 @@ import pytest
 
 from egat_hub.core.registry import UnknownNameError
 from egat_hub.data import BENCHMARKS, DataConfig, open_dataset
-from egat_hub.data.domains import fold
+from egat_hub.data.domains import normalize_name
 
 SPELLINGS = {
     "as published": str,
@@ -36,14 +36,14 @@ def test_layout_opens_in_any_spelling(name, spelling, make_tree):
 def test_aliases_are_consistent(name):
     benchmark = BENCHMARKS[name]
     names = benchmark.classes + benchmark.domains
-    folded = [fold(each) for each in (*names, *benchmark.aliases)]
-    assert len(set(folded)) == len(folded)
+    normalized = [normalize_name(each) for each in (*names, *benchmark.aliases)]
+    assert len(set(normalized)) == len(normalized)
     assert set(benchmark.aliases.values()) <= set(names)
     assert benchmark.name == name
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
-def test_some_of_the_domains_serve(name, make_tree):
+def test_a_subset_of_the_domains_opens(name, make_tree):
     benchmark = BENCHMARKS[name]
     first, second, *_ = benchmark.domains
     config = DataConfig(name=name, data_dir=str(make_tree((first,), benchmark.classes, count=3)))
@@ -71,7 +71,7 @@ def test_domains_are_found_by_alias(name, alias, domain, make_tree):
     assert dataset[alias] is dataset[domain]
 
 
-def test_unknown_folders_are_named(make_tree):
+def test_error_names_unknown_folders(make_tree):
     classes = BENCHMARKS["vlcs"].classes
     root = make_tree(("Catlech101",), classes, count=3)
     with pytest.raises(UnknownNameError, match=r"(?s)Catlech101.*Did you mean 'Caltech101'"):
@@ -81,19 +81,19 @@ def test_unknown_folders_are_named(make_tree):
         open_dataset(DataConfig(name="vlcs", data_dir=str(root)))
 
 
-def test_missing_class_is_named(make_tree):
+def test_error_names_missing_class(make_tree):
     root = make_tree(("SUN09",), BENCHMARKS["vlcs"].classes[:-1])
     with pytest.raises(FileNotFoundError, match=r"SUN09 has no folder for class 'person'"):
         open_dataset(DataConfig(name="vlcs", data_dir=str(root)))
 
 
-def test_two_folders_of_one_name_are_refused(make_tree):
+def test_two_folders_for_one_domain_are_rejected(make_tree):
     root = make_tree(("VOC2007", "voc"), BENCHMARKS["vlcs"].classes, count=3)
     with pytest.raises(ValueError, match="are both 'VOC2007'"):
         open_dataset(DataConfig(name="vlcs", data_dir=str(root)))
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
-def test_without_data_dir_the_error_says_what_to_do(name):
+def test_missing_data_dir_suggests_download_or_synthetic(name):
     with pytest.raises(FileNotFoundError, match=r"(?s)data_dir.*Download.*--data synthetic"):
         open_dataset(DataConfig(name=name))

@@ -1,4 +1,4 @@
-"""Boxes fill the pixels that they cover, on the image as it is."""
+"""Boxes are drawn as masks of the pixels they cover."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egat_hub.data import UnreadableImageError
 from egat_hub.data.annotations import Box, Boxes
-from egat_hub.data.transforms import same_aspect
+from egat_hub.data.images import UnreadableImageError, same_aspect
 
 WIDTH, HEIGHT = 24, 20
 
@@ -27,7 +26,7 @@ def spans(limit):
 
 @given(st.lists(st.tuples(spans(WIDTH), spans(HEIGHT)), min_size=1, max_size=4))
 @settings(max_examples=50, deadline=None)
-def test_a_pixel_is_white_exactly_if_it_is_in_a_box(found):
+def test_pixels_inside_boxes_are_white(found):
     corners = [(x[0], y[0], x[1], y[1]) for x, y in found]
     expected = np.zeros((HEIGHT, WIDTH), np.uint8)
     for left, top, right, bottom in corners:
@@ -37,7 +36,7 @@ def test_a_pixel_is_white_exactly_if_it_is_in_a_box(found):
 
 @given(st.tuples(st.floats(0, 11), st.floats(0, 9)), st.tuples(st.floats(12, 24), st.floats(10, 20)))
 @settings(max_examples=50, deadline=None)
-def test_pixels_that_are_covered_in_part_are_gray(start, end):
+def test_partly_covered_pixels_are_gray(start, end):
     fine = 64
     x, y = ((np.arange(n * fine) + 0.5) / fine for n in (WIDTH, HEIGHT))
     inside = np.outer((start[1] < y) & (y < end[1]), (start[0] < x) & (x < end[0]))
@@ -52,7 +51,7 @@ def test_boxes_follow_the_scale_of_their_image(scale):
     assert np.array_equal(large, np.kron(drawn(*corners), np.ones((scale, scale), np.uint8)))
 
 
-def test_what_lies_outside_is_cut_off():
+def test_boxes_are_clipped_to_the_image():
     assert np.array_equal(drawn((-9, 5, 99, 99), size=(WIDTH, HEIGHT)), drawn((0, 5, WIDTH, HEIGHT)))
     assert np.array_equal(drawn((-1, -1, 5, 5)), drawn((0, 0, 5, 5)))  # corners counted from 0 as if from 1
 
@@ -61,17 +60,17 @@ def test_what_lies_outside_is_cut_off():
     ("corners", "size", "reason"),
     [
         ((0, 0, 9, 9), (20, 24), r"drawn on 20 x 24 pixels, the image \(upright\) has 24 x 20"),
-        ((0, 0, 26, 9), None, "leaves the image .* note width and height"),
+        ((0, 0, 26, 9), None, "leaves the image .* add width and height"),
         ((30, 0, 40, 9), (24, 20), "no box lies in the image"),
     ],
 )
-def test_boxes_of_another_image_are_refused(corners, size, reason):
+def test_boxes_of_another_image_are_rejected(corners, size, reason):
     with pytest.raises(UnreadableImageError, match=rf"a\.xml: .*{reason}"):
         drawn(corners, size=size)
 
 
 @pytest.mark.parametrize("corners", [(5, 5, 5, 9), (5, 9, 7, 4), (0, 0, math.nan, 4), (0, 0, math.inf, 4)])
-def test_boxes_without_an_area_are_refused(corners):
+def test_boxes_without_area_are_rejected(corners):
     with pytest.raises(UnreadableImageError, match=r"a\.xml: a box .* has no area"):
         drawn(corners)
 
@@ -88,5 +87,5 @@ def test_boxes_without_an_area_are_refused(corners):
         ((24, 15), (1000, 640), True),  # 15.4
     ],
 )
-def test_sizes_of_one_picture(size, other, same):
+def test_same_aspect(size, other, same):
     assert same_aspect(size, other) == same_aspect(other, size) == same

@@ -1,4 +1,4 @@
-"""Any folder of images opens, or is refused with the reason."""
+"""Folders of images open, or raise an error that names the problem."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_classes_without_domains_are_one_domain(make_tree):
     assert dataset.classes == ("cat", "dog")
 
 
-def test_only_requested_domains_are_looked_at(make_tree):
+def test_only_requested_domains_are_checked(make_tree):
     root = make_tree(("indoor",), ("cat", "dog"))
     (root / "unfinished" / "cat").mkdir(parents=True)
     assert open_dataset(folder(root), ["Indoor"]).domains == ("indoor",)
@@ -49,7 +49,7 @@ def test_other_files_are_ignored(make_tree):
     assert len(open_dataset(folder(root))["indoor"]) == 10
 
 
-def test_a_changed_folder_is_seen(make_tree):
+def test_new_files_are_found(make_tree):
     root = make_tree(("indoor",), ("cat", "dog"))
     before = open_dataset(folder(root))["indoor"]
     Image.new("RGB", (8, 8)).save(root / "indoor" / "cat" / "new.PNG")
@@ -57,42 +57,42 @@ def test_a_changed_folder_is_seen(make_tree):
     assert set(after.keys) - set(before.keys) == {"cat/new.PNG"}
 
 
-def test_missing_root(tmp_path):
+def test_missing_root_raises(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
         open_dataset(folder(tmp_path / "nowhere"))
 
 
-def test_empty_root(tmp_path):
+def test_empty_root_raises(tmp_path):
     with pytest.raises(FileNotFoundError, match="has no folders"):
         open_dataset(folder(tmp_path))
 
 
-def test_empty_class(make_tree):
+def test_empty_class_raises(make_tree):
     root = make_tree(("indoor",), ("cat", "dog"))
     (root / "indoor" / "owl").mkdir()
     with pytest.raises(ValueError, match="owl holds no images"):
         open_dataset(folder(root))
 
 
-def test_one_class(make_tree):
+def test_single_class_raises(make_tree):
     with pytest.raises(ValueError, match="fewer than two classes"):
         open_dataset(folder(make_tree(("indoor", "outdoor"), ("cat",))))
 
 
-def test_classes_must_agree(make_tree):
+def test_different_classes_in_two_domains_raise(make_tree):
     root = make_tree(("indoor", "outdoor"), ("cat", "dog"))
     (root / "indoor" / "dog").rename(root / "indoor" / "owl")
     with pytest.raises(FileNotFoundError, match="indoor has no folder for class 'dog'"):
         open_dataset(folder(root))
 
 
-def test_too_few_images(make_tree):
+def test_too_few_images_raises(make_tree):
     root = make_tree(("indoor",), ("cat", "dog"), count=2)
     with pytest.raises(ValueError, match=r"Class 'cat' of folder/indoor has 2 image"):
         open_dataset(folder(root))
 
 
-def test_masks_come_with_their_images(masked_tree):
+def test_masks_are_loaded_with_images(masked_tree):
     root, masks = masked_tree
     domain = open_dataset(folder(root, masks_dir=str(masks)))["outdoor"]
     assert domain.has_masks
@@ -102,13 +102,13 @@ def test_masks_come_with_their_images(masked_tree):
     assert mask.getextrema() == (0, 255)
 
 
-def test_masks_may_lie_inside_the_root(masked_tree):
+def test_masks_dir_inside_data_dir_is_no_domain(masked_tree):
     root, masks = masked_tree
     inside = masks.rename(root / "masks")
     assert open_dataset(folder(root, masks_dir=str(inside))).domains == ("indoor", "outdoor")
 
 
-def test_missing_mask(masked_tree):
+def test_missing_mask_raises(masked_tree):
     root, masks = masked_tree
     (masks / "indoor" / "dog" / "0002.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"1 of 10 .*0002\.png"):
@@ -122,7 +122,7 @@ def test_missing_mask(masked_tree):
         (Image.new("L", (24, 20), 1), "0 and 1 where 0 and 255"),
     ],
 )
-def test_unusable_mask(masked_tree, mask, reason):
+def test_unusable_mask_raises(masked_tree, mask, reason):
     root, masks = masked_tree
     mask.save(masks / "outdoor" / "cat" / "0001.png")
     with pytest.raises(ValueError, match=rf"(?s)outdoor.cat.0001\.png.*{reason}"):

@@ -49,7 +49,7 @@ def repository(root, *, splits):
     return DataConfig(name=str(root))
 
 
-def test_a_domain_column(tmp_path):
+def test_domains_from_domain_column(tmp_path):
     config = repository(tmp_path / "zoo", splits={"train": table(["domain"]), "test": table(["domain"])})
     dataset = open_dataset(config)
     assert dataset.domains == ("indoor", "outdoor")
@@ -66,7 +66,7 @@ def test_a_domain_column(tmp_path):
         open_dataset(config, ["indor"])
 
 
-def test_a_class_label_as_domain(tmp_path):
+def test_domains_from_class_label_column(tmp_path):
     rows = table(["domain"])
     rows = rows.cast_column("domain", datasets.ClassLabel(names=["indoor", "outdoor"]))
     dataset = open_dataset(repository(tmp_path / "zoo", splits={"train": rows}))
@@ -74,12 +74,12 @@ def test_a_class_label_as_domain(tmp_path):
     assert [len(domain) for domain in dataset.values()] == [10, 10]
 
 
-def test_without_domains_the_repository_is_one(tmp_path):
+def test_repository_without_domains_is_one_domain(tmp_path):
     dataset = open_dataset(repository(tmp_path / "zoo", splits={"train": table([])}))
     assert dataset.domains == ("zoo",)
 
 
-def test_configurations_are_domains(tmp_path):
+def test_domains_from_configurations(tmp_path):
     root = tmp_path / "zoo"
     for name in ("indoor", "outdoor"):
         (root / name).mkdir(parents=True)
@@ -91,7 +91,7 @@ def test_configurations_are_domains(tmp_path):
     assert len(open_dataset(config, ["outdoor"])["outdoor"]) == 20
 
 
-def test_configurations_must_have_the_same_classes(tmp_path):
+def test_different_classes_in_two_configurations_raise(tmp_path):
     root = tmp_path / "zoo"
     owls = table([]).cast_column("label", datasets.ClassLabel(names=["cat", "owl"]))
     for name, rows in {"indoor": table([]), "outdoor": owls}.items():
@@ -103,20 +103,20 @@ def test_configurations_must_have_the_same_classes(tmp_path):
         open_dataset(DataConfig(name=str(root)))
 
 
-def test_masks(tmp_path):
+def test_masks_from_mask_column(tmp_path):
     dataset = open_dataset(repository(tmp_path / "zoo", splits={"train": table(["mask"])}))
     domain = dataset["zoo"]
     assert domain.has_masks
     assert np.array_equal(np.asarray(domain.load(4)[1]), np.asarray(picture(4).convert("L")))
 
 
-def test_a_mask_of_another_size(tmp_path):
+def test_mask_of_another_size_raises(tmp_path):
     config = repository(tmp_path / "zoo", splits={"train": table(["mask"], mask_size=(9, 9))})
     with pytest.raises(UnreadableImageError, match=r"20 of 20 (?s:.*)train/000000: the mask is 9 x 9"):
         open_dataset(config)
 
 
-def test_a_damaged_image(tmp_path):
+def test_damaged_images_raise(tmp_path):
     rows = table([]).cast_column("image", datasets.Image(decode=False)).to_list()
     rows[3]["image"]["bytes"] = rows[3]["image"]["bytes"][:200]
     rows[5]["image"] = None
@@ -127,18 +127,18 @@ def test_a_damaged_image(tmp_path):
         open_dataset(repository(tmp_path / "zoo", splits={"train": damaged}))
 
 
-def test_labels_must_be_class_labels(tmp_path):
+def test_integer_labels_raise(tmp_path):
     rows = table([]).cast_column("label", datasets.Value("int64"))
     with pytest.raises(ValueError, match="'label' of type ClassLabel"):
         open_dataset(repository(tmp_path / "zoo", splits={"train": rows}))
 
 
-def test_images_without_label(tmp_path):
+def test_missing_labels_raise(tmp_path):
     rows = table([]).map(lambda row, n: {"label": -1 if n < 4 else row["label"]}, with_indices=True)
     with pytest.raises(ValueError, match=r"4 images of .* have no label"):
         open_dataset(repository(tmp_path / "zoo", splits={"train": rows}))
 
 
-def test_a_missing_repository(tmp_path):
+def test_missing_repository_raises(tmp_path):
     with pytest.raises(FileNotFoundError, match="Cannot open"):
         open_dataset(DataConfig(name=str(tmp_path / "nowhere")))

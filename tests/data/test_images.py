@@ -1,4 +1,4 @@
-"""Images of any mode become upright RGB; damaged ones are reported together and beforehand."""
+"""Images of any mode are decoded to upright RGB; damaged files are reported together up front."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_every_mode_becomes_rgb(name, tmp_path):
     assert np.abs(np.asarray(image).astype(int) - GRAY).max() <= 2
 
 
-def test_transparent_is_white_and_bits_are_kept(tmp_path):
+def test_transparency_becomes_white_and_one_bit_images_are_decoded(tmp_path):
     Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "clear.png")
     assert read_image(tmp_path / "clear.png", name="clear").getpixel((0, 0)) == (255, 255, 255)
     black_and_white = Image.new("1", (4, 4))
@@ -67,18 +67,18 @@ def test_exif_orientation_is_applied(tmp_path):
     assert upright[:, 0].max() < 50
 
 
-def test_floating_point_is_refused(tmp_path):
+def test_floating_point_images_are_rejected(tmp_path):
     Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "float.tif")
     with pytest.raises(UnreadableImageError, match=r"float\.tif: floating-point"):
         read_image(tmp_path / "float.tif", name="float.tif")
 
 
-def test_suffixes_are_those_that_can_be_opened():
+def test_image_suffixes_exclude_other_files():
     assert {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".gif"} <= image_suffixes()
     assert not {".pdf", ".txt", ".db", ".json", ""} & image_suffixes()
 
 
-def test_all_damaged_files_come_in_one_error(make_tree):
+def test_one_error_lists_all_damaged_files(make_tree):
     root = make_tree(("indoor", "outdoor"), ("cat", "dog"))
     whole = (root / "indoor" / "cat" / "0000.jpg").read_bytes()
     damage = {"0000.jpg": whole[: len(whole) // 2], "0001.jpg": b"not an image", "0002.jpg": b""}
@@ -96,7 +96,7 @@ def test_all_damaged_files_come_in_one_error(make_tree):
     assert str(root / "indoor" / "cat" / "0000.jpg") in message
 
 
-def test_verification_can_be_left_out_and_looks_at_requested_domains_only(make_tree):
+def test_verify_can_be_disabled_and_checks_requested_domains_only(make_tree):
     root = make_tree(("indoor", "outdoor"), ("cat", "dog"))
     broken = root / "outdoor" / "cat" / "0000.jpg"
     broken.write_bytes(b"broken")

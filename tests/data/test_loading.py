@@ -1,4 +1,4 @@
-"""Batches depend on seed and step alone: not on resuming, processes or workers."""
+"""Batches depend on seed and step only: not on restarts, processes or workers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_every_epoch_is_a_permutation(size, batch_size, seed):
         assert sorted(order[epoch * size : (epoch + 1) * size]) == list(range(size))
 
 
-def test_epochs_and_seeds_differ():
+def test_order_depends_on_epoch_and_seed():
     def order(epoch, seed):
         return batch_positions(epoch, batch_size=30, size=30, seed=seed).tolist()
 
@@ -55,11 +55,11 @@ def test_epochs_and_seeds_differ():
     assert order(1, 0) != order(0, 1)
 
 
-def test_the_order_is_what_it_always_was():
+def test_order_is_unchanged():
     assert batch_positions(2, batch_size=4, size=7, seed=0).tolist() == [4, 2, 1, 6]
 
 
-def test_resuming_continues_the_sequence(view):
+def test_start_step_continues_the_sequence(view):
     whole = list(training_loader(view, batch_size=8, steps=9, seed=2))
     assert len(whole) == 9
     assert_equal(whole[5:], list(training_loader(view, batch_size=8, steps=9, start_step=5, seed=2)))
@@ -74,12 +74,12 @@ def test_ranks_together_are_the_global_batch(view):
     assert_equal(whole, joined)
 
 
-def test_workers_change_nothing(view):
+def test_batches_do_not_depend_on_workers(view):
     alone = list(training_loader(view, batch_size=8, steps=4, seed=2))
     assert_equal(alone, list(training_loader(view, batch_size=8, steps=4, seed=2, workers=2)))
 
 
-def test_the_global_random_state_is_left_alone(view):
+def test_global_random_state_is_unchanged(view):
     torch.manual_seed(0)
     before = torch.get_rng_state()
     list(training_loader(view, batch_size=4, steps=2, seed=2))
@@ -93,7 +93,7 @@ def test_a_split_smaller_than_the_batch(view):
     assert set(counts) == {2, 3}
 
 
-def test_batch_size_must_divide(view):
+def test_batch_size_must_be_divisible_by_processes(view):
     with pytest.raises(ValueError, match=r"got 10 for 4\. Use 12"):
         training_loader(view, batch_size=10, steps=1, seed=0, world_size=4)
 
@@ -122,7 +122,7 @@ def test_evaluation_goes_through_the_split_in_order(domain, split):
         view[len(view)]
 
 
-def test_drawn_images_are_the_same_every_time_and_among_those_of_a_larger_draw(domain):
+def test_random_subsets_are_reproducible_and_nested(domain):
     view = EvaluationView(domain, "all", image_size=16)
     few, more = view.drawn(5), view.drawn(12)
     assert len(few) == 5

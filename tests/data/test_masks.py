@@ -1,4 +1,4 @@
-"""Masks of a folder of images, painted or as boxes, in every form that people have them in."""
+"""Masks of a folder of images, as PNG masks or as VOC and COCO boxes."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_masks_are_the_union_of_filled_boxes(annotate, tree):
     assert np.array_equal(np.asarray(pickle.loads(pickle.dumps(domain)).load(2)[1]), mask_of(tree, masks))
 
 
-def test_boxes_of_the_images_own_class_count_where_there_is_a_category_of_that_name(annotate, tree):
+def test_only_boxes_of_the_class_are_used_if_it_is_a_category(annotate, tree):
     masks = annotate([("Cat", 0, 0, 5, 5), ("tree", 5, 5, 9, 9)])  # no category for dogs
     domain = opened(tree, masks)["indoor"]
     for index, label in enumerate(domain.labels):
@@ -116,7 +116,7 @@ def test_boxes_move_with_their_image(annotate, tree):
             assert item["mask"].any()
 
 
-def test_boxes_are_the_masks_of_the_same_place(annotate, tree, tmp_path):
+def test_boxes_equal_png_masks_of_the_same_area(annotate, tree, tmp_path):
     boxes = opened(tree, annotate([("object", *WHITE)]))["indoor"]
     for image in tree.glob("*/*/*.jpg"):
         path = tmp_path / "painted" / image.relative_to(tree).with_suffix(".png")
@@ -128,12 +128,12 @@ def test_boxes_are_the_masks_of_the_same_place(annotate, tree, tmp_path):
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_images_without_a_box_are_named(annotate, tree):
+def test_error_names_images_without_box(annotate, tree):
     with pytest.raises(UnreadableImageError, match=r"6 of 6 (?s:.*)cat.0000.*: no box\n(?s:.*)and 1 more"):
         opened(tree, annotate([]))
 
 
-def test_images_without_a_box_of_their_class_are_named(annotate, tree):
+def test_error_names_images_without_box_of_their_class(annotate, tree):
     masks = annotate([("dog", 0, 0, 5, 5)])
     if masks.is_file():  # a category that no box has
         content = json.loads(masks.read_text())
@@ -145,14 +145,14 @@ def test_images_without_a_box_of_their_class_are_named(annotate, tree):
         opened(tree, masks)
 
 
-def test_boxes_that_cannot_belong_to_the_image_are_found_beforehand(annotate, tree):
+def test_boxes_of_another_aspect_ratio_are_reported_on_opening(annotate, tree):
     masks = annotate([("object", *WHITE)])
     Image.new("RGB", (20, 24)).save(tree / "indoor" / "cat" / "0001.jpg")
     with pytest.raises(UnreadableImageError, match=r"1 of 12 (?s:.*)cat.0001.*drawn on 24 x 20 pixels"):
         opened(tree, masks)
 
 
-def test_file_names_need_only_tell_images_apart(tree, tmp_path):
+def test_coco_file_names_may_be_unambiguous_suffixes(tree, tmp_path):
     names = [p.relative_to(tree).as_posix() for p in tree.glob("*/*/*.jpg") if "indoor" in p.parts]
     path = tmp_path / "boxes.json"
 
@@ -167,11 +167,11 @@ def test_file_names_need_only_tell_images_apart(tree, tmp_path):
     assert opened(tree, path, domains=["indoor"])["indoor"].has_masks
     write(lambda name: name.partition("/")[2])
     assert opened(tree, path, domains=["indoor"])["indoor"].has_masks
-    with pytest.raises(ValueError, match=r"'cat/0000\.jpg' stands for .*indoor.* and for .*outdoor"):
+    with pytest.raises(ValueError, match=r"'cat/0000\.jpg' matches .*indoor.* and .*outdoor"):
         opened(tree, path)
 
 
-def test_outlines_are_not_read_and_a_warning_says_so(tree, tmp_path):
+def test_outlines_are_ignored_with_a_warning(tree, tmp_path):
     masks = write_coco(tmp_path / "boxes.json", tree, [("object", *WHITE)])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -183,7 +183,7 @@ def test_outlines_are_not_read_and_a_warning_says_so(tree, tmp_path):
         assert np.array_equal(mask_of(tree, masks), filled(WHITE))
 
 
-def test_a_mask_wins_over_boxes(tree, tmp_path):
+def test_png_mask_takes_precedence_over_boxes(tree, tmp_path):
     masks = write_voc(tmp_path / "masks", tree, [("object", *WHITE)])
     Image.new("L", (24, 20), 7).save(masks / "outdoor" / "dog" / "0001.png")
     assert (mask_of(tree, masks, index=4) == 7).all()
@@ -199,7 +199,7 @@ def test_masks_of_another_resolution_are_resized(tree, tmp_path, size):
     assert np.abs(found - filled(WHITE)).mean() < 20
 
 
-def test_soft_masks_stay_soft_at_any_depth(tree, tmp_path):
+def test_sixteen_bit_soft_masks_are_preserved(tree, tmp_path):
     masks = write_voc(tmp_path / "masks", tree, [("object", *WHITE)])
     soft = np.linspace(0, 65535, 480).reshape(20, 24).astype(np.uint16)
     Image.fromarray(soft).save(masks / "outdoor" / "dog" / "0001.png")
@@ -222,7 +222,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
-def test_damaged_and_hostile_xml_is_named(tree, tmp_path, content):
+def test_damaged_or_hostile_xml_raises(tree, tmp_path, content):
     masks = write_voc(tmp_path / "masks", tree, [("object", *WHITE)])
     damaged = masks / "outdoor" / "cat" / "0002.xml"
     damaged.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -265,18 +265,18 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
-def test_damaged_and_hostile_json_is_named(tree, tmp_path, content):
+def test_damaged_or_hostile_json_raises(tree, tmp_path, content):
     (tmp_path / "boxes.json").write_text(content)
     with pytest.raises(UnreadableImageError, match=r"boxes\.json: .+"):
         opened(tree, tmp_path / "boxes.json")
 
 
-def test_an_image_of_other_bytes_is_no_annotation(tree, tmp_path):
+def test_binary_file_as_annotation_raises(tree, tmp_path):
     (tmp_path / "boxes.json").write_bytes(b"\xff\xd8\xff\xe0" * 20)
-    with pytest.raises(UnreadableImageError, match=r"boxes\.json: no COCO instances file"):
+    with pytest.raises(UnreadableImageError, match=r"boxes\.json: not a COCO instances file"):
         opened(tree, tmp_path / "boxes.json")
 
 
-def test_a_place_that_does_not_exist(tree, tmp_path):
+def test_missing_masks_dir_raises(tree, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere does not exist.*COCO JSON"):
         opened(tree, tmp_path / "nowhere")

@@ -1,4 +1,4 @@
-"""Every registered source gives domains that keep the same promises."""
+"""The contract of domains, for every registered data set."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def dataset(request, make_tree):
     return open_dataset(config)
 
 
-def test_domains_keep_their_promises(dataset):
+def test_domain_contract(dataset):
     for name, domain in dataset.items():
         assert (domain.dataset, domain.name, domain.classes) == (dataset.name, name, dataset.classes)
         assert len(domain) == len(domain.keys) == len(set(domain.keys)) == len(domain.labels)
@@ -38,7 +38,7 @@ def test_domains_keep_their_promises(dataset):
         assert sorted(np.concatenate(parts)) == domain.indices("all").tolist()
 
 
-def test_domains_pickle_for_workers(dataset):
+def test_domains_are_picklable(dataset):
     for domain in dataset.values():
         copy = pickle.loads(pickle.dumps(domain))
         assert np.array_equal(np.asarray(copy.load(1)[0]), np.asarray(domain.load(1)[0]))
@@ -54,7 +54,7 @@ def test_domains_are_looked_up_in_any_spelling(dataset):
         dataset[dataset.domains[0]].indices("trian")
 
 
-def test_names_of_data_sets_are_forgiven_and_hinted(make_tree):
+def test_dataset_names_ignore_case_and_get_hints(make_tree):
     spec = BENCHMARKS["terra_incognita"]
     root = make_tree(spec.domains[:1], spec.classes, count=3)
     assert open_dataset(DataConfig(name="Terra Incognita", data_dir=str(root))).name == "terra_incognita"

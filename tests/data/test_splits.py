@@ -1,4 +1,4 @@
-"""The split is 60/20/20 by class and follows from names alone."""
+"""The split is 60/20/20 by class and depends on names only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def split(keys, labels, **options):
 
 
 @given(counts, st.integers(0, 5))
-def test_disjoint_exhaustive_and_proportional(counts, seed):
+def test_split_is_a_proportional_partition(counts, seed):
     keys, labels = named(counts)
     parts = split(keys, labels, seed=seed)
     joined = np.concatenate([parts["train"], parts["val"], parts["test"]])
@@ -35,7 +35,7 @@ def test_disjoint_exhaustive_and_proportional(counts, seed):
 
 
 @given(counts, st.randoms(use_true_random=False))
-def test_the_order_of_files_does_not_matter(counts, random):
+def test_split_does_not_depend_on_file_order(counts, random):
     keys, labels = named(counts)
     order = list(range(len(keys)))
     random.shuffle(order)
@@ -45,7 +45,7 @@ def test_the_order_of_files_does_not_matter(counts, random):
         assert {keys[i] for i in parts[part]} == {shuffled[i] for i in other[part]}
 
 
-def test_other_classes_do_not_matter_and_the_seed_does():
+def test_split_of_a_class_depends_on_the_seed_but_not_on_other_classes():
     keys, labels = named([30, 30])
     alone = split([*keys[:30], "x/0", "x/1", "x/2"], np.array([0] * 30 + [1] * 3))
     parts = split(keys, labels)
@@ -53,13 +53,13 @@ def test_other_classes_do_not_matter_and_the_seed_does():
     assert split(keys, labels, seed=1)["test"].tolist() != parts["test"].tolist()
 
 
-def test_the_split_is_what_it_always_was():
+def test_split_is_unchanged():
     keys, labels = named([5, 5])
     assert split(keys, labels)["test"].tolist() == [1, 5]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_small_classes_are_named(count):
+def test_error_names_too_small_class(count):
     with pytest.raises(ValueError, match=rf"'zebra' of zoo/night has {count} image"):
         stratified_split(
             ["a", "b", "c", *"xy"[:count]],

@@ -20,7 +20,7 @@ def pixels(domain, index):
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
-def test_images_follow_from_seed_domain_and_index(scene):
+def test_images_depend_on_seed_domain_and_index(scene):
     together = open_dataset(SMALL)[scene.name]
     alone = open_dataset(DataConfig(synthetic_size=90, image_size=40), [scene.name])[scene.name]
     reseeded = open_dataset(DataConfig(synthetic_size=30, image_size=40, synthetic_seed=1))[scene.name]
@@ -43,7 +43,7 @@ def test_every_size_shows_the_same_picture():
 
 @pytest.mark.parametrize("label", range(len(CLASSES)), ids=CLASSES)
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
-def test_the_mask_is_the_object(scene, label):
+def test_mask_covers_the_object(scene, label):
     """Two objects drawn over one background differ nowhere but where one of them is."""
     for seed in range(5):
         image, coverage = draw(scene, label, 0, generator=np.random.default_rng(seed), image_size=64)
@@ -58,7 +58,7 @@ def test_the_mask_is_the_object(scene, label):
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
-def test_objects_stand_out_by_more_than_an_attack_can_hide(scene):
+def test_object_contrast_exceeds_attack_budget(scene):
     domain = open_dataset(DataConfig(synthetic_size=60, image_size=32))[scene.name]
     for index in range(60):
         image, mask = pixels(domain, index)
@@ -86,7 +86,7 @@ def test_the_cue_misleads_between_domains():
         assert (meaning == labels).mean() < 1 / len(CLASSES)
 
 
-def test_shapes_fit_their_unit_square_and_differ():
+def test_shapes_are_bounded_and_distinct():
     x, y = np.meshgrid(np.linspace(-1.5, 1.5, 121), np.linspace(-1.5, 1.5, 121))
     insides = {name: shape(x, y) < 0 for name, shape in SHAPES.items()}
     for name, inside in insides.items():
@@ -96,14 +96,14 @@ def test_shapes_fit_their_unit_square_and_differ():
         assert (a & b).sum() / (a | b).sum() < 0.9
 
 
-def test_labels_are_balanced_and_masks_are_there():
+def test_labels_are_balanced_and_images_have_masks():
     domain = open_dataset(SMALL)["ocean"]
     assert np.bincount(domain.labels).tolist() == [6] * len(CLASSES)
     assert domain.has_masks
     assert len(set(domain.keys)) == 30
 
 
-def test_bad_requests():
+def test_unknown_domain_and_too_few_images_raise():
     with pytest.raises(UnknownNameError, match="Did you mean 'meadow'"):
         open_dataset(SMALL, ["medow"])
     with pytest.raises(ValueError, match="has 2 image"):

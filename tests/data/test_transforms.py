@@ -1,4 +1,4 @@
-"""What the network is fed: evaluation as timm does it, training with image and mask in step."""
+"""Evaluation transforms equal timm's; training transforms apply to image and mask alike."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .conftest import picture
 
 @pytest.mark.parametrize("size", [(24, 20), (300, 200), (31, 97), (64, 64), (1, 5)])
 @pytest.mark.parametrize("image_size", [32, 64])
-def test_evaluation_is_timms(size, image_size):
+def test_evaluation_transform_equals_timm(size, image_size):
     image = picture(0, size)
     timm = create_transform(
         input_size=(3, image_size, image_size),
@@ -56,7 +56,7 @@ def test_the_mask_moves_with_its_image():
         assert (bright != (moved[0] > 0.5)).float().mean() < 0.06
 
 
-def test_a_mask_changes_no_random_draw():
+def test_augmentation_does_not_depend_on_the_mask():
     mask = Image.new("L", (24, 20), 255)
     torch.manual_seed(3)
     without, _ = apply(training_transform(16), picture(2), None)

@@ -1,4 +1,4 @@
-"""Common corruptions of images, made on the fly at any size."""
+"""Common corruptions of images (ImageNet-C), computed on the fly at any size."""
 
 from egat_hub.data.corruptions.base import (
     CORRUPTIONS,

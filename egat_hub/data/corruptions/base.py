@@ -1,4 +1,4 @@
-"""Which corruptions a list of names stands for."""
+"""The contract of corruptions, and their registry."""
 
 from __future__ import annotations
 
@@ -19,16 +19,14 @@ SEVERITIES = (1, 2, 3, 4, 5)
 class Corruption:
     """A corruption of images at five severities.
 
-    The class owns the contract; ``draw`` holds what is particular to a corruption. Every image is corrupted
-    on its own, with random numbers of its own, which are the same at every severity: the streaks of an image
-    keep their direction and only grow. Works in float32 without gradients; nothing but the severity decides
-    the strength.
+    Images are corrupted independently, with random numbers of their own that are the same at every severity:
+    the streaks of an image keep their direction and only grow. Computed in float32 without gradients.
 
     Attributes:
-        draw: images float32 [B,3,H,W] in [0,1], keyed random numbers and the numbers of a level to corrupted
-            images [B,3,H,W], which need not be in [0,1] yet.
-        levels: arguments of ``draw`` at severity 1 to 5.
-        notes: what a result row says of it besides name and severity.
+        draw: ``(images, random, *level)`` to corrupted images, float32 [B,3,H,W]; inputs are in [0,1],
+            outputs are clipped afterwards.
+        levels: further arguments of ``draw`` at severity 1 to 5.
+        notes: added to the protocol of result rows.
     """
 
     draw: Callable[..., Tensor]
@@ -37,12 +35,15 @@ class Corruption:
 
     @torch.no_grad()
     def __call__(self, images: Tensor, severity: int, random: SampleRandom) -> Tensor:
-        """Corrupted images [B,3,H,W] in [0,1], of the type of ``images`` and on their device.
+        """Corrupt images.
 
         Args:
             images: clean images [B,3,H,W] in [0,1].
             severity: 1 to 5.
             random: keyed random numbers of these images.
+
+        Returns:
+            Corrupted images [B,3,H,W] in [0,1], with the dtype and device of ``images``.
 
         Raises:
             ValueError: another severity.
@@ -58,11 +59,11 @@ CORRUPTIONS: Registry[Corruption] = Registry("corruptions")
 
 
 def graded(*levels: float | tuple[float, ...], **notes: Any) -> Callable[[Callable[..., Tensor]], Corruption]:
-    """Decorator that makes a function of images, random numbers and a level a :class:`Corruption`.
+    """Decorator that turns a function ``(images, random, *level)`` into a :class:`Corruption`.
 
     Args:
-        levels: the level at severity 1 to 5, a number or several.
-        notes: what a result row says of it besides name and severity.
+        levels: the level at severity 1 to 5, one or several numbers.
+        notes: added to the protocol of result rows.
     """
     tuples = tuple(level if isinstance(level, tuple) else (level,) for level in levels)
 
@@ -70,13 +71,13 @@ def graded(*levels: float | tuple[float, ...], **notes: Any) -> Callable[[Callab
 
 
 def check_severity(severity: int) -> None:
-    """Refuse what is no severity.
+    """Raise an error for anything but 1 to 5.
 
     Raises:
-        ValueError: the message names those that there are.
+        ValueError: another severity.
     """
     if severity not in SEVERITIES:
-        raise ValueError(f"Expected a severity among 1, 2, 3, 4 and 5, got {severity!r}.")
+        raise ValueError(f"Expected a severity from 1 to 5, got {severity!r}.")
 
 
 ALL = "all"
@@ -97,18 +98,18 @@ IMAGENET_C = (
     "pixelate",
     "jpeg_compression",
 )
-"""The 15 families of ImageNet-C in the order of the paper."""
+"""The 15 corruptions of ImageNet-C, in the order of the paper."""
 
 
 def families(names: Iterable[str]) -> tuple[str, ...]:
-    """Names of corruptions, each once; ``"all"`` stands for :data:`IMAGENET_C`.
+    """Names of corruptions without duplicates; ``"all"`` expands to :data:`IMAGENET_C`.
 
     Raises:
-        UnknownNameError: a corruption that does not exist.
+        UnknownNameError: no such corruption.
     """
-    found: dict[str, None] = {}
+    unique: dict[str, None] = {}
     for name in names:
-        found |= dict.fromkeys(IMAGENET_C if name == ALL else (name,))
-    for name in found:
+        unique |= dict.fromkeys(IMAGENET_C if name == ALL else (name,))
+    for name in unique:
         CORRUPTIONS[name]
-    return tuple(found)
+    return tuple(unique)

@@ -1,4 +1,4 @@
-"""Blur: out of focus, behind frosted glass, by motion, by zooming."""
+"""Blurs: defocus, frosted glass, motion and zoom."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from egat_hub.data.corruptions.canvas import convolve, kernel_of, positions, sam
 @CORRUPTIONS.register("defocus_blur")
 @graded((3.0, 0.1), (4.0, 0.5), (6.0, 0.5), (8.0, 0.5), (10.0, 0.5))
 def defocus_blur(images: Tensor, random: SampleRandom, radius: float, softness: float) -> Tensor:
-    """The disk that a lens out of focus makes of a point.
+    """Defocus: convolution with a disk.
 
     Args:
         images: clean images [B,3,H,W].
-        random: not used.
-        radius: of the disk.
-        softness: deviation of the Gaussian that softens its edge.
+        random: unused.
+        radius: radius of the disk, in pixels of the 224-pixel reference.
+        softness: standard deviation of the Gaussian that smooths its edge.
     """
     line = torch.linspace(-1, 1, 65, device=images.device)
     disk = torch.cartesian_prod(line, line)
@@ -31,18 +31,18 @@ def defocus_blur(images: Tensor, random: SampleRandom, radius: float, softness: 
 @CORRUPTIONS.register("glass_blur")
 @graded((0.7, 1, 2), (0.9, 2, 1), (1.0, 2, 3), (1.1, 3, 2), (1.5, 4, 2))
 def glass_blur(images: Tensor, random: SampleRandom, sigma: float, reach: float, rounds: int) -> Tensor:
-    """Pixels exchanged with others nearby, between two Gaussian blurs: frosted glass.
+    """Frosted glass: pixels are swapped locally, between two Gaussian blurs.
 
-    Here all pixels of a round move at once: each shows one that is up to ``reach`` pixels of the reference
-    image away, in whole ones. The original goes from pixel to pixel, and as its exchange overwrites one of
-    both, its image drifts by 1 to 2 pixels to a corner.
+    All pixels of a round move at once: each takes the value of one at most ``reach`` pixels away. The
+    original implementation swaps sequentially and overwrites one of both pixels, so its images drift by 1 to
+    2 pixels towards a corner.
 
     Args:
         images: clean images [B,3,H,W].
         random: keyed random numbers.
         sigma: standard deviation of both blurs.
-        reach: farthest pixel along each axis.
-        rounds: how often pixels move.
+        reach: maximum distance along each axis, in pixels of the 224-pixel reference.
+        rounds: number of rounds.
     """
     shuffled = smooth(images, sigma * scale(images))
     rows, columns = positions(images)
@@ -56,7 +56,7 @@ def glass_blur(images: Tensor, random: SampleRandom, sigma: float, reach: float,
 @CORRUPTIONS.register("motion_blur")
 @graded((10.0, 3.0), (15.0, 5.0), (15.0, 8.0), (15.0, 12.0), (20.0, 15.0))
 def motion_blur(images: Tensor, random: SampleRandom, radius: float, sigma: float) -> Tensor:
-    """A camera that moves fast, along a line at most 45 degrees from the horizontal."""
+    """Camera motion along a line at most 45 degrees from the horizontal."""
     angles = random.uniform(images[:, 0, 0, 0], -45, 45, "motion_blur")
     return streak(images, angles, radius * scale(images), sigma * scale(images))
 
@@ -64,13 +64,13 @@ def motion_blur(images: Tensor, random: SampleRandom, radius: float, sigma: floa
 @CORRUPTIONS.register("zoom_blur")
 @graded((1.11, 0.01), (1.15, 0.01), (1.2, 0.02), (1.24, 0.02), (1.3, 0.03))
 def zoom_blur(images: Tensor, random: SampleRandom, farthest: float, step: float) -> Tensor:
-    """A camera that moves towards its object: the mean of the image and its zooms.
+    """Zoom: the mean of the image and enlarged copies.
 
     Args:
         images: clean images [B,3,H,W].
-        random: not used.
-        farthest: the last zoom; the first is 1.
-        step: from one zoom to the next.
+        random: unused.
+        farthest: largest zoom factor; the smallest is 1.
+        step: increment of the zoom factor.
     """
     rows, columns = positions(images)
     middle_row, middle_column = rows.mean(), columns.mean()

@@ -1,4 +1,4 @@
-"""Filters and grids that corruptions share."""
+"""Filters and grids shared by corruptions."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Edge = Literal["replicate", "circular"]
-"""What lies outside of an image: its edge, on and on, or the image again."""
+"""Padding of images, as in :func:`torch.nn.functional.pad`."""
 
 
 def convolve(images: Tensor, kernels: Tensor, edge: Edge = "replicate") -> Tensor:
-    """Images [B,C,H,W] convolved with kernels [B,K,K] of their own or one [1,K,K]; K is odd.
+    """Convolve images [B,C,H,W] with kernels [B,K,K], or one kernel [1,K,K]; K is odd.
 
-    Cost: O(HW log HW), whatever K.
+    Cost: O(HW log HW), independent of K.
     """
     reach = kernels.shape[-1] // 2
     padded = F.pad(images, [reach] * 4, mode=edge)
@@ -26,10 +26,10 @@ def convolve(images: Tensor, kernels: Tensor, edge: Edge = "replicate") -> Tenso
 
 
 def kernel_of(points: Tensor, weights: Tensor) -> Tensor:
-    """Kernels [B,K,K] of sum 1 that spread weights [N] at points [B,N,2] (y, x) over the pixels around.
+    """Kernels [B,K,K] of sum 1 from weights [N] at points [B,N,2] (y, x).
 
-    A point shares its weight among its four pixels bilinearly, so that lengths need not be whole pixels:
-    kernels grow steadily with their points, and from a single pixel.
+    Weights are distributed bilinearly over the four nearest pixels, so kernels vary continuously with the
+    points.
     """
     reach = int(points.abs().max().ceil())
     grid = torch.arange(-reach, reach + 1, dtype=points.dtype, device=points.device)
@@ -38,18 +38,18 @@ def kernel_of(points: Tensor, weights: Tensor) -> Tensor:
 
 
 DENSITY = 4
-"""Points of a line to a pixel."""
+"""Points of a line per pixel."""
 
 
 def streak(images: Tensor, angles: Tensor, radius: float, sigma: float, edge: Edge = "replicate") -> Tensor:
-    """Images [B,C,H,W] that leave a fading trace to one side, as ImageMagick's motion blur does.
+    """One-sided motion blur of images [B,C,H,W], as in ImageMagick.
 
     Args:
-        images: what is blurred.
-        angles: direction of each image's trace in degrees [B], 0 to the right, -90 downwards.
-        radius: half of the length at which the trace ends, in pixels.
-        sigma: standard deviation of the one-sided Gaussian by which it fades, in pixels.
-        edge: what lies outside of an image.
+        images: images to blur.
+        angles: direction of the blur in degrees [B]; 0 is right, -90 is down.
+        radius: half of the length of the kernel, in pixels.
+        sigma: standard deviation of the one-sided Gaussian, in pixels.
+        edge: padding mode.
     """
     along = torch.linspace(0, 2 * radius, math.ceil(2 * radius * DENSITY) + 1, device=images.device)
     turned = angles.to(along)[:, None].deg2rad()
@@ -58,19 +58,19 @@ def streak(images: Tensor, angles: Tensor, radius: float, sigma: float, edge: Ed
 
 
 def smooth(images: Tensor, sigma: float, reach: float = 4.0) -> Tensor:
-    """Images [...,H,W] smoothed by a Gaussian; beyond its edges an image is mirrored.
+    """Gaussian blur of images [...,H,W] with mirrored edges.
 
     Args:
-        images: what is smoothed.
+        images: images to blur.
         sigma: standard deviation in pixels; 0 changes nothing.
-        reach: where the Gaussian is cut off, in standard deviations.
+        reach: truncation of the Gaussian, in standard deviations.
     """
     rows, columns = (_matrix(side, sigma, reach).to(images) for side in images.shape[-2:])
     return rows @ images @ columns.T
 
 
 def _matrix(side: int, sigma: float, reach: float) -> Tensor:
-    """Weights [side,side] of the pixels (columns) in each smoothed pixel (rows)."""
+    """Weights [side,side] of input pixels (columns) in each output pixel (rows)."""
     far = math.ceil(reach * sigma)
     offsets = torch.arange(-far, far + 1, dtype=torch.float64)
     weights = torch.exp(-0.5 * (offsets / max(sigma, 1e-12)).square())
@@ -81,27 +81,27 @@ def _matrix(side: int, sigma: float, reach: float) -> Tensor:
 
 
 REFERENCE = 224
-"""Side of the images that the published constants are made for."""
+"""Image size that the published constants are made for."""
 LENGTHS = f"x shorter side / {REFERENCE}"
-"""The rule of :func:`scale`, as result rows note it."""
+"""The rule of :func:`scale`, for the protocol of result rows."""
 
 
 def scale(images: Tensor) -> float:
-    """Pixels of ``images`` [...,H,W] to one pixel of a reference image, by the shorter side."""
+    """Ratio of the shorter side of ``images`` [...,H,W] to that of the reference."""
     return min(images.shape[-2:]) / REFERENCE
 
 
 def canvas(images: Tensor) -> Tensor:
-    """An empty layer [B,1,h,w] in the proportions of ``images`` whose shorter side is that of the reference.
+    """An uninitialized layer [B,1,h,w] at reference size, with the aspect ratio of ``images``.
 
-    What is drawn on it in published pixels and then fitted looks alike at any size.
+    Drawing on it and resizing with :func:`fit` gives the same look at any image size.
     """
     height, width = (round(side / scale(images)) for side in images.shape[-2:])
     return images.new_empty(len(images), 1, height, width)
 
 
 def fit(layer: Tensor, images: Tensor) -> Tensor:
-    """A layer [B,C,h,w] at the size of ``images``."""
+    """Resize a layer [B,C,h,w] to the size of ``images``."""
     size = tuple(images.shape[-2:])
     if layer.shape[-2:] == size:
         return layer
@@ -109,13 +109,13 @@ def fit(layer: Tensor, images: Tensor) -> Tensor:
 
 
 def sample(images: Tensor, y: Tensor, x: Tensor, *, edge: str) -> Tensor:
-    """Values of ``images`` [B,C,H,W] at positions ``y``, ``x``, between pixels bilinear.
+    """Sample ``images`` [B,C,H,W] at positions ``y``, ``x``, bilinearly.
 
     Args:
-        images: what is sampled.
-        y: rows, 0 at the centre of the first pixel; together with ``x`` they broadcast to [B,h,w].
-        x: columns, likewise.
-        edge: what lies outside: ``"border"`` or ``"reflection"``, as :func:`grid_sample` knows them.
+        images: images to sample.
+        y: rows, 0 is the centre of the first pixel; broadcasts with ``x`` to [B,h,w].
+        x: columns.
+        edge: padding mode of :func:`torch.nn.functional.grid_sample`.
     """
     height, width = images.shape[-2:]
     y, x, _ = torch.broadcast_tensors(y, x, images[:, 0, :1, :1])

@@ -1,4 +1,4 @@
-"""Noise, and what digital processing does to images."""
+"""Noise and digital corruptions."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from egat_hub.data.images import to_image
 @CORRUPTIONS.register("gaussian_noise")
 @graded(0.08, 0.12, 0.18, 0.26, 0.38)
 def gaussian_noise(images: Tensor, random: SampleRandom, deviation: float) -> Tensor:
-    """Normal noise, as in poor light."""
+    """Additive Gaussian noise."""
     return images + deviation * random.normal(images, "gaussian_noise")
 
 
 @CORRUPTIONS.register("shot_noise")
 @graded(60.0, 25.0, 12.0, 5.0, 3.0)
 def shot_noise(images: Tensor, random: SampleRandom, photons: float) -> Tensor:
-    """Poisson noise of counting few photons, of which a value of 1 stands for ``photons``."""
+    """Poisson noise; a value of 1 corresponds to ``photons`` photons."""
     return random.poisson(images * photons, "shot_noise") / photons
 
 
 @CORRUPTIONS.register("impulse_noise")
 @graded(0.03, 0.06, 0.09, 0.17, 0.27)
 def impulse_noise(images: Tensor, random: SampleRandom, share: float) -> Tensor:
-    """Salt and pepper: a share of the values becomes 0 or 1, each as likely."""
+    """Salt-and-pepper noise: a fraction ``share`` of the values becomes 0 or 1."""
     chance = random.uniform(images, 0, 1, "impulse_noise")
     salted = images.masked_fill(chance < share / 2, 1.0)
     return salted.masked_fill(chance > 1 - share / 2, 0.0)
@@ -42,7 +42,7 @@ def impulse_noise(images: Tensor, random: SampleRandom, share: float) -> Tensor:
 @CORRUPTIONS.register("contrast")
 @graded(0.4, 0.3, 0.2, 0.1, 0.05)
 def contrast(images: Tensor, random: SampleRandom, share: float) -> Tensor:
-    """Values closer to the mean of their channel over the image, of whose distance a share is left."""
+    """Reduced contrast: distances to the channel mean are multiplied by ``share``."""
     mean = images.mean((2, 3), keepdim=True)
     return mean + share * (images - mean)
 
@@ -50,7 +50,7 @@ def contrast(images: Tensor, random: SampleRandom, share: float) -> Tensor:
 @CORRUPTIONS.register("pixelate")
 @graded(0.6, 0.5, 0.4, 0.3, 0.25)
 def pixelate(images: Tensor, random: SampleRandom, share: float) -> Tensor:
-    """Fewer pixels along each side, a share of them, each the mean of those that it stands for."""
+    """Downsampling of each side by the factor ``share`` (area average), and back (nearest)."""
     rows, columns = (_blocks(side, share).to(images.device) for side in images.shape[-2:])
     down, across = (F.one_hot(block).to(images) for block in (rows, columns))
     means = (down / down.sum(0)).T @ images @ (across / across.sum(0))
@@ -60,7 +60,7 @@ def pixelate(images: Tensor, random: SampleRandom, share: float) -> Tensor:
 @CORRUPTIONS.register("jpeg_compression")
 @graded(25, 18, 15, 10, 7)
 def jpeg_compression(images: Tensor, random: SampleRandom, quality: int) -> Tensor:
-    """A JPEG file of low quality (libjpeg's scale, 4:2:0), written and read on the CPU from 8 bits."""
+    """JPEG compression (libjpeg quality, 4:2:0) of the 8-bit image, on the CPU."""
     return torch.stack([_reread(image, quality) for image in images]).to(images.device)
 
 
@@ -71,15 +71,15 @@ def _reread(image: Tensor, quality: int) -> Tensor:
 
 
 def _blocks(side: int, share: float) -> Tensor:
-    """Number of the coarse pixel that holds the centre of each pixel, int64 [side]."""
+    """Index of the coarse pixel that contains the centre of each pixel, int64 [side]."""
     count = max(int(side * share), 1)
     return ((2 * torch.arange(side) + 1) * count - 1) // (2 * side)
 
 
 SIDE = 244
-"""The unit of the published lengths, which was meant to be 224."""
+"""Unit of the published lengths (presumably a typo for 224)."""
 CORNERS = ((1.0, 1.0), (1.0, -1.0), (-1.0, -1.0))
-"""Points (y, x) around the middle by which the affine map is drawn."""
+"""Control points (y, x) of the affine map, relative to the centre."""
 
 
 @CORRUPTIONS.register("elastic_transform")
@@ -93,18 +93,18 @@ CORNERS = ((1.0, 1.0), (1.0, -1.0), (-1.0, -1.0))
 def elastic_transform(
     images: Tensor, random: SampleRandom, amplitude: float, sigma: float, reach: float
 ) -> Tensor:
-    """A random affine map, and smooth random displacements on top.
+    """A random affine map followed by smooth random displacements.
 
-    As published, severities 1 and 2 are strong affine maps with slow displacements, and 3 to 5 fast
-    displacements that ripple: severity 3 moves less than 2, but breaks lines that 2 leaves straight. The map
-    is drawn from the new image to the old one, so that it needs no inverse.
+    As published, severities 1 and 2 are strong affine maps with smooth displacements, and 3 to 5 are fine
+    ripples: severity 3 moves pixels less than 2, but bends lines that 2 leaves straight. The affine map is
+    sampled from output to input, so no inverse is needed.
 
     Args:
         images: clean images [B,3,H,W].
         random: keyed random numbers.
-        amplitude: by which smoothed uniform noise is multiplied to give displacements.
+        amplitude: factor of the smoothed uniform noise.
         sigma: standard deviation of the smoothing.
-        reach: farthest shift along each axis of the three points that define the affine map.
+        reach: maximum shift of the control points along each axis.
     """
     noise = canvas(images).expand(-1, 2, -1, -1)
     shift = amplitude * smooth(random.uniform(noise, -1, 1, "elastic_transform"), sigma, reach=3)

@@ -14,17 +14,15 @@ from egat_hub.data.corruptions.canvas import canvas, fit, smooth, streak
 
 
 def plasma(layer: Tensor, random: SampleRandom, decay: float, purpose: str) -> Tensor:
-    """Clouds of the shape of ``layer`` [B,1,h,w], of which every map of its own is scaled to [0,1].
+    """Plasma fractal (diamond-square algorithm, Fournier et al. 1982), each map scaled to [0,1].
 
-    The midpoints of ever smaller squares, then of the diamonds between them, are the mean of their four
-    neighbours and noise (Fournier et al. 1982). The map wraps around; its side is the power of two that
-    covers the layer, of which the rest is cut off.
+    The map is periodic, its side the smallest power of two that covers the layer; it is then cropped.
 
     Args:
-        layer: only its shape and device count.
+        layer: gives shape [B,1,h,w] and device.
         random: keyed random numbers.
-        decay: the noise shrinks by its square when distances halve.
-        purpose: names the draw.
+        decay: the amplitude of the noise is divided by ``decay**2`` when distances halve.
+        purpose: key of the random numbers.
     """
     height, width = layer.shape[-2:]
     side = 1 << (max(height, width) - 1).bit_length()
@@ -49,22 +47,22 @@ def plasma(layer: Tensor, random: SampleRandom, decay: float, purpose: str) -> T
 
 
 DIRECTIONS = 8
-"""Directions in which the crystals of an image lie."""
+"""Number of directions of ice crystals."""
 GRAIN = 5.0
-"""Deviation of the Gaussian that smooths patches of one direction, in pixels of the layer."""
+"""Standard deviation of the Gaussian that smooths patches of equal direction, in pixels."""
 LENGTH = 24
-"""Length of a crystal, in pixels of the layer."""
+"""Length of a crystal, in pixels."""
 COARSE = 4
-"""Pixels of the layer to one of the grid on which patches are drawn."""
+"""Downsampling factor of the grid on which patches are drawn."""
 TINTS = ((0.38, 0.50, 0.57), (0.80, 0.82, 0.86))
-"""Mean colours, from clear ice to hoar frost, between which an image's lies."""
+"""Mean colours of clear ice and of hoar frost; each image gets a mixture."""
 
 
 def frost_layer(layer: Tensor, random: SampleRandom) -> Tensor:
-    """Patches of parallel crystals on clouded ice [B,3,h,w] in [0,1].
+    """Ice: patches of parallel crystals over clouds, [B,3,h,w] in [0,1].
 
     Args:
-        layer: [B,1,h,w], of which shape and device count.
+        layer: gives shape [B,1,h,w] and device.
         random: keyed random numbers.
     """
     tint = random.uniform(layer[:, 0, 0, 0], 0, 1, "frost tint")[:, None, None, None]
@@ -74,9 +72,9 @@ def frost_layer(layer: Tensor, random: SampleRandom) -> Tensor:
 
 
 def _crystals(layer: Tensor, random: SampleRandom) -> Tensor:
-    """Relief [B,1,h,w] around 0: streaked noise, in each patch along another direction.
+    """Relief [B,1,h,w] around 0: streaked noise, with the direction of each patch.
 
-    A patch is where the height of its direction is the highest; heights are streaked, too.
+    Each direction has a random height map; at each pixel, the direction with the largest height wins.
     """
     turn = random.uniform(layer[:, 0, 0, 0], 0, 360, "frost turn")
     noise = math.sqrt(LENGTH / 2) * random.normal(layer, "frost strokes")
@@ -116,18 +114,18 @@ def snow(
     sigma: float,
     colour: float,
 ) -> Tensor:
-    """Falling flakes with their traces, over an image that turns pale.
+    """Falling snowflakes with motion blur, over a whitened image.
 
     Args:
         images: clean images [B,3,H,W].
         random: keyed random numbers.
-        mean: of the normal noise that flakes are made of.
-        deviation: likewise.
-        size: of a grain of the noise.
-        threshold: below which there is no flake.
-        radius: half of the length of a trace.
-        sigma: deviation by which a trace fades.
-        colour: share of the image that keeps its colours.
+        mean: mean of the Gaussian noise that flakes are made of.
+        deviation: standard deviation of the noise.
+        size: size of a noise pixel.
+        threshold: noise below it is set to 0.
+        radius: half of the length of the motion blur.
+        sigma: standard deviation of the motion blur.
+        colour: weight of the original image against the whitened one.
     """
     layer = canvas(images)
     height, width = layer.shape[-2:]
@@ -146,14 +144,14 @@ def snow(
 @CORRUPTIONS.register("frost")
 @graded((1.0, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75), texture="procedural")
 def frost(images: Tensor, random: SampleRandom, share: float, ice: float) -> Tensor:
-    """Crystals on the lens. The original overlays five photographs; here ice is drawn."""
+    """Ice crystals on the lens. The original overlays five photographs; here the ice is procedural."""
     return share * images + ice * fit(frost_layer(canvas(images), random), images)
 
 
 @CORRUPTIONS.register("fog")
 @graded((1.5, 2.0), (2.0, 2.0), (2.5, 1.7), (2.5, 1.5), (3.0, 1.4))
 def fog(images: Tensor, random: SampleRandom, thickness: float, decay: float) -> Tensor:
-    """Clouds before the image, which keeps its brightest value."""
+    """Plasma clouds over the image; its maximum is preserved."""
     brightest = images.amax((1, 2, 3), keepdim=True)
     clouds = fit(plasma(canvas(images), random, decay, "fog"), images)
     return (images + thickness * clouds) * brightest / (brightest + thickness)
@@ -162,7 +160,7 @@ def fog(images: Tensor, random: SampleRandom, thickness: float, decay: float) ->
 @CORRUPTIONS.register("brightness")
 @graded(0.1, 0.2, 0.3, 0.4, 0.5)
 def brightness(images: Tensor, random: SampleRandom, added: float) -> Tensor:
-    """More light: the value of the HSV colour grows, hue and saturation stay."""
+    """Increased value in HSV; hue and saturation are unchanged."""
     value = images.amax(1, keepdim=True)
     brighter = (value + added).clamp(max=1)
     return torch.where(value > 0, images * brighter / value.clamp(min=1e-12), brighter)

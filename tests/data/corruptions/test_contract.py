@@ -1,4 +1,4 @@
-"""What every registered corruption promises about the images it gives back."""
+"""The contract of all registered corruptions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from egat_hub.data.corruptions import CORRUPTIONS, IMAGENET_C, SEVERITIES, famil
 from .pictures import draws, photolike
 
 STILL = {"defocus_blur", "zoom_blur", "brightness", "contrast", "pixelate", "jpeg_compression"}
-"""Corruptions without chance."""
+"""Deterministic corruptions."""
 PLAIN = {
     "defocus_blur",
     "glass_blur",
@@ -24,7 +24,7 @@ PLAIN = {
     "elastic_transform",
     "pixelate",
 }
-"""Corruptions that leave an image of one colour as it is."""
+"""Corruptions that do not change a constant image."""
 SCALED = {"defocus_blur", "motion_blur", "zoom_blur", "snow", "frost", "fog", "elastic_transform"}
 """Corruptions that look alike at any size; those of contrast and brightness have no size at all."""
 
@@ -43,7 +43,7 @@ def distance(a, b):
     return (a - b).abs().mean().item()
 
 
-def test_the_families_are_those_of_the_benchmark():
+def test_all_expands_to_imagenet_c():
     assert set(IMAGENET_C) <= set(CORRUPTIONS)
     assert len(set(IMAGENET_C)) == 15
     assert families(["all"]) == IMAGENET_C
@@ -53,7 +53,7 @@ def test_the_families_are_those_of_the_benchmark():
 
 
 @pytest.mark.parametrize("size", [(32, 32), (224, 224), (48, 80), (67, 33)])
-def test_images_stay_images(corruption, size):
+def test_output_is_an_image_batch(corruption, size):
     images = photolike(2, *size)
     before = images.clone()
     corrupted = corruption(images, 5, draws(images))
@@ -66,7 +66,7 @@ def test_images_stay_images(corruption, size):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
-def test_the_type_stays(corruption, dtype):
+def test_dtype_is_preserved(corruption, dtype):
     images = photolike(2, 32, 32)
     expected = corruption(images.to(dtype).float(), 3, draws(images))
     corrupted = corruption(images.to(dtype), 3, draws(images))
@@ -75,7 +75,7 @@ def test_the_type_stays(corruption, dtype):
 
 
 @pytest.mark.parametrize("severity", [1, 4])
-def test_an_image_is_corrupted_alike_in_any_batch(corruption, severity):
+def test_corruption_does_not_depend_on_the_batch(corruption, severity):
     images = photolike(5, 48, 40)
     random = SampleRandom(7, (11, 3, 20, 5, 8))
     whole = corruption(images, severity, random)
@@ -86,7 +86,7 @@ def test_an_image_is_corrupted_alike_in_any_batch(corruption, severity):
     torch.testing.assert_close(corruption(memory, severity, random), whole, atol=1e-5, rtol=0)
 
 
-def test_chance_comes_from_seed_and_index_alone(corruption, name):
+def test_random_numbers_depend_on_seed_and_index(corruption, name):
     images = photolike(1, 48, 48).expand(3, -1, -1, -1)
     state = torch.get_rng_state()
     corrupted = corruption(images, 3, SampleRandom(0, (1, 2, 1)))
@@ -99,9 +99,9 @@ def test_chance_comes_from_seed_and_index_alone(corruption, name):
 
 
 @pytest.mark.parametrize("severity", [0, 6, -1, 2.5, None])
-def test_other_severities_are_refused(corruption, severity):
+def test_other_severities_are_rejected(corruption, severity):
     images = photolike(2, 32, 32)
-    with pytest.raises(ValueError, match="Expected a severity among 1, 2, 3, 4 and 5, got"):
+    with pytest.raises(ValueError, match="severity from 1 to 5"):
         corruption(images, severity, draws(images))
 
 
@@ -122,7 +122,7 @@ def test_distance_grows_with_severity(corruption, name, size):
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
-def test_images_of_one_colour(corruption, name, value):
+def test_constant_images(corruption, name, value):
     images = torch.full((2, 3, 40, 40), value)
     for severity in (1, 5):
         corrupted = corruption(images, severity, draws(images))
@@ -133,7 +133,7 @@ def test_images_of_one_colour(corruption, name, value):
 
 
 @pytest.mark.parametrize("name", sorted(SCALED))
-def test_what_has_a_length_looks_alike_at_any_size(name):
+def test_lengths_scale_with_image_size(name):
     large = F.interpolate(photolike(3, 56, 56), (224, 224), mode="bicubic", antialias=True).clamp(0, 1)
     corrupted = CORRUPTIONS[name](large, 3, draws(large))
     for size in (112, 336):
@@ -149,6 +149,6 @@ def test_an_empty_batch_stays_empty(corruption):
     assert corruption(torch.zeros(0, 3, 32, 32), 3, SampleRandom(0, ())).shape == (0, 3, 32, 32)
 
 
-def test_no_gradient_is_kept(corruption):
+def test_output_has_no_gradient(corruption):
     images = photolike(1, 32, 32).clone().requires_grad_()
     assert not corruption(images, 3, draws(images)).requires_grad

@@ -24,7 +24,7 @@ ROUNDING = 0.5 / 255
 
 
 @pytest.mark.parametrize("name", sorted(REFERENCE))
-def test_the_distance_to_clean_images_is_that_of_the_reference(name):
+def test_mean_distance_matches_imagecorruptions(name):
     images = scenes(224)
     for severity in (1, 3, 5):
         ours = (CORRUPTIONS[name](images, severity, draws(images)) - images).abs().mean().item()

@@ -41,7 +41,7 @@ def spread(image):
 
 
 @levels(0.08, 0.12, 0.18, 0.26, 0.38)
-def test_gaussian_noise_has_its_deviation(severity, level):
+def test_gaussian_noise_standard_deviation(severity, level):
     noise = corrupt("gaussian_noise", torch.full((4, 3, 64, 64), 0.5), severity) - 0.5
     clipped = noise.abs() == 0.5
     assert clipped.float().mean().item() == pytest.approx(math.erfc(0.5 / level / 2**0.5), abs=0.005)
@@ -52,7 +52,7 @@ def test_gaussian_noise_has_its_deviation(severity, level):
 
 
 @levels(60, 25, 12, 5, 3)
-def test_shot_noise_counts_photons(severity, level):
+def test_shot_noise_is_poisson(severity, level):
     value = 0.3
     noisy = corrupt("shot_noise", torch.full((8, 3, 64, 64), value), severity)
     counts = noisy * level
@@ -93,7 +93,7 @@ def test_brightness_adds_to_the_value_of_hsv(severity, level):
 
 @pytest.mark.parametrize("size", [(32, 32), (96, 96), (224, 96)])
 @levels(0.6, 0.5, 0.4, 0.3, 0.25)
-def test_pixels_are_those_of_box_resizing(size, severity, level):
+def test_pixelate_equals_box_resizing(size, severity, level):
     image = (photolike(1, *size)[0] * 255).round().byte()
     small = resize(to_pil_image(image), [int(side * level) for side in size], InterpolationMode.BOX)
     expected = pil_to_tensor(resize(small, list(size), InterpolationMode.BOX))
@@ -103,7 +103,7 @@ def test_pixels_are_those_of_box_resizing(size, severity, level):
 
 @pytest.mark.parametrize("size", [(32, 32), (50, 77)])
 @levels(25, 18, 15, 10, 7)
-def test_jpeg_is_that_of_a_file(size, severity, level, tmp_path):
+def test_jpeg_compression_equals_pillow(size, severity, level, tmp_path):
     image = (photolike(1, *size)[0] * 255).round().byte()
     to_pil_image(image).save(tmp_path / "image.jpg", quality=level)
     with Image.open(tmp_path / "image.jpg") as file:
@@ -112,7 +112,7 @@ def test_jpeg_is_that_of_a_file(size, severity, level, tmp_path):
 
 
 @levels((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5))
-def test_defocus_makes_a_disk_of_a_point(severity, level):
+def test_defocus_blur_of_a_point_is_a_disk(severity, level):
     radius, softness = level
     image = corrupt("defocus_blur", dot(), severity)
     y, x, weight = spread(image)
@@ -128,7 +128,7 @@ def test_defocus_makes_a_disk_of_a_point(severity, level):
 
 
 @levels((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))
-def test_motion_makes_a_fading_line_of_a_point(severity, level):
+def test_motion_blur_of_a_point_is_a_fading_line(severity, level):
     radius, sigma = level
     image = dot().expand(6, -1, -1, -1)
     angles = []
@@ -158,7 +158,7 @@ def test_zoom_blur_is_a_mean_of_zooms(severity, level):
 
 
 @pytest.mark.parametrize(("severity", "deviation"), [(3, 0.81), (4, 1.14), (5, 1.95)])
-def test_elastic_displacements_have_their_deviation(severity, deviation):
+def test_elastic_displacement_standard_deviation(severity, deviation):
     """Uniform noise of deviation 1/sqrt(3), smoothed and multiplied, on top of an affine map."""
     rows, columns = torch.meshgrid(torch.arange(224.0), torch.arange(224.0), indexing="ij")
     images = torch.stack([rows, columns, rows])[None].expand(4, -1, -1, -1) / 223
@@ -172,7 +172,7 @@ def test_elastic_displacements_have_their_deviation(severity, deviation):
         assert 0.005 < turned < 2 * 4.88 / 148  # corners that are 148 pixels apart move by up to 4.88
 
 
-def test_fog_keeps_the_brightest_value_and_black():
+def test_fog_preserves_maximum_and_black():
     images = 0.8 * photolike(3, 64, 64)
     for severity in SEVERITIES:
         foggy = corrupt("fog", images, severity)
@@ -180,7 +180,7 @@ def test_fog_keeps_the_brightest_value_and_black():
     assert not corrupt("fog", torch.zeros(1, 3, 32, 32), 5).any()
 
 
-def test_snow_falls_on_black():
+def test_snow_on_black_images():
     """Flakes are longer from top to bottom than from side to side, and there are some at every severity."""
     for severity in SEVERITIES:
         flakes = corrupt("snow", torch.zeros(8, 3, 128, 128), severity)
@@ -190,7 +190,7 @@ def test_snow_falls_on_black():
         assert flakes.std() > 0.02
 
 
-def test_frost_is_grey_to_blue_and_every_image_has_its_own():
+def test_frost_colour_varies_between_images():
     ice = corrupt("frost", torch.zeros(6, 3, 112, 112), 5)
     red, green, blue = ice.mean((0, 2, 3)).tolist()
     assert 0.3 < red < green < blue < 0.7

@@ -16,7 +16,7 @@ def noise(*shape):
     return torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
 
-def test_plasma_is_that_of_loops():
+def test_plasma_equals_reference_loops():
     side, decay, random = 16, 1.7, SampleRandom(3, (5,))
     wobble = random.uniform(torch.empty(1, side, side), -1, 1, "clouds")[0].tolist()
     height = [[0.0] * side for _ in range(side)]
@@ -54,7 +54,7 @@ def test_smoothing_is_a_gaussian_blur(sigma):
     )
 
 
-def test_smoothing_from_nothing_to_everything():
+def test_smoothing_limits():
     images = noise(2, 1, 20, 30)
     torch.testing.assert_close(smooth(images, 0.0), images)
     torch.testing.assert_close(smooth(images, 500.0), images.mean((2, 3), keepdim=True).expand_as(images))
@@ -62,7 +62,7 @@ def test_smoothing_from_nothing_to_everything():
 
 
 @pytest.mark.parametrize("edge", ["replicate", "circular"])
-def test_convolution_is_that_of_torch(edge):
+def test_convolution_equals_torch(edge):
     images, kernels = noise(2, 3, 17, 23), noise(2, 7, 7)
     padded = F.pad(images, [3] * 4, mode=edge)
     expected = torch.stack(
@@ -74,14 +74,14 @@ def test_convolution_is_that_of_torch(edge):
     torch.testing.assert_close(convolve(images, kernels, edge), expected, atol=1e-4, rtol=0)
 
 
-def test_kernels_share_a_weight_among_pixels():
+def test_kernel_weights_are_bilinear():
     kernel = kernel_of(torch.tensor([[[0.0, 0.25], [-1.0, 1.0]]]), torch.tensor([3.0, 1.0]))
     expected = torch.tensor([[0, 0, 0.25], [0, 0.5625, 0.1875], [0, 0, 0]])
     torch.testing.assert_close(kernel[0], expected)
     torch.testing.assert_close(kernel_of(torch.zeros(1, 4, 2), torch.ones(4)), torch.ones(1, 1, 1))
 
 
-def test_a_canvas_has_the_proportions_of_the_images():
+def test_canvas_has_the_aspect_ratio_of_the_images():
     assert canvas(torch.zeros(3, 3, 32, 48)).shape == (3, 1, 224, 336)
     assert canvas(torch.zeros(1, 3, 500, 224)).shape == (1, 1, 500, 224)
     layer = noise(1, 1, 224, 336)
@@ -89,7 +89,7 @@ def test_a_canvas_has_the_proportions_of_the_images():
     assert fit(layer, torch.zeros(1, 3, 224, 336)) is layer
 
 
-def test_sampling_reads_pixels_and_between_them():
+def test_sampling_is_bilinear():
     images = noise(2, 3, 5, 9)
     y, x = torch.tensor([[[1.0, 1.5, -3.0]]]), torch.tensor([[[7.0, 7.0, 0.0]]])
     found = sample(images, y, x, edge="border")
