@@ -1,12 +1,12 @@
-"""How fast training images come: decoding, augmentation, worker processes, and images kept in memory.
+"""Benchmark data loading: decoding, augmentation, worker processes and the image cache.
 
     python recipes/loading.py --data pacs --data-dir PACS --domain photo --workers 0 2 4
 
-Images a second of a training loader, with as many worker processes as were asked for, from files and from
-memory, beside those of a training step of ERM, the quickest method: attacks need fewer images a second. A
-loader is timed after its first batch, when its workers run. On a CPU, workers and steps share the cores.
+Prints images per second of training loaders, from files and from the cache, relative to a training step of
+ERM, the fastest method. Loaders are timed after their first batch, once workers have started. On a CPU,
+workers and training share the cores.
 
-What a training run waits for its images is ``loading`` in its ``log.jsonl``, as a share of the time.
+In a training run, ``loading`` in ``log.jsonl`` is the share of time spent waiting for images.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from egat_hub.methods import ERM
 from egat_hub.models import create_model
 
 ROOM = 2**33
-"""Bytes for images in memory."""
+"""Size of the image cache in bytes."""
 
 
 def loading(
@@ -43,14 +43,14 @@ def loading(
     """Time loaders and a training step.
 
     Args:
-        data: the images.
-        domain: one of its domains; the first by default.
-        model: timm's name of the network that is trained.
-        batch_size: images in a step.
-        batches: steps that a loader is timed for.
-        rounds: repetitions.
-        workers: numbers of loading processes to try.
-        device: where to train.
+        data: data set.
+        domain: domain to load; the first by default.
+        model: timm's name of the network to train.
+        batch_size: images per step.
+        batches: batches per measurement.
+        rounds: number of repetitions.
+        workers: numbers of worker processes to try.
+        device: device to train on.
     """
     dataset = open_dataset(data, domain and [domain], verify=False)
     view = TrainingView(next(iter(dataset.values())), image_size=data.image_size, seed=0)
@@ -70,13 +70,13 @@ def loading(
     print(f"{machine(device, ('torch', 'torchvision', 'pillow', 'timm'))}\n")
     print(tabulate(lines, ["workers", "from", "images/s", f"/ step of ERM, {model}"], "github"))
     print(
-        f"\nA step of ERM takes {speeds['step']:.0f} images/s. One process decodes {speeds['decoded']:.0f} "
+        f"\nERM trains on {speeds['step']:.0f} images/s. One process decodes {speeds['decoded']:.0f} "
         f"images/s, or augments {speeds['augmented']:.0f}."
     )
 
 
 def _parts(view: TrainingView, image_size: int, batch_size: int) -> dict[str, Job]:
-    """Decoding a batch, and augmenting one that is decoded."""
+    """Jobs that decode a batch and augment a decoded batch."""
     positions = [int(view.indices[n % len(view)]) for n in range(batch_size)]
     images = [view.domain.load(position) for position in positions]
     transform = training_transform(image_size)
@@ -94,7 +94,7 @@ def _step(model: str, dataset: MultiDomain, image_size: int, batch_size: int, de
 
 
 def _images_per_second(view: TrainingView, batch_size: int, batches: int, workers: int, seed: int) -> float:
-    ahead = 2 * workers  # batches that are being loaded when the first one is there
+    ahead = 2 * workers  # batches being loaded when the first one arrives
     steps = batches + ahead + 1
     loader = iter(training_loader(view, batch_size=batch_size, steps=steps, seed=seed, workers=workers))
     next(loader)

@@ -1,19 +1,19 @@
-"""PGD-10 and Grad-CAM beside those of other packages, as ratios within one run.
+"""Compare PGD-10 and Grad-CAM with other packages: time and results.
 
     python recipes/peers.py --model resnet50 --image-size 112
 
-Peers are timed where they are installed: torchattacks and foolbox for the attack, captum and pytorch-grad-cam
-for maps. None of them is needed for anything else. torchattacks asks for a release of requests from 2020, so
-it is best installed without its dependencies, in an environment of its own:
+Uses torchattacks and foolbox for the attack, captum and pytorch-grad-cam for maps, where installed.
+torchattacks pins a version of requests from 2020, so install it without dependencies in an environment of
+its own:
 
     pip install --no-deps torchattacks grad-cam ttach
     pip install foolbox scikit-learn opencv-python-headless
 
-Every round times each once, in shuffled order; ratios are formed within a round and their median and range
-are printed. All attacks take the same ten steps of epsilon / 4 from the clean images, and how far their
-results differ from ours is printed beside, for a quicker attack that does less is none: the share of values
-that differ, and the cross-entropy that was reached. Steps are signs of gradients, so that rounding alone
-makes other images in ten of them. The network has random weights and BatchNorm statistics of random images.
+Every round times each package once, in shuffled order. Ratios are formed within a round; the median and
+range are printed. All attacks take the same ten steps of epsilon / 4 from the clean images. To show that
+they do equal work, the share of values that differ from ours and the cross-entropy reached are printed,
+too; rounding alone changes images within ten sign steps. The network has random weights and BatchNorm
+statistics of random images.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from egat_hub.models.folding import find_pairs, folded
 from egat_hub.models.modes import is_batchnorm
 
 STEPS, LENGTH = 10, 0.25
-"""Steps, and their length relative to epsilon."""
+"""Number of steps, and step size relative to epsilon."""
 
 OWN = "own, folded"
 PACKAGES = ("torch", "timm", "torchattacks", "foolbox", "captum", "grad-cam")
@@ -60,10 +60,10 @@ def peers(
     Args:
         model: timm's name of the network.
         image_size: side of the images in pixels.
-        batch_size: images at a time.
-        epsilon: budget of the attack.
-        rounds: repetitions.
-        device: where to run.
+        batch_size: number of images.
+        epsilon: attack budget.
+        rounds: number of repetitions.
+        device: device to run on.
     """
     torch.manual_seed(0)
     torch.set_flush_denormal(True)
@@ -74,12 +74,12 @@ def peers(
     jobs = attacks(net, images, labels, epsilon)
     _compare(f"PGD-{STEPS}", jobs, rounds, scale=epsilon, loss=partial(_loss, net, labels))
     apart = _apart(net, jobs[OWN]())
-    print(f"Folding moves the logits of attacked images by {apart:.1e} of the largest.\n")
+    print(f"Folding changes logits of attacked images by {apart:.1e} of the largest.\n")
     _compare("Grad-CAM", maps(net, images, labels), rounds)
 
 
 def _settle(net: TimmModel, batch_size: int, image_size: int, device: str) -> None:
-    """Statistics of a few random batches: with those of a new network, signals die out or explode."""
+    """Estimate BatchNorm statistics on random batches; with initial ones, activations vanish or explode."""
     for module in net.train().modules():
         if is_batchnorm(module):
             module.momentum = None  # the mean of all batches
@@ -90,7 +90,7 @@ def _settle(net: TimmModel, batch_size: int, image_size: int, device: str) -> No
 
 
 def attacks(net: TimmModel, images: Tensor, labels: Tensor, epsilon: float) -> dict[str, Work]:
-    """Ways to the same attacked images [B,3,H,W]; ours first."""
+    """Implementations of the same attack; ours first."""
     own = PGD(steps=STEPS, step_size=LENGTH, start="clean")
     pairs, contiguous = find_pairs(net, images[:2]), copy.deepcopy(net)
     last = copy.deepcopy(net).to(memory_format=torch.channels_last)
@@ -124,7 +124,7 @@ def attacks(net: TimmModel, images: Tensor, labels: Tensor, epsilon: float) -> d
 
 
 def maps(net: TimmModel, images: Tensor, labels: Tensor) -> dict[str, Work]:
-    """Ways to the same maps, stretched to [0, 1]; ours first. Peers hook the layer that gives features."""
+    """Implementations of the same maps, scaled to [0, 1]; ours first. Others hook the feature layer."""
     found: dict[str, Work] = {OWN.split(",")[0]: lambda: GradCAM()(net, images, labels).detach()}
     layer = last_layer(net, images)
     if layer is not None and find_spec("captum"):
@@ -146,7 +146,7 @@ def maps(net: TimmModel, images: Tensor, labels: Tensor) -> dict[str, Work]:
 
 @torch.no_grad()
 def last_layer(net: TimmModel, images: Tensor) -> nn.Module | None:
-    """The last module whose output are the features; None where no module gives them away."""
+    """The last module that outputs the feature map; None if no module does."""
     outputs: dict[nn.Module, object] = {}
     hooks = [
         module.register_forward_hook(lambda m, args, out: outputs.update({m: out}))
@@ -181,7 +181,7 @@ def _compare(
     scale: float = 1.0,
     loss: Callable[[Tensor], float] | None = None,
 ) -> None:
-    """Times and ratios to the first, the share of values that are others than its, and the loss reached."""
+    """Print times, ratios to the first job, the share of values that differ from it, and the loss reached."""
     first, *_ = jobs
     expected = jobs[first]().cpu()
     times = interleaved(jobs, rounds)
@@ -190,7 +190,7 @@ def _compare(
         found = job().cpu()
         alike = found.shape == expected.shape
         differs = ((found - expected).abs() > 1e-3 * scale).float().mean().item() if alike else None
-        shown = "of another size" if differs is None else f"{100 * differs:.2f} %"
+        shown = "other size" if differs is None else f"{100 * differs:.2f} %"
         lines.append([name, f"{1000 * median(times[name]):.1f}", ratio(times[name], times[first]), shown])
         lines[-1] += [f"{loss(found):.4f}"] if loss else []
     titles = [title, "ms", f"/ {first}", "differs", *(["loss"] if loss else [])]
@@ -204,7 +204,7 @@ def _loss(net: TimmModel, labels: Tensor, found: Tensor) -> float:
 
 @torch.no_grad()
 def _apart(net: TimmModel, attacked: Tensor) -> float:
-    """The largest distance between logits of the folded network and its own, over the largest logit."""
+    """Largest change of a logit by folding, relative to the largest logit."""
     own = net(attacked)
     with folded(net, find_pairs(net, attacked[:2])):
         return ((net(attacked) - own).abs().max() / own.abs().max()).item()

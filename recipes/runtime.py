@@ -1,25 +1,24 @@
-"""What a training step costs, method by method, as ratios within one run.
+"""Time a training step of every method, relative to ERM, to TRADES and to a cost model.
 
     python recipes/runtime.py --model resnet50 --image-size 112
 
-Every round times each method once, in shuffled order; ratios are formed within a round and their median and
-range are printed, so that a busy machine disturbs them little. A forward F or a backward to the input I of a
-whole batch is one unit, a backward to the weights W two, for it passes through the network too, and a
-backward through a backward D four, for it goes back through both; a step of ERM has three. The floor of EGAT
-/ TRADES is what their counts cost at the unit costs measured in the same rounds.
+Every round times each method once, in shuffled order. Ratios are formed within a round; the median and
+range are printed, which limits the effect of a busy machine. The cost of a step is in forward-equivalents:
+a forward (F) or a backward to the input (I) of a batch counts 1, a backward to the weights (W) 2, and a
+double backward (D) 4. A step of ERM costs 3.
 
-The roofline of a method is its units times a third of a training pass, which has three; what is above it is
-waste, and what is below it is cheaper than it counts, as the attack is on a folded network.
+The expected time of a method is its cost times a third of a training pass of the network. A method can be
+faster, because attacks run on a folded network. The last ratio of EGAT / TRADES uses costs measured in the
+same rounds.
 
-PGD, TRADES and EGAT fold BatchNorm away while they attack; "unfolded" are the same without that. "TRADES, by
-hand" is the usual code around a network of timm in float32, with nothing of this package, once more in the
-layout that is fastest on CPUs.
-Where BatchNorm trains, every view has a forward of its own; with joint views (an option of all methods) one
-forward has them all, and one set of statistics. With ``--bfloat16`` EGAT is timed with only its attack,
-and with the whole step, in bfloat16 too.
+PGD, TRADES and EGAT fold BatchNorm during attacks; "unfolded" variants do not. "TRADES, by hand" is the
+usual loop around a timm network in float32 without this package, also in channels-last format. Where
+BatchNorm trains, clean, attacked and mixed images have a forward each; with joint views they share one
+forward and its statistics. ``--bfloat16`` also times EGAT with only the attack, and with the whole step, in
+bfloat16.
 
-The last line is the cost of judging maps: Comp and Suff of a model's map and of the controls at five shares,
-one image, map and share at a time, over the same in batches.
+The last line compares Comp and Suff of the model's maps and the controls at five shares, computed one
+image, map and share at a time, with batches.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ Times = Mapping[str, Sequence[float]]
 
 
 class SeparateForwardCAM(GradCAM):
-    """Grad-CAM that runs the network again for every map, as libraries outside of the training step do."""
+    """Grad-CAM with a forward of its own for every map, as in libraries outside of the training step."""
 
     def raw(self, network: TimmModel, view: View, target: Tensor) -> Tensor:
         return super().raw(network, network.view(view.images), target)
@@ -83,19 +82,18 @@ def runtime(
     methods: tuple[str, ...] = tuple(METHODS),
     device: str = "cuda" if torch.cuda.is_available() else "cpu",
 ) -> None:
-    """Time one optimiser step of every method.
+    """Time one training step of every method.
 
     Args:
         model: timm's name of the network.
         image_size: side of the images in pixels.
-        batch_size: images in a step.
-        rounds: repetitions.
-        freeze_bn: keep BatchNorm in eval mode, so that the views of a step share one forward.
-        bfloat16: also time EGAT in lower precision.
-        without_comparisons: leave out TRADES and EGAT unfolded, EGAT with separate CAMs, and the judging
-            of maps.
-        methods: names of those to time; ERM, TRADES and EGAT are always among them.
-        device: where to run.
+        batch_size: images per step.
+        rounds: number of repetitions.
+        freeze_bn: keep BatchNorm in eval mode, so that all images of a step share one forward.
+        bfloat16: also time EGAT in bfloat16.
+        without_comparisons: skip unfolded TRADES and EGAT, EGAT with separate CAMs, and Comp and Suff.
+        methods: methods to time, in addition to ERM, TRADES and EGAT.
+        device: device to run on.
     """
     torch.manual_seed(0)
     torch.set_flush_denormal(True)
@@ -109,7 +107,7 @@ def runtime(
     comparisons = not without_comparisons
     built = {name: build(name) for name in dict.fromkeys(("erm", *methods, "trades", "egat"))}
     built |= _variants(build, joint=not freeze_bn, comparisons=comparisons, bfloat16=bfloat16)
-    units = {name: count_passes(method, images, labels) for name, method in built.items()}
+    costs = {name: count_passes(method, images, labels) for name, method in built.items()}
     jobs = {
         name: training_step(method, images, labels, precision=torch.bfloat16 if name == BFLOAT16 else None)
         for name, method in built.items()
@@ -118,12 +116,12 @@ def runtime(
     jobs[LAST] = _by_hand(build("erm").model, images, labels, torch.channels_last)
     jobs |= _parts(built["trades"], images, labels)
     if comparisons:
-        jobs |= _judging(built[SEPARATE].model, images)
+        jobs |= _faithfulness(built[SEPARATE].model, images)
     times = interleaved(jobs, rounds)
     print(f"{model}, {image_size} px, batch {batch_size}, {rounds} rounds, frozen BN: {freeze_bn}")
     print(f"{machine(device)}\n")
-    _print_steps(times, units)
-    _print_rooflines(times, units)
+    _print_steps(times, costs)
+    _print_expected(times, costs)
     for name, unfolded in {"attack": "attack, unfolded", **(UNFOLDED if comparisons else {})}.items():
         print(f"{name} / {unfolded}: {ratio(times[name], times[unfolded])}")
     if comparisons:
@@ -137,7 +135,7 @@ def runtime(
 def _variants(
     build: Callable[..., Method], *, joint: bool, comparisons: bool, bfloat16: bool
 ) -> dict[str, Method]:
-    """EGAT and TRADES as they could be run otherwise."""
+    """Variants of EGAT and TRADES."""
     found: dict[str, Method] = {}
     if joint:
         found[JOINT] = build("egat", views="joint")
@@ -156,8 +154,8 @@ def _variants(
     return found
 
 
-def _print_steps(times: Times, units: Mapping[str, Passes]) -> None:
-    """A line for every step, and what TRADES and EGAT take of TRADES by hand."""
+def _print_steps(times: Times, costs: Mapping[str, Passes]) -> None:
+    """Print a row per method, and TRADES and EGAT relative to TRADES by hand."""
     lines = [
         [
             name,
@@ -167,30 +165,30 @@ def _print_steps(times: Times, units: Mapping[str, Passes]) -> None:
             *(ratio(times[name], times[other]) for other in ("erm", "trades", BY_HAND)),
             ratio(times[name], [u.units * seconds / 3 for seconds in times["pass"]]),
         ]
-        for name, u in units.items()
+        for name, u in costs.items()
     ]
-    titles = ["method", "F / I / W / D", "units", "ms", "/ ERM", "/ TRADES", f"/ {BY_HAND}", "/ roofline"]
+    titles = ["method", "F / I / W / D", "cost", "ms", "/ ERM", "/ TRADES", f"/ {BY_HAND}", "/ expected"]
     print(tabulate(lines, titles, "github"))
     for name in (BY_HAND, LAST):
         over = [f"{other} {ratio(times[other], times[name])}" for other in ("trades", "egat")]
-        print(f"\n{name}: {1000 * median(times[name]):.0f} ms; {', '.join(over)} of it")
+        print(f"\n{name}: {1000 * median(times[name]):.0f} ms; {', '.join(over)} times as long")
 
 
-def _print_rooflines(times: Times, units: Mapping[str, Passes]) -> None:
-    """What a unit takes, and EGAT / TRADES over what follows for it from the times of their parts."""
+def _print_expected(times: Times, costs: Mapping[str, Passes]) -> None:
+    """Print seconds per unit of cost, and EGAT / TRADES relative to the prediction of their parts."""
     attack = median(times["attack"]) / (2 * PGD().steps)
     print(
-        f"\nRoofline: units x {1000 * median(times['pass']) / 3:.1f} ms, a third of a training pass. "
-        f"A unit of the folded attack takes {1000 * attack:.1f} ms."
+        f"\nExpected: cost x {1000 * median(times['pass']) / 3:.1f} ms, a third of a training pass. "
+        f"A forward or backward of the folded attack takes {1000 * attack:.1f} ms."
     )
-    floor = [
+    expected = [
         (attack + 3 * step) / (attack + forward + 2 * step)
         for attack, step, forward in zip(times["attack"], times["pass"], times["forward"], strict=True)
     ]
     measured = [egat / trades for egat, trades in zip(times["egat"], times["trades"], strict=True)]
     print(
-        f"\nEGAT / TRADES over its floor of {median(floor):.3f} at measured unit costs "
-        f"({units['egat'].units / units['trades'].units:.3f} in units): {ratio(measured, floor)}"
+        f"\nEGAT / TRADES relative to {median(expected):.3f}, expected from the times of their parts "
+        f"({costs['egat'].units / costs['trades'].units:.3f} by the cost model): {ratio(measured, expected)}"
     )
 
 
@@ -224,7 +222,7 @@ def _by_hand(
 
 
 def _parts(method: Method, images: Tensor, labels: Tensor) -> dict[str, Callable[[], object]]:
-    """What a step is made of: an attack, folded and not, a training pass, a forward without gradients."""
+    """Parts of a step: the attack, folded and not, a training pass, and a forward without gradients."""
     assert isinstance(method, AdversarialMethod)
     network, attack = method.model, PGD()
 
@@ -244,15 +242,15 @@ def _parts(method: Method, images: Tensor, labels: Tensor) -> dict[str, Callable
     }
 
 
-def _judging(network: TimmModel, images: Tensor) -> dict[str, Callable[[], None]]:
-    """Comp and Suff of all maps at all shares, batched, and as one would without a batch."""
+def _faithfulness(network: TimmModel, images: Tensor) -> dict[str, Callable[[], None]]:
+    """Comp and Suff of all maps at all shares, batched and one by one."""
     draws = SampleRandom(0, tuple(range(len(images))))
     with evaluating(network):
         classes = network(images).argmax(1)
         maps = GradCAM(relu=False, normalize="none")(network, images, classes).detach()
-    judged = [maps, *(CONTROLS[name](maps, draws) for name in CONTROLS)]
+    compared = [maps, *(CONTROLS[name](maps, draws) for name in CONTROLS)]
 
-    def judge(part: slice, saliency: Tensor, faithful: Faithfulness, p: Tensor) -> None:
+    def measure(part: slice, saliency: Tensor, faithful: Faithfulness, p: Tensor) -> None:
         mine = SampleRandom(0, draws.index[part])
         faithful(network, images[part], saliency[part], classes[part], p, mine)
 
@@ -262,13 +260,13 @@ def _judging(network: TimmModel, images: Tensor) -> dict[str, Callable[[], None]
 
     def batched() -> None:
         p = probability(slice(None))
-        for saliency in judged:
-            judge(slice(None), saliency, Faithfulness(q=SHARES[0], shares=SHARES), p)
+        for saliency in compared:
+            measure(slice(None), saliency, Faithfulness(q=SHARES[0], shares=SHARES), p)
 
     def one_by_one() -> None:
-        for saliency, number, q in itertools.product(judged, range(len(images)), SHARES):
+        for saliency, number, q in itertools.product(compared, range(len(images)), SHARES):
             part = slice(number, number + 1)
-            judge(part, saliency, Faithfulness(q=q), probability(part))
+            measure(part, saliency, Faithfulness(q=q), probability(part))
 
     return {"batched": batched, "one by one": one_by_one}
 

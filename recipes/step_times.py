@@ -1,4 +1,4 @@
-"""Seconds of a training step, as a function of the gradients that its attack asks for."""
+"""Time of a training step as a function of the number of attack gradients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from egat_hub.methods import Method
 from egat_hub.training.loop import create_optimizer, quicker
 
 PRECISIONS = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""Types of autocast by the names that a configuration has for them."""
+"""Autocast types by their name in ``TrainConfig.mixed_precision``."""
 
 
 @dataclass(frozen=True)
@@ -26,20 +26,20 @@ class StepTime:
     """A step takes ``rest + gradients * gradient`` seconds.
 
     Attributes:
-        rest: all but the attack, with the update of the weights.
-        gradient: one gradient of the attack, of the whole batch.
+        rest: seconds of everything but the attack's gradients.
+        gradient: seconds of one attack gradient of the batch.
     """
 
     rest: float
     gradient: float = 0.0
 
     def seconds(self, gradients: float) -> float:
-        """Of a step whose attack asks for so many gradients."""
+        """Time of a step with that many attack gradients."""
         return self.rest + gradients * self.gradient
 
 
 def step_times(cells: Sequence[Cell], num_classes: int, rounds: int) -> dict[str, StepTime]:
-    """Times of methods by their names, measured in turns in this process.
+    """Step times by method, measured alternately in this process.
 
     A method is timed with PGD of its own number of steps and of one step, as its cell trains: in its
     precision and micro-batches, compiled or with CUDA graphs. What an attack costs beside its gradients (a

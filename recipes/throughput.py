@@ -1,13 +1,13 @@
-"""How much of a machine training uses: images a second, memory, and its share of what the machine can do.
+"""Measure throughput, memory and hardware utilization of training steps.
 
     python recipes/throughput.py --model resnet50 --batch-size 64 --bfloat16 --compiled
 
-The ceiling is what a product of square matrices reaches on this machine, in the same precision (float32 is
-float32, not TF32) and the same rounds. Floating-point operations of a step are those of its convolutions and
-matrix products, counted while it runs uncompiled. The roofline of a step is its units times a third of a
-forward and backward of the network, compiled where the step is (``runtime.py`` says what a unit is). All are
-timed in turns, by events on a GPU; medians are printed. Memory is what a step takes beside weights and
-optimiser: activations and gradients; graphs hold memory of their own, which is not shown.
+The ceiling is the speed of a square matrix product on this machine, in the same precision (float32 without
+TF32) and the same rounds. The floating-point operations of a step are those of its convolutions and matrix
+products, counted while it runs uncompiled. The expected time of a step is its cost in forward-equivalents
+(``runtime.py``) times a third of the network's forward and backward, compiled if the step is. All variants
+are timed alternately, by events on a GPU; medians are printed. Memory is what a step allocates on a GPU
+beyond weights and optimizer state; memory of CUDA graphs is not shown.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ def throughput(
     methods: tuple[str, ...] = ("erm", "trades", "egat"),
     device: str = "cuda" if torch.cuda.is_available() else "cpu",
 ) -> None:
-    """Time steps beside a matrix product.
+    """Time training steps and a matrix product.
 
     Args:
         model: timm's name of the network.
         image_size: side of the images in pixels.
-        batch_size: images in a step.
-        rounds: repetitions.
-        bfloat16: whether steps and product run in bfloat16.
-        compiled: time steps through ``torch.compile`` too.
-        cuda_graphs: time steps whose attack is launched as CUDA graphs too.
-        methods: names of methods.
-        device: where to run.
+        batch_size: images per step.
+        rounds: number of repetitions.
+        bfloat16: run steps and matrix product in bfloat16.
+        compiled: also time steps with ``torch.compile``.
+        cuda_graphs: also time steps whose attack runs as CUDA graphs.
+        methods: methods to time.
+        device: device to run on.
     """
     torch.manual_seed(0)
     torch.set_flush_denormal(True)
@@ -75,7 +75,7 @@ def throughput(
         return METHODS[name](net.to(device)).train()
 
     built = {name: build(name) for name in methods}
-    units = {name: count_passes(method, images, labels).units for name, method in built.items()}
+    costs = {name: count_passes(method, images, labels).units for name, method in built.items()}
     fast = {name: build(name) for name in methods} if compiled else {}
     for method in fast.values():
         check_compilable(method)
@@ -105,15 +105,15 @@ def throughput(
         times = interleaved(jobs, rounds)
         memory = {name: "-" if CAPTURED in name else _peak(job, device) for name, job in jobs.items()}
     ceiling = [flops[PRODUCT] / seconds for seconds in times[PRODUCT]]
-    told = "bfloat16" if bfloat16 else "float32"
-    print(f"{model}, {image_size} px, batch {batch_size}, {told}, {rounds} rounds\n{machine(device)}\n")
+    kind = "bfloat16" if bfloat16 else "float32"
+    print(f"{model}, {image_size} px, batch {batch_size}, {kind}, {rounds} rounds\n{machine(device)}\n")
     lines = [
         [
             name + how,
             f"{1000 * median(times[name + how]):.1f}",
             f"{batch_size / median(times[name + how]):.1f}",
-            f"{units[name]:g}",
-            _over_roofline(times, name + how, units[name], PASS + how),
+            f"{costs[name]:g}",
+            _over_expected(times, name + how, costs[name], PASS + how),
             f"{flops[name] / 1e9:.2f}",
             ratio([flops[name] / seconds for seconds in times[name + how]], ceiling),
             memory[name + how],
@@ -122,19 +122,19 @@ def throughput(
         for how in ("", COMPILED, CAPTURED)
         if name + how in jobs
     ]
-    titles = ["step", "ms", "images/s", "units", "/ roofline", "GFLOP", "of the ceiling", "MiB in a step"]
+    titles = ["step", "ms", "images/s", "cost", "/ expected", "GFLOP", "/ ceiling", "MiB"]
     print(tabulate(lines, titles, "github", disable_numparse=True))
     for name in jobs:
         if name.startswith(PASS):
             print(f"\nA {name} takes {1000 * median(times[name]):.1f} ms.", end="")
-    print(f"\nCeiling: {median(ceiling) / 1e12:.3f} TFLOP/s in a product of matrices.")
+    print(f"\nCeiling: {median(ceiling) / 1e12:.3f} TFLOP/s in a matrix product.")
 
 
-def _over_roofline(times: dict[str, list[float]], step: str, units: float, one_pass: str) -> str:
-    """Nothing for steps with CUDA graphs: there is no pass like theirs to compare with."""
+def _over_expected(times: dict[str, list[float]], step: str, cost: float, one_pass: str) -> str:
+    """Ratio to the expected time; none for CUDA graphs, whose forward and backward is not timed."""
     if one_pass not in times:
         return "-"
-    return ratio(times[step], [units * seconds / 3 for seconds in times[one_pass]])
+    return ratio(times[step], [cost * seconds / 3 for seconds in times[one_pass]])
 
 
 def _product(device: str, *, bfloat16: bool) -> Job:
@@ -149,7 +149,7 @@ def _product(device: str, *, bfloat16: bool) -> Job:
 
 
 class _Operations(TorchDispatchMode):
-    """Counts as PyTorch's own counter does, which follows modules and so cannot look at an attack."""
+    """Counts operations as ``FlopCounterMode`` does, whose tracking of modules fails inside attacks."""
 
     total = 0
 
@@ -168,7 +168,7 @@ def _flops(job: Job) -> int:
 
 
 def _peak(job: Job, device: str) -> str:
-    """What PyTorch allocated on a GPU at most, beyond what it had allocated before."""
+    """Peak memory that a job allocates on a GPU, in MiB."""
     if device != "cuda":
         return "-"
     torch.cuda.reset_peak_memory_stats()

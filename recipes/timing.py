@@ -1,4 +1,4 @@
-"""Times of jobs that take turns in one process, for the recipes that measure speed."""
+"""Interleaved timing of jobs in one process, for recipes that measure speed."""
 
 from __future__ import annotations
 
@@ -25,14 +25,13 @@ Job = Callable[[], object]
 
 
 def interleaved(jobs: Mapping[str, Job], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every job in every round, each of which runs all of them once in shuffled order.
+    """Time every job once per round, in shuffled order; return seconds by job and round.
 
-    On a GPU the time is that between two events in its stream, else that of the clock. A first round warms up
-    and does not count.
+    Uses CUDA events on a GPU and the clock otherwise. An additional first round warms up.
 
     Args:
-        jobs: what to time, by name.
-        rounds: at least 1.
+        jobs: jobs by name.
+        rounds: number of rounds, at least 1.
     """
     times: dict[str, list[float]] = {name: [] for name in jobs}
     order, shuffled = list(jobs), random.Random(0)
@@ -52,7 +51,7 @@ def ratio(times: Sequence[float], other: Sequence[float]) -> str:
 
 
 def machine(device: str, packages: Sequence[str] = ("torch", "timm")) -> str:
-    """What times depend on: processor, threads, and versions of packages that are installed."""
+    """Description of the machine: processor, threads, and package versions."""
     name = torch.cuda.get_device_name() if device == "cuda" else _processor()
     threads = "" if device == "cuda" else f", {torch.get_num_threads()} threads of {os.cpu_count()} cores"
     return f"{name}{threads}; python {platform.python_version()}, {', '.join(map(_versioned, packages))}"
@@ -90,7 +89,7 @@ def _versioned(package: str) -> str:
 def random_batch(
     batch_size: int, image_size: int, num_classes: int, device: str | torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Images [B,3,H,W] of noise in [0,1], and the classes [B] in turn."""
+    """Random images [B,3,H,W] in [0,1], and labels [B] that cycle through the classes."""
     images = torch.rand(batch_size, 3, image_size, image_size, device=device)
     return images, torch.arange(batch_size, device=device) % num_classes
 
@@ -98,13 +97,13 @@ def random_batch(
 def training_pass(
     model: TimmModel, images: Tensor, labels: Tensor, *, precision: torch.dtype | None = None
 ) -> Job:
-    """Forward and backward of a network alone: what three units take.
+    """Forward and backward of the network alone, three forward-equivalents.
 
     Args:
         model: in train mode, on the device of the images.
         images: [B,3,H,W] in [0,1].
         labels: classes [B].
-        precision: run the forward in autocast to that type.
+        precision: autocast type of the forward; none by default.
     """
 
     def one_pass() -> None:
@@ -125,15 +124,15 @@ def training_step(
     precision: torch.dtype | None = None,
     accumulation: int = 1,
 ) -> Job:
-    """Forward, backward and update, on the same images every time.
+    """Forward, backward and update on a fixed batch.
 
     Args:
         method: in train mode, on the device of the images.
         images: [B,3,H,W] in [0,1].
         labels: classes [B].
-        optimizer: makes the update; by default Adam.
-        precision: run the whole step in autocast to that type.
-        accumulation: forwards and backwards before an update.
+        optimizer: optimizer; Adam by default.
+        precision: autocast type of the step; none by default.
+        accumulation: forwards and backwards per update.
     """
     update = optimizer or torch.optim.Adam(method.parameters(), lr=1e-5)
     index, mask = torch.arange(len(images)), torch.ones_like(images[:, :1])

@@ -17,7 +17,7 @@ def denormals():
     torch.set_flush_denormal(False)
 
 
-def test_maps_in_forwards_of_their_own_cost_three_training_passes_more():
+def test_separate_forwards_for_maps_cost_three_training_passes_more():
     net = create_model("test_resnet", num_classes=5, image_size=64, pretrained=False).train()
     method = METHODS["egat"](net)
     method.explanation = runtime.SeparateForwardCAM()
@@ -28,7 +28,7 @@ def test_the_recipe_prints_every_method_and_both_ratios(capsys):
     runtime.runtime(model="test_resnet", image_size=32, batch_size=2, rounds=1, device="cpu")
     printed = capsys.readouterr().out
     assert all(f"| {name} " in printed for name in METHODS)
-    assert "Roofline: units x " in printed
-    assert "EGAT / TRADES over its floor of" in printed
+    assert "Expected: cost x " in printed
+    assert "EGAT / TRADES relative to " in printed
     assert "EGAT / EGAT with separate CAMs: " in printed
     assert "Comp and Suff at 5 shares, one by one / in batches of 2: " in printed
