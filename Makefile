@@ -29,7 +29,7 @@ quality: $(STAMP)  ## lint, formatting, types
 
 clean:  ## remove caches and build outputs
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find egat_hub model_cards recipes tests -type d -name __pycache__ -exec rm -rf {} +
+	find egat_hub recipes tests -type d -name __pycache__ -exec rm -rf {} +
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \

@@ -15,7 +15,7 @@ from jsonargparse import ArgumentParser
 from egat_hub.core.options import Formatter
 from egat_hub.experiments.keeping import keep_model
 
-CARDS = Path(__file__).parents[1] / "model_cards"
+CARDS = Path(__file__).parents[1] / "egat_hub/hub/model_cards"
 
 
 def main() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
@@ -13,7 +12,7 @@ from timm.models import is_model_pretrained
 
 from egat_hub.core.results import Row
 from egat_hub.hub.card_tables import protocol_text, result_sections, settings_table
-from egat_hub.hub.layout import model_name
+from egat_hub.hub.layout import CARDS, model_name
 
 TAG = "egat_hub"
 """Tag of every model that this package publishes, by which the Hub lists them."""
@@ -138,7 +137,7 @@ def render_card(
     """
     _check_rows(rows, metadata, architecture)
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = files("egat_hub.model_cards").joinpath("template.md").read_text(encoding="utf-8")
+    template = (CARDS / "template.md").read_text(encoding="utf-8")
     name, title = model_name(architecture, metadata), known_as or model_name(architecture, metadata)
     named = loads and bool(known_as)
     folder = f"path/to/{name}" if loads else "path/to/model"

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,6 +61,9 @@ def _is_revision(text: str) -> bool:
     """Git's names of branches and tags, less those that could leave a folder when used as a path."""
     return re.fullmatch(r"[A-Za-z0-9_][\w./+-]*", text) is not None and ".." not in text and "//" not in text
 
+
+CARDS = Path(__file__).parent / "model_cards"
+"""The template of model cards, and a folder for every model that ships with the package."""
 
 MANIFEST = "egat.json"
 RESULTS = "results.json"
@@ -126,8 +128,7 @@ class Known:
 
 def known_models() -> dict[str, Path]:
     """The folder of every known model by its name; one without weights has its card and results only."""
-    cards = Path(str(files("egat_hub.model_cards")))
-    return {entry.parent.name: entry.parent for entry in sorted(cards.glob(f"*/{ENTRY}"))}
+    return {entry.parent.name: entry.parent for entry in sorted(CARDS.glob(f"*/{ENTRY}"))}
 
 
 def without_weights(name: str) -> FileNotFoundError:

@@ -129,7 +129,7 @@ def _under(protocol: Mapping[str, Any], attack: str | None, epsilon: float | Non
 
 
 def shipped() -> list[ZooModel]:
-    """The models of the folders in ``egat_hub.model_cards``, by name. Their files are trusted."""
+    """The models in ``model_cards/``, by name. Their files are trusted."""
     return [_read(name, folder) for name, folder in known_models().items()]
 
 
