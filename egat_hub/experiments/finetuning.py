@@ -16,7 +16,7 @@ from egat_hub.core.config import from_dict, to_dict
 from egat_hub.core.distributed import join_processes, rank
 from egat_hub.core.randomness import derive_seed
 from egat_hub.core.registry import UnknownNameError
-from egat_hub.data import DataConfig, Domain, open_dataset, verify
+from egat_hub.data import DataConfig, Domain, open_dataset, verify_images
 from egat_hub.evaluation import EvaluationConfig
 from egat_hub.evaluation.journal import hash_of_weights
 from egat_hub.experiments.cell import Cell
@@ -328,7 +328,7 @@ def prepare(request: Request) -> Ready:
     check_folder(output, cell)
     old = open_old(base, request.old_data, request.old_data_dir)
     if state.is_main_process:
-        verify(dataset.values())
+        verify_images(dataset.values())
     state.wait_for_everyone()
     return Ready(cell, OneRun(dataset, dataset.domains, evaluation, output, request.resources), old)
 

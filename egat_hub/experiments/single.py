@@ -14,7 +14,7 @@ from egat_hub.core.config import digest
 from egat_hub.core.distributed import join_processes, rank
 from egat_hub.core.files import atomic_write_text
 from egat_hub.core.results import Outcome
-from egat_hub.data import DataConfig, MultiDomain, open_dataset, verify
+from egat_hub.data import DataConfig, MultiDomain, open_dataset, verify_images
 from egat_hub.evaluation import EvaluationConfig
 from egat_hub.experiments.cell import CONFIG, MODEL, Bench, Cell, resolved
 from egat_hub.experiments.checks import check_cell, check_evaluation
@@ -143,6 +143,6 @@ def prepare_single(
     output = output or Path("runs") / "train" / cell.name
     check_folder(output, cell)
     if state.is_main_process:
-        verify(dataset.values())
+        verify_images(dataset.values())
     state.wait_for_everyone()
     return Single(cell, OneRun(dataset, dataset.domains, evaluation, output, resources))
