@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egat_hub.attacks import PGD
-from egat_hub.core.config import digest, from_dict, to_dict
+from egat_hub.core.config import digest, from_dict, non_default, to_dict
 from egat_hub.methods import EGATConfig
 from egat_hub.training import TrainConfig
 
@@ -104,6 +104,22 @@ def test_digest_has_the_length_asked_for():
     assert len(digest(Run())) == 10
     assert digest(Run(), length=16).startswith(digest(Run()))
     assert len(digest(Run(), length=16)) == 16
+
+
+def test_a_field_at_its_default_is_no_part_of_the_identity():
+    assert non_default(Run()) == {}
+    assert non_default(Run(steps=3, optimiser=Optimiser(rate=1.0), domains=("a",))) == {
+        "steps": 3,
+        "optimiser": {"rate": 1.0},
+        "domains": ["a"],
+    }
+    assert non_default(Run(fallback=Optimiser())) == {"fallback": {}}
+    fields = [(f.name, f.type, f) for f in dataclasses.fields(Run)]
+    later = dataclasses.make_dataclass(
+        "Run", [*fields, ("added", int, dataclasses.field(default=0))], frozen=True
+    )
+    assert non_default(later(steps=3)) == non_default(Run(steps=3))
+    assert non_default(later(steps=3, added=1)) != non_default(Run(steps=3))
 
 
 def test_missing_fields_take_their_defaults():

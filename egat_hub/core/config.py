@@ -12,27 +12,24 @@ from typing import Any, TypeVar
 
 C = TypeVar("C")
 
-LATER: Mapping[str, Any] = types.MappingProxyType({"later": True})
-"""Metadata of a field that came after runs were made that it says nothing new about while at its default."""
-
 
 def to_dict(config: Any) -> dict[str, Any]:
     """A config dataclass as nested dicts and lists of JSON types; tuples become lists."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def identity(config: Any) -> dict[str, Any]:
-    """As :func:`to_dict`, without fields marked ``LATER`` that have their default: what names a run.
+def non_default(config: Any) -> dict[str, Any]:
+    """As :func:`to_dict`, but only fields that differ from their defaults: what identifies a run.
 
-    So runs and checkpoints from before such a field are those of its default.
+    A field that is added later changes no identity while it has its default.
     """
-    told = to_dict(config)
+    found = {}
     for field in dataclasses.fields(config):
-        made = field.default_factory
-        default = field.default if made is dataclasses.MISSING else made()
-        if field.metadata.get("later") and getattr(config, field.name) == default:
-            del told[field.name]
-    return told
+        value, make = getattr(config, field.name), field.default_factory
+        default = field.default if make is dataclasses.MISSING else make()
+        if value != default:
+            found[field.name] = non_default(value) if dataclasses.is_dataclass(value) else value
+    return json.loads(json.dumps(found))
 
 
 def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:

@@ -16,7 +16,7 @@ import torch
 from accelerate import PartialState
 from matplotlib.figure import Figure
 
-from egat_hub.core.config import digest, identity, to_dict
+from egat_hub.core.config import digest, non_default, to_dict
 from egat_hub.core.distributed import main_says, rank
 from egat_hub.core.files import atomic_write_text
 from egat_hub.core.randomness import derive_seed
@@ -74,12 +74,12 @@ class Cell:
         """What decides, as a nested dict."""
         return {
             "method": self.variant.method,
-            "method_config": identity(self.variant.config),
+            "method_config": non_default(self.variant.config),
             "domain": self.domain,
             "seed": self.seed,
             "model": to_dict(self.model),
             "data": to_dict(self.data),
-            "train": identity(self.train),
+            "train": non_default(self.train),
         }
 
     @property

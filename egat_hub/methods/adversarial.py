@@ -15,7 +15,6 @@ from egat_hub.attacks import PGD, TRAINING_ATTACKS, TrainingAttack
 from egat_hub.attacks.base import check_epsilon
 from egat_hub.attacks.memory import Memory
 from egat_hub.attacks.training import Ascent, Rows, Slope
-from egat_hub.core.config import LATER
 from egat_hub.methods.base import METHODS, Batch, Method, MethodConfig
 from egat_hub.models.cuda_graphs import GraphCache, check_capturable
 from egat_hub.models.folding import Folding, find_pairs, folded
@@ -47,9 +46,9 @@ class AdversarialConfig(MethodConfig):
     attack_steps: int = 10
     step_size: float | None = None
     epsilon_warmup: int = 0
-    training_attack: str = field(default="pgd", metadata=LATER)
-    training_attack_options: dict[str, Any] = field(default_factory=dict, metadata=LATER)
-    attack_dtype: Literal["bfloat16"] | None = field(default=None, metadata=LATER)
+    training_attack: str = "pgd"
+    training_attack_options: dict[str, Any] = field(default_factory=dict)
+    attack_dtype: Literal["bfloat16"] | None = None
 
     def __post_init__(self) -> None:
         check_epsilon(self.epsilon)

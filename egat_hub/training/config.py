@@ -11,7 +11,7 @@ import torch
 from timm.optim import param_groups_layer_decay
 from torch import nn
 
-from egat_hub.core.config import LATER, check_choices
+from egat_hub.core.config import check_choices
 from egat_hub.core.distributed import cpu_count
 from egat_hub.models import TimmModel, create_model
 
@@ -151,8 +151,8 @@ class TrainConfig:
     clip_grad: float | None = None
     accumulation: int = 1
     ema_decay: float | None = None
-    compile: bool = field(default=False, metadata=LATER)
-    cuda_graphs: bool = field(default=False, metadata=LATER)
+    compile: bool = False
+    cuda_graphs: bool = False
     mixed_precision: Literal["no", "fp16", "bf16"] | None = None
     validate_every: int = 200
     selection: Literal["best_val_cAcc", "last"] = "best_val_cAcc"

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
-from egat_hub.core.config import digest, identity, to_dict
+from egat_hub.core.config import digest, non_default, to_dict
 from egat_hub.core.distributed import join_processes, world_size
 from egat_hub.core.randomness import derive_seed
 from egat_hub.data import EvaluationView, TrainingView, training_loader
@@ -261,8 +261,8 @@ def _groups(method: Method, config: TrainConfig, transfer: Transfer) -> list[dic
 def _identity(method: Method, config: TrainConfig, seed: int, transfer: Transfer) -> str:
     """What a checkpoint must have in common with the run that goes on from it."""
     model = method.model
-    settings = [identity(method.config), identity(replace(config, steps=1)), seed]
-    settings += [to_dict(transfer)] if transfer != Transfer() else []
+    settings = [non_default(method.config), non_default(replace(config, steps=1)), seed]
+    settings += [non_default(transfer)] if transfer != Transfer() else []
     network = f"{model.architecture} with {model.num_classes} classes"
     return f"{network}, {type(method).__name__}, settings {digest(settings)}"
 
