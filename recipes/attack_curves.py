@@ -157,9 +157,12 @@ def _page(ready: Ready, domain: str, finished: Finished) -> Page:
     tables = [curve_table(panels, title), transferred(ready, [cell for cell, _ in finished])]
     text = [*(f"### {t.title}\n\n{markdown(t)}\n" for t in tables), f"{caption}\n"]
     text += [f"- {line}" for line in fooled(tables[-1])]
-    rows = [row for row in own if row.metric in ("cAcc", "aAcc", "aAcc8", "aAccAfter", "Flag")]
+    rows = [row for row in own if row.metric in SHOWN or row.metric.startswith("robust_accuracy")]
     chance = 100 / len(ready.bench.dataset.classes)
     return Page(text, tables, rows, curve_figure(panels, title, caption, chance))
+
+
+SHOWN = ("clean_accuracy", "sanity_check")
 
 
 def attacked(experiment: Experiment) -> Experiment:
@@ -181,9 +184,9 @@ def curves(finished: Iterable[tuple[Cell, Sequence[Outcome]]]) -> dict[str, dict
         for row, _ in outcomes:
             if row.test_domain != cell.domain:
                 continue
-            if row.metric == "cAcc":
+            if row.metric == "clean_accuracy":
                 clean.setdefault(row.method, {})[row.seed] = row.value
-            elif row.metric == "aAcc" and "epsilon" in row.protocol:
+            elif row.metric == "robust_accuracy" and "epsilon" in row.protocol:
                 attack = attempt_of(row).settings
                 names[attack] = name_of(row)
                 budgets = found.setdefault(attack, {}).setdefault(row.method, {})
@@ -226,10 +229,10 @@ def curve_table(panels: Mapping[str, Mapping[str, Curve]], title: str) -> Table:
 def protocol_of(rows: Sequence[Row]) -> str:
     """What is shown, in sentences."""
     seeds = sorted({row.seed for row in rows})
-    n = sorted({row.n for row in rows if row.metric == "aAcc"})
+    n = sorted({row.n for row in rows if row.metric == "robust_accuracy"})
     attempts: dict[str, set[float]] = {}
     for row in rows:
-        if row.metric == "aAcc" and "epsilon" in row.protocol:
+        if row.metric == "robust_accuracy" and "epsilon" in row.protocol:
             attempts.setdefault(attempt_of(row).settings, set()).add(row.protocol["epsilon"])
     settings = [text for text, budgets in attempts.items() if len(budgets) > 1]
     return (
@@ -276,8 +279,8 @@ def fooled(table: Table) -> Iterable[str]:
         for source, entry in zip(names, entries, strict=True):
             if own and entry.summary and own.mean - entry.summary.mean > LIMIT:
                 yield (
-                    f"Flag transfer: {name} falls to {entry.summary.mean:.1f} % by images made against "
-                    f"{source}, to {own.mean:.1f} % by those against itself; its own gradient misleads."
+                    f"Sanity check transfer: {name} falls to {entry.summary.mean:.1f} % by images made "
+                    f"against {source}, to {own.mean:.1f} % by its own; its gradient misleads."
                 )
 
 

@@ -40,7 +40,8 @@ class Point:
         field: the swept config field; empty for a method without one.
         weight: its value, or None.
         default: whether this is the method's default setting.
-        figures: mean and deviation over seeds of cAcc, aAcc and, where measured, Comp and Suff.
+        figures: mean and deviation over seeds of clean and robust accuracy and, where measured,
+            comprehensiveness and sufficiency.
     """
 
     method: str
@@ -52,7 +53,10 @@ class Point:
 
     def dominates(self, other: Point) -> bool:
         """Whether both clean and robust accuracy are higher on average."""
-        return all(self.figures[name].mean > other.figures[name].mean for name in ("cAcc", "aAcc"))
+        return all(
+            self.figures[name].mean > other.figures[name].mean
+            for name in ("clean_accuracy", "robust_accuracy")
+        )
 
 
 class Page(NamedTuple):

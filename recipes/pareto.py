@@ -119,7 +119,7 @@ def _attacked(base: Variant, steps: int) -> Iterator[Variant]:
 
 def own_rows(cell: Cell, found: Sequence[Outcome]) -> list[Row]:
     """Accuracy, robust accuracy and units on the cell's own domain."""
-    shown = ("cAcc", "aAcc", "Units", "Flag")
+    shown = ("clean_accuracy", "robust_accuracy", "step_cost", "sanity_check")
     return [row for row, _ in found if row.test_domain == cell.domain and row.metric in shown]
 
 
@@ -129,9 +129,11 @@ def traded(rows: Sequence[Row], experiment: Experiment, times: Mapping[str, Step
     for variant in experiment.variants:
         mine = [row for row in rows if row.method == variant.name]
         base = variant.name.split(" ")[0]
-        clean = {row.seed: row.value for row in mine if row.metric == "cAcc"}
+        clean = {row.seed: row.value for row in mine if row.metric == "clean_accuracy"}
         robust = {row.seed: row.value for row in mine if _is(row, full, experiment.epsilon)}
-        gradients = {row.seed: _gradients(row, rows, base, variant) for row in mine if row.metric == "Units"}
+        gradients = {
+            row.seed: _gradients(row, rows, base, variant) for row in mine if row.metric == "step_cost"
+        }
         if robust and all(value is not None for value in gradients.values()):
             known = [value for value in gradients.values() if value is not None]
             asked = Summary.of(known)
@@ -157,7 +159,7 @@ def _is(row: Row, attack: FurtherAttack, epsilon: float) -> bool:
     }
     drawn = row.protocol.get("images", attack.images if attack.images and row.n <= attack.images else None)
     return (
-        row.metric == "aAcc"
+        row.metric == "robust_accuracy"
         and drawn == attack.images
         and all(row.protocol.get(name) == value for name, value in named.items())
         and all(row.protocol.get(name, value) == value for name, value in settings.items())
@@ -170,7 +172,7 @@ def _gradients(row: Row, rows: Sequence[Row], base: str, variant: Variant) -> fl
     if not issubclass(cls, AdversarialMethod):
         return 0.0
     config: Any = variant.config
-    whole = next((r.value for r in rows if r.method == base and r.metric == "Units"), None)
+    whole = next((r.value for r in rows if r.method == base and r.metric == "step_cost"), None)
     if whole is None:
         return None
     return config.attack_steps + (row.value - whole) / cls.gradient_units(config)
@@ -192,7 +194,7 @@ def pareto_table(trades: Sequence[Trade], title: str) -> Table:
             Entry(Summary.of([*trade.robust.values()])),
             Entry(kept, digits=0),
         )
-    columns = ("gradients/step", "ms/step", "time / pgd", "cAcc", "robust", "gain kept %")
+    columns = ("gradients/step", "ms/step", "time / pgd", "clean", "robust", "gain kept %")
     return Table(title, columns, lines)
 
 

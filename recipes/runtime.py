@@ -17,7 +17,7 @@ BatchNorm trains, clean, attacked and mixed images have a forward each; with joi
 forward and its statistics. ``--bfloat16`` also times EGAT with only the attack, and with the whole step, in
 bfloat16.
 
-The last line compares Comp and Suff of the model's maps and the controls at five shares, computed one
+The last line compares Faithfulness of the model's maps and the controls at five shares, computed one
 image, map and share at a time, with batches.
 """
 
@@ -91,7 +91,7 @@ def runtime(
         rounds: number of repetitions.
         freeze_bn: keep BatchNorm in eval mode, so that all images of a step share one forward.
         bfloat16: also time EGAT in bfloat16.
-        without_comparisons: skip unfolded TRADES and EGAT, EGAT with separate CAMs, and Comp and Suff.
+        without_comparisons: skip unfolded TRADES and EGAT, EGAT with separate CAMs, and Faithfulness.
         methods: methods to time, in addition to ERM, TRADES and EGAT.
         device: device to run on.
     """
@@ -127,7 +127,7 @@ def runtime(
     if comparisons:
         print(f"EGAT / EGAT with separate CAMs: {ratio(times['egat'], times[SEPARATE])}")
         print(
-            f"Comp and Suff at {len(SHARES)} shares, one by one / in batches of {batch_size}: "
+            f"faithfulness at {len(SHARES)} shares, one by one / in batches of {batch_size}: "
             f"{ratio(times['one by one'], times['batched'])}"
         )
 
@@ -243,7 +243,7 @@ def _parts(method: Method, images: Tensor, labels: Tensor) -> dict[str, Callable
 
 
 def _faithfulness(network: TimmModel, images: Tensor) -> dict[str, Callable[[], None]]:
-    """Comp and Suff of all maps at all shares, batched and one by one."""
+    """Comprehensiveness and sufficiency of all maps at all shares, batched and one by one."""
     draws = SampleRandom(0, tuple(range(len(images))))
     with evaluating(network):
         classes = network(images).argmax(1)

@@ -22,13 +22,13 @@ from egat_hub.experiments.command import start
 from egat_hub.experiments.experiment import Experiment, Finished
 from egat_hub.experiments.tables.in_domain import attacked, in_domain
 from egat_hub.experiments.tables.report import report
-from egat_hub.experiments.tables.table import Published, Table
+from egat_hub.experiments.tables.table import PAPER, Published, Table
 from egat_hub.experiments.variants import VARIANTS, Variant
 
 LABELS = {
-    "cAcc": "clean accuracy (%)",
-    "Comp": "Comp (higher is better)",
-    "Suff": "Suff (lower is better)",
+    "clean_accuracy": "clean accuracy (%)",
+    "comprehensiveness": "comprehensiveness (higher is better)",
+    "sufficiency": "sufficiency (lower is better)",
 }
 CAPTION = "Percent", "Weights", "aAcc:", "Comp:", "Suff:"
 READING = "Numbers: the weight in brackets. Rings: default settings. Bars: standard deviation over seeds."
@@ -62,7 +62,7 @@ def _panel(axes: Axes, points: Sequence[Point], name: str) -> None:
         style = line_style(position)
         mine = [point for point in points if point.method == method and name in point.figures]
         mine.sort(key=lambda point: point.weight or 0.0)
-        x, y = ([point.figures[axis] for point in mine] for axis in ("aAcc", name))
+        x, y = ([point.figures[axis] for point in mine] for axis in ("robust_accuracy", name))
         axes.errorbar(
             [summary.mean for summary in x],
             [summary.mean for summary in y],
@@ -156,7 +156,7 @@ def _swept(base: Variant) -> Iterator[Variant]:
 
 def curve_points(table: Table, variants: Sequence[Variant], epsilon: float) -> Iterator[Point]:
     """Points from an in-domain table, for variants with clean and robust accuracy at ``epsilon``."""
-    titles = {"cAcc": "cAcc", "aAcc": attacked(epsilon), "Comp": "Comp", "Suff": "Suff"}
+    titles = {**PAPER, "robust_accuracy": attacked(epsilon)}
     for variant in variants:
         entries = dict(zip(table.columns, table.lines.get(variant.name, ()), strict=False))
         figures = {
@@ -164,7 +164,7 @@ def curve_points(table: Table, variants: Sequence[Variant], epsilon: float) -> I
             for name, title in titles.items()
             if title in entries and (summary := entries[title].summary)
         }
-        if {"cAcc", "aAcc"} <= figures.keys():
+        if {"clean_accuracy", "robust_accuracy"} <= figures.keys():
             method = variant.name if variant.name in VARIANTS else variant.method
             field = SWEEPS[method][0] if method in SWEEPS else ""
             weight = getattr(variant.config, field) if field else None
@@ -175,7 +175,7 @@ def verdicts(points: Sequence[Point]) -> Iterator[str]:
     """For each point, the others with higher mean clean accuracy and higher mean robust accuracy."""
     for point in points:
         better = [other.name for other in points if other.dominates(point)]
-        clean, robust = (point.figures[name].mean for name in ("cAcc", "aAcc"))
+        clean, robust = (point.figures[name].mean for name in ("clean_accuracy", "robust_accuracy"))
         verdict = f"dominated by {', '.join(better)}" if better else "not dominated"
         yield f"{point.name} ({clean:.1f} clean, {robust:.1f} robust): {verdict}"
 

@@ -31,28 +31,39 @@ def row(metric: str, value: float, *, test_domain: str = "caltech101", seed: int
 
 
 ROWS = [
-    row("cAcc", 91.11),
-    row("cAcc", 92.22, seed=1),
-    row("cAcc", 63.33, test_domain="labelme"),
-    row("cAcc", 64.44, test_domain="sun09"),
-    *(row("aAcc", value, epsilon=e, **ATTACK) for e, value in ((8 / 255, 15.55), (0.01, 56.66))),
-    row("aAcc", 46.61, epsilon=0.01, **{**ATTACK, "restarts": 5}),
+    row("clean_accuracy", 91.11),
+    row("clean_accuracy", 92.22, seed=1),
+    row("clean_accuracy", 63.33, test_domain="labelme"),
+    row("clean_accuracy", 64.44, test_domain="sun09"),
+    *(row("robust_accuracy", value, epsilon=e, **ATTACK) for e, value in ((8 / 255, 15.55), (0.01, 56.66))),
+    row("robust_accuracy", 46.61, epsilon=0.01, **{**ATTACK, "restarts": 5}),
     *(
         row(metric, 10 + i, map=kind, **FAITHFUL)
-        for i, (metric, kind) in enumerate(itertools.product(("Comp", "Suff"), ("model", "random", "centre")))
+        for i, (metric, kind) in enumerate(
+            itertools.product(("comprehensiveness", "sufficiency"), ("model", "random", "centre"))
+        )
     ),
-    row("Stability", 0.77, measure="cosine", epsilon=0.01, **ATTACK),
-    row("Stability", 0.66, measure="topk_overlap", epsilon=0.01, **ATTACK),
-    row("Stability", 0.55, measure="ssim", prediction="flipped", epsilon=0.01, **ATTACK),
-    row("CompRel", 21.21, map="model", **FAITHFUL),
-    row("InsertionAUC", 31.31, map="model", explanation="grad_cam", steps=28),
-    row("Pointing", 41.41, map="centre", explanation="grad_cam", tolerance=15),
-    row("Flag", 100.0, flag="comp_not_above_random", **FAITHFUL),
-    *(row("corrAcc", 40.0 + s, corruption="fog", severity=s, lengths="x shorter side / 224") for s in (1, 2)),
-    row("mCA", 45.45, corruptions="fog", severities="1, 2", lengths="x shorter side / 224"),
-    row("MapStability", 0.54, measure="cosine", epsilon=0.01, **{**ATTACK, "attack": "top_k"}),
-    row("Fooled", 44.33, epsilon=0.01, **{**ATTACK, "attack": "top_k"}),
-    row("DeadMaps", 1.88, explanation="grad_cam"),
+    row("stability", 0.77, measure="cosine", epsilon=0.01, **ATTACK),
+    row("stability", 0.66, measure="topk_overlap", epsilon=0.01, **ATTACK),
+    row("stability", 0.55, measure="ssim", prediction="flipped", epsilon=0.01, **ATTACK),
+    row("relative_comprehensiveness", 21.21, map="model", **FAITHFUL),
+    row("insertion_auc", 31.31, map="model", explanation="grad_cam", steps=28),
+    row("pointing_game", 41.41, map="centre", explanation="grad_cam", tolerance=15),
+    row("sanity_check", 100.0, check="not_above_random_maps", **FAITHFUL),
+    *(
+        row("corruption_accuracy", 40.0 + s, corruption="fog", severity=s, lengths="x shorter side / 224")
+        for s in (1, 2)
+    ),
+    row(
+        "mean_corruption_accuracy",
+        45.45,
+        corruptions="fog",
+        severities="1, 2",
+        lengths="x shorter side / 224",
+    ),
+    row("map_stability", 0.54, measure="cosine", epsilon=0.01, **{**ATTACK, "attack": "top_k"}),
+    row("explanation_attack_success", 44.33, epsilon=0.01, **{**ATTACK, "attack": "top_k"}),
+    row("dead_maps", 1.88, explanation="grad_cam"),
     row("ECE", 3.21, bins=15),
 ]
 
@@ -72,7 +83,7 @@ def test_an_attack_on_latents_has_a_table_of_its_own():
     settings = {"attack": "sca", "budget_space": "latent", "steps": 10}
     rows = [
         row(metric, value, latent_epsilon=0.1, **settings)
-        for metric, value in (("aAcc", 3.45), ("PixelL2", 6.78))
+        for metric, value in (("robust_accuracy", 3.45), ("pixel_l2", 6.78))
     ]
     text = card([*ROWS, *rows])
     own = text.split("### Accuracy under unrestricted attack")[1].split("###")[0]
@@ -100,7 +111,13 @@ def test_every_headline_survives_the_header(tmp_path):
     ModelCard(card()).save(path)
     results = ModelCard.load(path).data.eval_results
     headlines = [r for r in ROWS if is_headline(r)]
-    assert {r.metric for r in headlines} == {"cAcc", "aAcc", "mCA", "Comp", "Suff"}
+    assert {r.metric for r in headlines} == {
+        "clean_accuracy",
+        "robust_accuracy",
+        "mean_corruption_accuracy",
+        "comprehensiveness",
+        "sufficiency",
+    }
     assert len(results) == len(headlines) < len(ROWS)
     written = {
         (result.metric_name, result.metric_value, tuple(sorted(result.metric_args.items(), key=str)))
@@ -114,7 +131,11 @@ def test_every_headline_survives_the_header(tmp_path):
 
 
 def test_attacks_and_budgets_do_not_share_a_data_set_entry():
-    results = [r for r in ModelCard(card()).data.eval_results if r.metric_name in ("cAcc", "aAcc")]
+    results = [
+        r
+        for r in ModelCard(card()).data.eval_results
+        if r.metric_name in ("clean_accuracy", "robust_accuracy")
+    ]
     entries = {}
     for result in results:
         threat = {k: v for k, v in result.metric_args.items() if k not in ("n", "seed")}
@@ -133,10 +154,10 @@ def test_body_shows_every_figure_with_its_protocol():
     assert "283" in line
     assert "46.61" not in line
     assert re.search(r"epsilon 0\.01 +\| epsilon 0\.03137", body)
-    faithful = next(line for line in body.splitlines() if line.startswith("| Comp"))
+    faithful = next(line for line in body.splitlines() if line.startswith("| comprehensiveness"))
     assert [cell.strip() for cell in faithful.split("|")][4:7] == ["10.00", "11.00", "12.00"]
     assert re.search(r"severity 1 +\| severity 2", body)
-    foggy = next(line for line in body.splitlines() if line.startswith("| corrAcc"))
+    foggy = next(line for line in body.splitlines() if line.startswith("| corruption_accuracy"))
     assert [cell.strip() for cell in foggy.split("|")][4:7] == ["41.00", "42.00", "-"]
     assert "| attack.steps | 10" in body
     assert "| torch " in body
@@ -146,7 +167,7 @@ def test_body_shows_every_figure_with_its_protocol():
 
 
 def test_figures_that_were_not_measured_do_not_appear():
-    body = card(rows=[row("cAcc", 91.11)]).split("\n---\n", 1)[1]
+    body = card(rows=[row("clean_accuracy", 91.11)]).split("\n---\n", 1)[1]
     results = body.split("## Results")[1].split("## Training")[0]
     assert re.findall(r"\d+\.\d+", results) == ["91.11"]
     assert "under attack" not in results
@@ -155,7 +176,7 @@ def test_figures_that_were_not_measured_do_not_appear():
 
 def test_the_threat_model_is_that_of_the_figures():
     assert "every pixel by at most epsilon (L-infinity)." in card()
-    other = card(rows=[row("aAcc", 40.0, epsilon=0.5, norm="l2", **ATTACK)])
+    other = card(rows=[row("robust_accuracy", 40.0, epsilon=0.5, norm="l2", **ATTACK)])
     assert "L-infinity" not in other
     assert "in the norm that is named with each figure" in other
 
@@ -165,12 +186,12 @@ def test_the_threat_model_is_that_of_the_figures():
     [
         ({"model": "vgg11"}, r"figures of 'resnet50', got a row of the model 'vgg11'"),
         ({"dataset": "pacs"}, r"figures of 'vlcs', got a row of the dataset 'pacs'"),
-        ({"value": float("nan")}, r"cAcc = nan"),
+        ({"value": float("nan")}, r"clean_accuracy = nan"),
     ],
 )
 def test_figures_of_something_else_are_refused(changed, message):
     with pytest.raises(ValueError, match=message):
-        card(rows=[dataclasses.replace(row("cAcc", 91.11), **changed)])
+        card(rows=[dataclasses.replace(row("clean_accuracy", 91.11), **changed)])
 
 
 def test_accuracies_that_are_no_results_are_left_out():
@@ -181,7 +202,12 @@ def test_accuracies_that_are_no_results_are_left_out():
 
 
 def test_tags_hold_of_the_model():
-    assert ModelCard(card(rows=[row("cAcc", 91.11)])).data.tags == ["egat_hub", "timm", "egat", "vlcs"]
+    assert ModelCard(card(rows=[row("clean_accuracy", 91.11)])).data.tags == [
+        "egat_hub",
+        "timm",
+        "egat",
+        "vlcs",
+    ]
 
 
 def test_without_rows_the_card_says_so():
@@ -208,14 +234,14 @@ def test_figures_are_shown_where_there_are_any():
 
 def test_strange_names_break_neither_header_nor_tables():
     metadata = {**METADATA, "note": "a | b\nc", "config": {"x": "{{ 1 / 0 }}"}}
-    text = card(metadata=metadata, label_names=("a: b", "{% if %}"), rows=[row("cAcc", 1.5)])
+    text = card(metadata=metadata, label_names=("a: b", "{% if %}"), rows=[row("clean_accuracy", 1.5)])
     assert "a \\| b c" in text
     assert "{{ 1 / 0 }}" in text
     assert len(ModelCard(text).data.eval_results) == 1
 
 
 def test_rows_of_several_models_are_refused():
-    other = Row("resnet50", "erm", "vlcs", "sun09", "sun09", "test", "cAcc", 1.0, 1, 0)
+    other = Row("resnet50", "erm", "vlcs", "sun09", "sun09", "test", "clean_accuracy", 1.0, 1, 0)
     with pytest.raises(ValueError, match="got resnet50 by egat, resnet50 by erm"):
         card(rows=[*ROWS, other])
 

@@ -27,7 +27,7 @@ def list(
     hub: bool = False,
     author: str | None = None,
     leaderboard: bool = False,
-    by: str = "aAcc",
+    by: str = "robust_accuracy",
 ) -> Answer:
     """List the models of this release, of the Hub, or those saved in folders.
 

@@ -81,8 +81,8 @@ def read_json(path: Path) -> Any:
     """Read a JSON file, bounded in size, depth and range of numbers.
 
     Raises:
-        ValueError: invalid JSON, more than :data:`MAX_BYTES` bytes, nested deeper than :data:`MAX_DEPTH`, or a
-            number that is not finite or exceeds 64 bits; the message names the file.
+        ValueError: invalid JSON, more than :data:`MAX_BYTES` bytes, nested deeper than :data:`MAX_DEPTH`, or
+            a number that is not finite or exceeds 64 bits; the message names the file.
     """
     size = path.stat().st_size
     if size > MAX_BYTES:

@@ -24,7 +24,7 @@ class Row:
         train_domain: domain the model was trained on.
         test_domain: domain the figure was measured on.
         split: ``"val"`` or ``"test"``.
-        metric: ``"cAcc"``, ``"aAcc"``, ``"Comp"`` ... as the table column is called.
+        metric: ``"clean_accuracy"``, ``"robust_accuracy"``, ``"comprehensiveness"`` ...
         value: the figure; percentages run from 0 to 100.
         n: number of images behind it.
         seed: training seed.
@@ -46,13 +46,13 @@ class Row:
     selection: str = ""
 
 
-FLAG = "Flag"
-"""Metric of rows about a sign of trouble, ``protocol["flag"]``; up to ``protocol["limit"]`` is sound."""
+SANITY_CHECK = "sanity_check"
+"""Metric of sanity checks: ``protocol["check"]`` names it; a value above ``protocol["limit"]`` fails it."""
 
 
-def flags_raised(rows: Iterable[Row]) -> list[Row]:
-    """The rows of metric ``"Flag"`` whose value is above their limit."""
-    return [row for row in rows if row.metric == FLAG and row.value > row.protocol["limit"]]
+def failed_checks(rows: Iterable[Row]) -> list[Row]:
+    """The sanity checks whose value is above their limit."""
+    return [row for row in rows if row.metric == SANITY_CHECK and row.value > row.protocol["limit"]]
 
 
 class Outcome(NamedTuple):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from egat_hub.attacks import CurvePoint, to_eight_bits
 from egat_hub.attacks.auto_attack_parts import INNER_GRADIENT, PROBABILITIES, RANDOMNESS
 from egat_hub.core.randomness import SampleRandom
-from egat_hub.core.results import FLAG
+from egat_hub.core.results import SANITY_CHECK
 from egat_hub.data.corruptions import CORRUPTIONS, IMAGENET_C, LENGTHS, check_severity, families
 from egat_hub.evaluation.columns import Columns, column, percent
 from egat_hub.evaluation.sanity import LIMIT
@@ -22,12 +22,12 @@ OF_THE_MODEL = (RANDOMNESS, PROBABILITIES, INNER_GRADIENT)
 
 def accuracy(point: CurvePoint, protocol: Mapping[str, Any]) -> Columns:
     """Robust accuracy, the same after each part of the attack, and what the attack found suspicious."""
-    columns = {column("aAcc", protocol): percent(point.correct)}
+    columns = {column("robust_accuracy", protocol): percent(point.correct)}
     for part, stands in point.stands.items():
-        columns[column("aAccAfter", {**protocol, "after": part})] = percent(stands)
+        columns[column("robust_accuracy_after", {**protocol, "after": part})] = percent(stands)
     for flag, raised in point.flags.items():
         limit = 0.0 if flag in OF_THE_MODEL else LIMIT
-        columns[column(FLAG, {"flag": flag, "limit": limit, **protocol})] = 100 * raised
+        columns[column(SANITY_CHECK, {"check": flag, "limit": limit, **protocol})] = 100 * raised
     return columns
 
 
@@ -55,7 +55,7 @@ def as_stored(
     if correct.any():
         stored = to_eight_bits(point.images[correct], images[correct], point.epsilon)
         stands[correct] = model(stored).argmax(1) == labels[correct]
-    return {column("aAcc8", protocol): percent(stands)}
+    return {column("robust_accuracy_8bit", protocol): percent(stands)}
 
 
 def corruption_accuracy(
@@ -66,11 +66,10 @@ def corruption_accuracy(
     corruptions: Sequence[str],
     severities: Sequence[int],
 ) -> Iterator[tuple[str, dict[str, Any], Tensor]]:
-    """Metric, protocol and values [B] in percent: ``corrAcc`` of each corruption and severity, then ``mCA``.
+    """Metric, protocol and values [B] in percent, of each corruption and severity, then of their mean.
 
-    ``mCA`` is the mean corruption accuracy, over corruptions and severities alike. The mean corruption error
-    (mCE) of Hendrycks and Dietterich 2019 divides the error of each corruption by AlexNet's on ImageNet-C,
-    which means nothing on other data.
+    The mean corruption error (mCE) of Hendrycks and Dietterich 2019 divides the error of each corruption by
+    AlexNet's on ImageNet-C, which means nothing on other data.
 
     Args:
         model: images in [0,1] to logits, in eval mode.
@@ -89,7 +88,7 @@ def corruption_accuracy(
             logits = model(corruption(images, severity, random))
             found.append(100.0 * (logits.argmax(1) == labels).float())
             yield (
-                "corrAcc",
+                "corruption_accuracy",
                 {"corruption": name, "severity": severity, **rules, **corruption.notes},
                 found[-1],
             )
@@ -97,7 +96,7 @@ def corruption_accuracy(
         told = "all 15 of ImageNet-C" if names == IMAGENET_C else ", ".join(names)
         notes = {f"{name} {key}": note for name in names for key, note in CORRUPTIONS[name].notes.items()}
         over = {"corruptions": told, "severities": ", ".join(map(str, severities))}
-        yield "mCA", {**over, **rules, **notes}, torch.stack(found).mean(0)
+        yield "mean_corruption_accuracy", {**over, **rules, **notes}, torch.stack(found).mean(0)
 
 
 def check_corruptions(corruptions: Sequence[str], severities: Sequence[int]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from egat_hub.attacks import ATTACKS, EXPLANATION_ATTACKS, Attack, ExplanationAttack, attack_curve
 from egat_hub.attacks.base import check_epsilon
 from egat_hub.core.randomness import SampleRandom
-from egat_hub.core.results import FLAG
+from egat_hub.core.results import SANITY_CHECK
 from egat_hub.data.corruptions import SEVERITIES
 from egat_hub.evaluation import accuracy as attacking
 from egat_hub.evaluation import explanations as explaining
@@ -41,7 +41,7 @@ class EvaluationConfig:
         restarts: independent attacks a budget, the worst of which counts.
         explanation: name of an explanation, or None for accuracy only. It is left out where the network's
             logits depend on no map (``TimmModel.head_form`` is ``"independent"``).
-        faithfulness: how Comp and Suff are measured, or None to leave them out.
+        faithfulness: how comprehensiveness and sufficiency are measured, or None to leave them out.
         insertion_deletion: how the areas under insertion and deletion curves are measured, or None to leave
             them out; with their defaults they cost 58 forwards for each of three maps.
         localisation: how maps are compared with masks of objects where the data have them, or None to leave
@@ -144,7 +144,7 @@ def measure(
         view = model.view(images) if isinstance(model, TimmModel) else View(images, images, model(images))
         check_labels(labels, view.logits.shape[1], classes)
         correct = view.logits.argmax(1) == labels
-        columns = {Column("cAcc"): percent(correct)}
+        columns = {Column("clean_accuracy"): percent(correct)}
         explained = _explain(model, view, labels, random, config) if isinstance(model, TimmModel) else None
         if explained:
             columns |= _judge_maps(explained, masks, config)
@@ -207,7 +207,7 @@ def measure_signs(
     with full_precision(images.device):
         found = check(model, attack, images, labels, epsilon, random=random, surrogates=surrogates)
     return {
-        column(FLAG, {"flag": flag, "limit": CHECKS[flag].limit, **protocol}): values
+        column(SANITY_CHECK, {"check": flag, "limit": CHECKS[flag].limit, **protocol}): values
         for flag, values in found.items()
     }
 

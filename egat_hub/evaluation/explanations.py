@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -73,37 +73,37 @@ class Explained:
 def dead_maps(explained: Explained) -> Columns:
     """Which maps of predicted classes are constant."""
     maps = explained.predicted.maps
-    return {column("DeadMaps", {"explanation": explained.name}): percent(dead(maps.relu()))}
+    return {column("dead_maps", {"explanation": explained.name}): percent(dead(maps.relu()))}
 
 
 def faithfulness(explained: Explained, faithful: Faithfulness) -> Columns:
-    """Comp and Suff of the model's maps and of controls; also relative to p_c, and means over shares."""
+    """Comprehensiveness and sufficiency of the model's maps and of controls, relative ones and means."""
     model, images = explained.model, explained.view.images
     classes, probability, maps = explained.of(faithful.target)
     columns: Columns = {}
     for name, judged in explained.rivals(maps).items():
         removals = faithful(model, images, judged, classes, probability, explained.random)
-        for suffix, settings, comp, suff in _variants(removals, probability, faithful.shares):
+        for name_of, settings, comp, suff in _variants(removals, probability, faithful.shares):
             protocol = {"explanation": explained.name, "map": name, **settings, "class": faithful.target}
-            columns[column(f"Comp{suffix}", protocol)] = where(~dead(judged), 100 * comp)
-            columns[column(f"Suff{suffix}", protocol)] = where(~dead(judged), 100 * suff)
+            columns[column(name_of("comprehensiveness"), protocol)] = where(~dead(judged), 100 * comp)
+            columns[column(name_of("sufficiency"), protocol)] = where(~dead(judged), 100 * suff)
     return columns
 
 
 def _variants(
     removals: list[Removal], probability: Tensor, shares: tuple[float, ...]
-) -> Iterator[tuple[str, dict[str, Any], Tensor, Tensor]]:
-    """What is added to the metrics' names, settings, Comp and Suff."""
+) -> Iterator[tuple[Callable[[str], str], dict[str, Any], Tensor, Tensor]]:
+    """Format of the metrics' names, settings, comprehensiveness and sufficiency."""
     for q, fill, comp, suff in removals:
-        yield "", {"q": q, "fill": fill}, comp, suff
+        yield "{}".format, {"q": q, "fill": fill}, comp, suff
     q, fill, comp, suff = removals[0]
     sure = where(probability >= UNSURE, probability)
-    yield "Rel", {"q": q, "fill": fill}, comp / sure, suff / sure
+    yield "relative_{}".format, {"q": q, "fill": fill}, comp / sure, suff / sure
     if shares:
         for fill in dict.fromkeys(removal.fill for removal in removals):
             mine = [removal for removal in removals if removal.fill == fill and removal.q in shares]
             comp, suff = (torch.stack(found).mean(0) for found in zip(*(m[2:] for m in mine), strict=True))
-            yield "AOPC", {"shares": " ".join(f"{q:g}" for q in shares), "fill": fill}, comp, suff
+            yield "{}_aopc".format, {"shares": " ".join(f"{q:g}" for q in shares), "fill": fill}, comp, suff
 
 
 def insertion_deletion(explained: Explained, curves: InsertionDeletion, chunk: int) -> Columns:
@@ -115,8 +115,8 @@ def insertion_deletion(explained: Explained, curves: InsertionDeletion, chunk: i
         areas = curves(model, images, judged, classes, explained.random, chunk=chunk)
         source = {"explanation": explained.name, "map": name, "steps": curves.steps}
         for metric, fill, values in (
-            ("InsertionAUC", curves.insertion_fill, areas.insertion),
-            ("DeletionAUC", curves.deletion_fill, areas.deletion),
+            ("insertion_auc", curves.insertion_fill, areas.insertion),
+            ("deletion_auc", curves.deletion_fill, areas.deletion),
         ):
             protocol = {**source, "fill": fill, "class": curves.target}
             columns[column(metric, protocol)] = where(~dead(judged), 100 * values)
@@ -126,15 +126,15 @@ def insertion_deletion(explained: Explained, curves: InsertionDeletion, chunk: i
 def localisation(explained: Explained, masks: Tensor, locate: Localisation) -> Columns:
     """How well the model's maps and controls find the objects of masks [B,1,H,W] in [0,1]."""
     objects = masks[:, 0] >= 0.5
-    columns: Columns = {column("MaskArea", {}): 100 * objects.float().mean((1, 2))}
+    columns: Columns = {column("mask_area", {}): 100 * objects.float().mean((1, 2))}
     for name, judged in explained.rivals(explained.of(locate.target).maps).items():
         located = locate(judged, objects)
         defined = objects.any(2).any(1) & ~dead(judged.relu())
         source = {"explanation": explained.name, "map": name, "class": locate.target}
         for metric, settings, values in (
-            ("Pointing", {"tolerance": locate.tolerance}, located.pointing),
-            ("EnergyInside", {}, located.energy),
-            ("MaskIoU", {"threshold": locate.threshold, "rule": RULE}, located.iou),
+            ("pointing_game", {"tolerance": locate.tolerance}, located.pointing),
+            ("energy_inside", {}, located.energy),
+            ("mask_iou", {"threshold": locate.threshold, "rule": RULE}, located.iou),
         ):
             columns[column(metric, {**source, **settings})] = where(defined, 100 * values)
     return columns
@@ -162,14 +162,14 @@ def stability(
         whole[chosen] = where(defined, values)
         return whole
 
-    columns = {column("DeadPairs", protocol): spread(known, percent(lost))}
+    columns = {column("dead_map_pairs", protocol): spread(known, percent(lost))}
     for name in STABILITY:
         agreement = STABILITY[name](maps, other, tuple(attacked.shape[-2:]))
         measured = {"measure": name, **protocol}
-        columns[column("Stability", measured)] = spread(known & ~lost, agreement)
+        columns[column("stability", measured)] = spread(known & ~lost, agreement)
         for prediction, those in (("kept", kept), ("flipped", ~kept)):
             split = {**measured, "prediction": prediction}
-            columns[column("Stability", split)] = spread(known & ~lost & those, agreement)
+            columns[column("stability", split)] = spread(known & ~lost & those, agreement)
     return columns
 
 
@@ -190,10 +190,10 @@ def attacked_maps(
     """Attack the maps of the images that are classified correctly, with every attack in turn.
 
     For each attack, over the images that are classified correctly and whose maps are alive before and after:
-    ``Fooled``, the share in % for which it succeeds; ``Flipped``, the share in % whose prediction changes;
-    agreements of the maps before and after as ``MapStability`` if the prediction has to stay, or, if it has
-    to flip, of those that did as ``FlippedStability``. ``DeadPairs`` is the share in % of the images that are
-    classified correctly but left out.
+    ``explanation_attack_success``, the share in % for which it succeeds; ``flipped_predictions``, the share
+    in % whose prediction changes; agreements of the maps before and after as ``map_stability`` if the
+    prediction has to stay, or, if it has to flip, of those that did as ``flipped_stability``.
+    ``dead_map_pairs`` is the share in % of the images that are classified correctly but left out.
 
     Args:
         model: the network.
@@ -211,11 +211,11 @@ def attacked_maps(
         attacked_by = {"attack": name, "epsilon": epsilon, **attack.protocol(explain)}
         protocol = {"explanation": explanation, **attacked_by}
         known = correct[chosen]
-        stability = "FlippedStability" if attack.flips else "MapStability"
+        stability = "flipped_stability" if attack.flips else "map_stability"
         figures = [
-            ("DeadPairs", protocol, 100.0 * ~found.alive, known),
-            ("Flipped", protocol, 100.0 * ~found.kept, known & found.alive),
-            ("Fooled", protocol, 100.0 * found.success, known & found.alive),
+            ("dead_map_pairs", protocol, 100.0 * ~found.alive, known),
+            ("flipped_predictions", protocol, 100.0 * ~found.kept, known & found.alive),
+            ("explanation_attack_success", protocol, 100.0 * found.success, known & found.alive),
         ]
         figures += [
             (stability, {"measure": measure, **protocol}, values, known & (found.kept != attack.flips))

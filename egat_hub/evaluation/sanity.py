@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from egat_hub.attacks import FGSM, PGD, Attack
 from egat_hub.attacks.base import IterativeAttack
 from egat_hub.core.randomness import SampleRandom
-from egat_hub.core.results import FLAG, Outcome
+from egat_hub.core.results import SANITY_CHECK, Outcome
 from egat_hub.models.modes import evaluating
 
 CORNERS = 8
@@ -203,23 +203,24 @@ def _points(more: Tensor, less: Tensor) -> Tensor:
 
 
 MATERIAL = 5.0
-"""Comp, in points, that is too much for a random map."""
+"""Comprehensiveness, in points, that is too much for a random map."""
 STANDARD_ERRORS = 3.0
 """Distance from 0 at which a mean over images is believed to differ from it."""
 
 CAUTIONS = {
-    "random_map_has_comp": "random maps have a Comp of their own, beside which that of the model counts",
-    "comp_not_above_random": "Comp of the maps is not shown to be higher than that of random ones",
+    "random_maps_score_high": "random maps are comprehensive too: compare the model's with theirs",
+    "not_above_random_maps": "the maps are not shown to be more comprehensive than random ones",
 }
 """Names of the flags, and what to tell a reader where one is raised."""
 
 
 def control_flags(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Rows of metric ``Flag``, 100 where it is raised and else 0, about the first Comp that was measured.
+    """Rows of metric ``sanity_check``, 100 where it is raised and else 0, about the first comprehensiveness.
 
-    - ``random_map_has_comp``: the Comp of random maps differs from 0 by more than 5 points and 3 standard
-      errors. Then Comp is in part what any removed pixels do to the model, and counts only in comparison.
-    - ``comp_not_above_random``: the model's maps are not better than random ones by 3 standard errors of
+    - ``random_maps_score_high``: the comprehensiveness of random maps differs from 0 by more than 5 points
+      and 3 standard errors. Then it is in part what any removed pixels do to the model, and counts only in
+      comparison.
+    - ``not_above_random_maps``: the model's maps are not better than random ones by 3 standard errors of
       the difference on the same images. Then there is no evidence that they explain anything.
 
     Without at least two images that both maps have a value for, there is no row.
@@ -227,7 +228,7 @@ def control_flags(outcomes: Sequence[Outcome]) -> list[Outcome]:
     Args:
         outcomes: of one model on one data set.
     """
-    comps = [outcome for outcome in outcomes if outcome.row.metric == "Comp"]
+    comps = [outcome for outcome in outcomes if outcome.row.metric == "comprehensiveness"]
     model = next((outcome for outcome in comps if outcome.row.protocol["map"] == "model"), None)
     if model is None:
         return []
@@ -245,15 +246,15 @@ def _flags(model: Outcome, control: Outcome) -> Iterator[Outcome]:
     random = [other for _, other in pairs]
     settings = {name: value for name, value in model.row.protocol.items() if name != "map"}
     raised: dict[str, tuple[bool, dict[str, Any]]] = {
-        "random_map_has_comp": (
+        "random_maps_score_high": (
             abs(fmean(random)) > max(MATERIAL, STANDARD_ERRORS * _error(random)),
             {"beyond": MATERIAL},
         ),
-        "comp_not_above_random": (fmean(gain) <= STANDARD_ERRORS * _error(gain), {}),
+        "not_above_random_maps": (fmean(gain) <= STANDARD_ERRORS * _error(gain), {}),
     }
     for name, (value, limits) in raised.items():
-        protocol = {"flag": name, "limit": 0.0, **settings, **limits, "standard_errors": STANDARD_ERRORS}
-        row = replace(model.row, metric=FLAG, value=100.0 * value, n=len(pairs), protocol=protocol)
+        protocol = {"check": name, "limit": 0.0, **settings, **limits, "standard_errors": STANDARD_ERRORS}
+        row = replace(model.row, metric=SANITY_CHECK, value=100.0 * value, n=len(pairs), protocol=protocol)
         yield Outcome(row, [row.value])
 
 

@@ -37,12 +37,12 @@ def judge_sca(
     Misclassified images count as broken and are not attacked; what broke at a smaller budget counts as broken
     at a larger one. The rows, in percent unless said otherwise:
 
-    - ``cAcc``;
-    - ``aAcc`` at ``latent_epsilon`` 0: correct after autoencoder and inversion alone, the control that says
-      what of the rest is the attack's doing;
-    - ``aAcc`` at each of ``latent_epsilons``;
-    - ``PixelLinf`` and ``PixelL2``: how far the images that a budget broke moved in pixels, on average. They
-      are not bounded.
+    - ``clean_accuracy``;
+    - ``robust_accuracy`` at ``latent_epsilon`` 0: correct after autoencoder and inversion alone, the control
+      that says what of the rest is the attack's doing;
+    - ``robust_accuracy`` at each of ``latent_epsilons``;
+    - ``pixel_linf`` and ``pixel_l2``: how far the images that a budget broke moved in pixels, on average.
+      They are not bounded.
 
     Protocols hold ``budget_space: "latent"`` and no ``epsilon``, so that no table or figure takes the budget
     for one of pixels. With several processes every one of them calls this function and gets all rows.
@@ -110,7 +110,7 @@ def _attacked(
     budgets: Sequence[float],
 ) -> Columns:
     standing, restored = correct.clone(), correct.clone()
-    columns = {Column("cAcc"): 100.0 * correct}
+    columns = {Column("clean_accuracy"): 100.0 * correct}
     found: Columns = {}
     for epsilon in budgets:
         rows = standing.nonzero()[:, 0]
@@ -126,8 +126,8 @@ def _attacked(
             linf[broken.cpu()] = result.pixel_linf[result.success].float().cpu()
             l2[broken.cpu()] = result.pixel_l2[result.success].float().cpu()
         protocol = tuple(attack.protocol(epsilon).items())
-        found[Column("aAcc", protocol)] = 100.0 * standing
-        found[Column("PixelLinf", protocol)] = linf
-        found[Column("PixelL2", protocol)] = l2
-    columns[Column("aAcc", tuple(attack.protocol(0.0).items()))] = 100.0 * restored
+        found[Column("robust_accuracy", protocol)] = 100.0 * standing
+        found[Column("pixel_linf", protocol)] = linf
+        found[Column("pixel_l2", protocol)] = l2
+    columns[Column("robust_accuracy", tuple(attack.protocol(0.0).items()))] = 100.0 * restored
     return columns | found

@@ -38,7 +38,7 @@ MODEL = "model"
 CONFIG = "config.json"
 LOG = "log.jsonl"
 ATTACK_GRADIENTS = "attack_gradients"
-COST = ("Units", "TrainSeconds")
+COST = ("step_cost", "training_seconds")
 PLACES = ("data_dir", "masks_dir")
 """Fields of a data set that are of one machine and tell nobody else anything."""
 
@@ -168,11 +168,15 @@ class Bench:
         return outcomes
 
     def validation(self, cell: Cell, epsilon: float) -> dict[str, float] | None:
-        """Clean and robust validation accuracy, ``"cAcc"`` and ``"aAcc"``, or None while they are unknown."""
+        """Clean and robust accuracy on the validation split, or None while they are unknown."""
         if not main_says(lambda: self.is_validated(cell, epsilon)):
             return None
         path = self._validation(cell, epsilon)[0]
-        return {row.metric: row.value for row, _ in read_outcomes(path) if row.metric in ("cAcc", "aAcc")}
+        return {
+            row.metric: row.value
+            for row, _ in read_outcomes(path)
+            if row.metric in ("clean_accuracy", "robust_accuracy")
+        }
 
     def is_validated(self, cell: Cell, epsilon: float) -> bool:
         """Whether :meth:`validate` is done."""

@@ -30,8 +30,13 @@ from egat_hub.hub import from_pretrained
 from egat_hub.hub.card_tables import protocol_text
 from egat_hub.models import TimmModel
 
-COLUMNS = ("model", "domain", "images", "clean", "robust", "Comp", "Suff", "n")
-METRICS = {"clean": "cAcc", "robust": "aAcc", "Comp": "Comp", "Suff": "Suff"}
+COLUMNS = ("model", "domain", "images", "clean", "robust", "comprehensiveness", "sufficiency", "n")
+METRICS = {
+    "clean": "clean_accuracy",
+    "robust": "robust_accuracy",
+    "comprehensiveness": "comprehensiveness",
+    "sufficiency": "sufficiency",
+}
 
 
 @dataclass(frozen=True)
@@ -123,13 +128,14 @@ def _meaning(lines: Sequence[Line]) -> Iterable[str]:
     yield "clean, robust: share of test images classified correctly, clean and also under attack, in %"
     if "robust" in figures:
         yield f"robust: {protocol_text(figures['robust'].protocol)}"
-    if "Comp" in figures:
+    if "comprehensiveness" in figures:
         yield (
-            "Comp (higher is better), Suff (lower is better): fall of the probability without the most "
-            f"salient pixels, and with them alone, in points; {protocol_text(figures['Comp'].protocol)}"
+            "comprehensiveness (higher is better), sufficiency (lower is better): fall of the probability "
+            "without the most salient pixels, and with them alone, in points; "
+            f" {protocol_text(figures['comprehensiveness'].protocol)}"
         )
-    if any(line.figures and "Comp" not in line.figures for line in lines):
-        yield "no Comp and Suff where the network has no map, or every map is constant"
+    if any(line.figures and "comprehensiveness" not in line.figures for line in lines):
+        yield "no comprehensiveness and sufficiency where the network has no map, or every map is constant"
 
 
 TABLE = "before_after"

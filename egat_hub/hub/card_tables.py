@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
-from egat_hub.core.results import FLAG, Row
+from egat_hub.core.results import SANITY_CHECK, Row
 
 
 class Section(NamedTuple):
@@ -29,95 +29,108 @@ KINDS = (
     _Kind(
         "Clean accuracy",
         "Share of test images of the training domain that are classified correctly, in %.",
-        lambda row: row.metric == "cAcc" and row.test_domain == row.train_domain,
+        lambda row: row.metric == "clean_accuracy" and row.test_domain == row.train_domain,
     ),
     _Kind(
         "Accuracy under unrestricted attack",
         "Share of test images that are classified correctly clean and after an attack on the latent of a "
-        "diffusion model (aAcc), in %, by the budget there; 0 is a mere reconstruction. Pixels are not "
-        "bounded: PixelLinf and PixelL2 say how far broken images moved on average. No figure here compares "
-        "with one at an epsilon in pixels.",
+        "diffusion model, in %, by the budget there; 0 is a mere reconstruction. Pixels are not "
+        "bounded: pixel_linf and pixel_l2 say how far broken images moved on average. No figure here "
+        "compares with one at an epsilon in pixels.",
         lambda row: row.protocol.get("budget_space") == "latent",
         "latent_epsilon",
     ),
     _Kind(
         "Accuracy under attack",
-        "Share of test images that are classified correctly clean and under attack (aAcc), in %, by epsilon; "
-        "aAcc8: with the attacked images rounded to 8 bits a channel, within the ball.",
-        lambda row: row.metric in ("aAcc", "aAcc8"),
+        "Share of test images that are classified correctly clean and under attack, in %, by epsilon; "
+        "robust_accuracy_8bit: with the attacked images rounded to 8 bits a channel, within the ball.",
+        lambda row: row.metric in ("robust_accuracy", "robust_accuracy_8bit"),
         "epsilon",
     ),
     _Kind(
         "Flags",
         "Signs that an attack was fooled, or that figures of explanations mean little, in % of the images; "
         "a value above its limit is a reason for distrust.",
-        lambda row: row.metric == FLAG,
-        "flag",
+        lambda row: row.metric == SANITY_CHECK,
+        "check",
     ),
     _Kind(
         "Accuracy after each part of an attack",
         "Share of test images that is still classified correctly after the first attacks of a cascade, in %. "
         "What one broke, the next does not see; the last figure is that of the whole.",
-        lambda row: row.metric == "aAccAfter",
+        lambda row: row.metric == "robust_accuracy_after",
         "after",
     ),
     _Kind(
         "Accuracy under common corruptions",
-        "Share of test images of the training domain that are classified correctly when corrupted (corrAcc), "
-        "in %, by severity; mCA is the mean over corruptions and severities.",
-        lambda row: row.metric in ("corrAcc", "mCA"),
+        "Share of test images of the training domain that are classified correctly when corrupted, in %, by "
+        "severity; mean_corruption_accuracy is the mean over corruptions and severities.",
+        lambda row: row.metric in ("corruption_accuracy", "mean_corruption_accuracy"),
         "severity",
     ),
     _Kind(
         "Accuracy on other domains",
         "Share of images of domains never seen in training that are classified correctly, in %.",
-        lambda row: row.metric == "cAcc",
+        lambda row: row.metric == "clean_accuracy",
     ),
     _Kind(
         "Faithfulness of explanations",
-        "Comprehensiveness (Comp, higher is better): by how much the class's probability falls when the most "
-        "salient pixels are removed. Sufficiency (Suff, lower is better): by how much it falls when only "
-        "they are kept. Both x100. CompRel and SuffRel are relative to the probability, CompAOPC and "
-        "SuffAOPC means over shares. A map that explains the model differs from its controls.",
-        lambda row: row.metric in ("Comp", "Suff", "CompRel", "SuffRel", "CompAOPC", "SuffAOPC"),
+        "Comprehensiveness (higher is better): by how much the class's probability falls when the most "
+        "salient pixels are removed. Sufficiency (lower is better): by how much it falls when only they are "
+        "kept. Both x100. Relative ones are relative to the probability, aopc means over shares. A map that "
+        "explains the model differs from its controls.",
+        lambda row: (
+            row.metric
+            in (
+                "comprehensiveness",
+                "sufficiency",
+                "relative_comprehensiveness",
+                "relative_sufficiency",
+                "comprehensiveness_aopc",
+                "sufficiency_aopc",
+            )
+        ),
         "map",
     ),
     _Kind(
         "Insertion and deletion",
         "Area under the class's probability while the most salient pixels appear first (insertion, higher is "
         "better) or go first (deletion, lower is better), x100.",
-        lambda row: row.metric in ("InsertionAUC", "DeletionAUC"),
+        lambda row: row.metric in ("insertion_auc", "deletion_auc"),
         "map",
     ),
     _Kind(
         "Localisation of explanations",
-        "Agreement of maps with masks of the object, in %: the highest pixel hits it (Pointing), share of "
-        "the map on it (EnergyInside), overlap of regions (MaskIoU). MaskArea is the object's share of the "
-        "image. A bump in the centre scores high where objects are in the middle.",
-        lambda row: row.metric in ("Pointing", "EnergyInside", "MaskIoU", "MaskArea"),
+        "Agreement of maps with masks of the object, in %: the highest pixel hits it (pointing_game), share "
+        "of the map on it (energy_inside), overlap of regions (mask_iou). mask_area is the object's share of "
+        "the image. A bump in the centre scores high where objects are in the middle.",
+        lambda row: row.metric in ("pointing_game", "energy_inside", "mask_iou", "mask_area"),
         "map",
     ),
     _Kind(
         "Stability of explanations",
         "Agreement of the maps of an image before and after the attack, by epsilon; 1 is full agreement. "
         "Also by whether the prediction was kept or flipped.",
-        lambda row: row.metric == "Stability",
+        lambda row: row.metric == "stability",
         "epsilon",
     ),
     _Kind(
         "Explanations under attack",
-        "Attacks on the explanation itself. Fooled, in %: maps moved with the prediction unchanged or, with "
-        "keep_map, predictions flipped with the map unchanged; lower is better. Flipped, in %: predictions "
-        "that changed. MapStability: agreement of the maps before and after, higher is better. "
-        "FlippedStability: agreement of the maps of two different predictions; a high one hides the flip.",
-        lambda row: row.metric in ("Fooled", "Flipped", "MapStability", "FlippedStability"),
+        "Attacks on the explanation itself. explanation_attack_success, in %: maps moved with the prediction "
+        "unchanged or, with keep_map, predictions flipped with the map unchanged; lower is better. "
+        "flipped_predictions, in %: changed. map_stability: agreement of the maps, higher is better. "
+        "flipped_stability: agreement of the maps of two different predictions; a high one hides the flip.",
+        lambda row: (
+            row.metric
+            in ("explanation_attack_success", "flipped_predictions", "map_stability", "flipped_stability")
+        ),
         "epsilon",
     ),
     _Kind(
         "Dead maps",
-        "Share of maps that are constant and so explain nothing, in %; DeadPairs: constant before or after "
-        "an attack, so that their agreement is not defined.",
-        lambda row: row.metric in ("DeadMaps", "DeadPairs"),
+        "Share of maps that are constant and so explain nothing, in %; dead_map_pairs: constant before "
+        "or after an attack, so that their agreement is not defined.",
+        lambda row: row.metric in ("dead_maps", "dead_map_pairs"),
     ),
     _Kind("Other figures", "As named in the table.", lambda row: True),
 )

@@ -18,7 +18,13 @@ TAG = "egat_hub"
 """Tag of every model that this package publishes, by which the Hub lists them."""
 
 
-HEADLINES = ("cAcc", "aAcc", "mCA", "Comp", "Suff")
+HEADLINES = (
+    "clean_accuracy",
+    "robust_accuracy",
+    "mean_corruption_accuracy",
+    "comprehensiveness",
+    "sufficiency",
+)
 """Metrics of the ``model-index``, which the Hub shows beside a model."""
 
 
@@ -56,7 +62,7 @@ def _base_model(name: str) -> str | None:
 
 def _tags(rows: Sequence[Row], metadata: Mapping[str, Any]) -> list[str]:
     """Only what holds of this model: a model that was never attacked does not count as robust."""
-    attacked = any(row.metric == "aAcc" and "epsilon" in row.protocol for row in rows)
+    attacked = any(row.metric == "robust_accuracy" and "epsilon" in row.protocol for row in rows)
     explained = any("explanation" in row.protocol for row in rows)
     told = [str(metadata[key]) for key in ("method", "dataset") if metadata.get(key)]
     tags = [TAG, "timm", *told]
@@ -88,7 +94,7 @@ def _eval_result(row: Row) -> EvalResult:
 
 
 def _metric_type(row: Row) -> str:
-    return "accuracy" if row.metric in ("cAcc", "aAcc") else row.metric.lower()
+    return "accuracy" if row.metric in ("clean_accuracy", "robust_accuracy") else row.metric.lower()
 
 
 PLACES = {"method", "dataset", "dataset_id", "base_model", "config", "versions", "license", "model_args"}
@@ -158,7 +164,7 @@ def render_card(
         dataset=metadata.get("dataset"),
         dataset_id=metadata.get("dataset_id"),
         base_model=metadata.get("base_model"),
-        attacked=any(row.metric == "aAcc" and "epsilon" in row.protocol for row in rows),
+        attacked=any(row.metric == "robust_accuracy" and "epsilon" in row.protocol for row in rows),
         linf=all(row.protocol.get("norm", "linf") == "linf" for row in rows),
         sections=result_sections(rows),
         figures=figures,

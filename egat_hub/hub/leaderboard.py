@@ -13,8 +13,8 @@ from tabulate import tabulate
 from egat_hub.core.results import Row, Summary
 from egat_hub.hub.card_tables import protocol_text
 
-METRICS = ("cAcc", "aAcc", "Comp", "Suff", "Stability")
-LOWER_IS_BETTER = {"Suff"}
+METRICS = ("clean_accuracy", "robust_accuracy", "comprehensiveness", "sufficiency", "stability")
+LOWER_IS_BETTER = {"sufficiency"}
 
 
 class Heading(NamedTuple):
@@ -85,7 +85,7 @@ class Leaderboard:
 
 
 def leaderboard(
-    results: Mapping[str, Iterable[Row]], *, metrics: Sequence[str] = METRICS, by: str = "aAcc"
+    results: Mapping[str, Iterable[Row]], *, metrics: Sequence[str] = METRICS, by: str = "robust_accuracy"
 ) -> Leaderboard:
     """Put models side by side.
 

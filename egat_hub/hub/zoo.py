@@ -117,7 +117,9 @@ class ZooModel:
             return False
         if attack is None and epsilon is None:
             return True
-        return any(row.metric == "aAcc" and _under(row.protocol, attack, epsilon) for row in self.rows)
+        return any(
+            row.metric == "robust_accuracy" and _under(row.protocol, attack, epsilon) for row in self.rows
+        )
 
 
 def _under(protocol: Mapping[str, Any], attack: str | None, epsilon: float | None) -> bool:

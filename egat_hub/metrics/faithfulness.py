@@ -21,7 +21,7 @@ Target = Literal["predicted", "label"]
 
 
 class Removal(NamedTuple):
-    """Comp and Suff of every image, each [B] in [-1, 1], at one share ``q`` with one ``fill``."""
+    """Comprehensiveness and sufficiency [B], in [-1, 1], at one share ``q`` with one ``fill``."""
 
     q: float
     fill: str
@@ -33,7 +33,8 @@ class Removal(NamedTuple):
 class Faithfulness:
     """How far the class's probability falls when the top region E is removed, and when it alone is kept.
 
-    ``Comp = p_c(x) - p_c(x without E)``, higher is better; ``Suff = p_c(x) - p_c(E)``, lower is better.
+    ``comprehensiveness = p_c(x) - p_c(x without E)``, higher is better;
+    ``sufficiency = p_c(x) - p_c(E)``, lower is better.
     This is not Quantus' "Sufficiency" (arXiv 2202.00734).
 
     Attributes:
@@ -78,7 +79,7 @@ class Faithfulness:
         probability: Tensor,
         random: SampleRandom,
     ) -> list[Removal]:
-        """Comp and Suff of every image, for each of ``settings`` in their order.
+        """Comprehensiveness and sufficiency of every image, for each of ``settings`` in their order.
 
         Cost: two forwards a setting, and one sort of the pixels for all of them.
 

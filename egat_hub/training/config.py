@@ -136,8 +136,8 @@ class TrainConfig:
         cuda_graphs: launch training attacks as CUDA graphs, which is quicker where batches are small.
         mixed_precision: ``"no"``, ``"fp16"`` or ``"bf16"``; by default what ``accelerate launch`` says.
         validate_every: steps between validations.
-        selection: which weights are kept: ``"best_val_cAcc"``, those of the highest clean validation accuracy
-            (the latest of equals), or ``"last"``.
+        selection: which weights are kept: ``"best_val_clean_accuracy"``, of the best validation accuracy (the
+            latest of equals), or ``"last"``.
 
     Raises:
         ValueError: a number out of its range, an unknown precision, or ``compile`` and ``cuda_graphs``.
@@ -155,7 +155,7 @@ class TrainConfig:
     cuda_graphs: bool = False
     mixed_precision: Literal["no", "fp16", "bf16"] | None = None
     validate_every: int = 200
-    selection: Literal["best_val_cAcc", "last"] = "best_val_cAcc"
+    selection: Literal["best_val_clean_accuracy", "last"] = "best_val_clean_accuracy"
 
     def __post_init__(self) -> None:
         check_choices(self)

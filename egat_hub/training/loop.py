@@ -333,8 +333,8 @@ def _validate(
         rows = evaluate(model, validation, accuracy, workers=resources.workers or 0)
         figures = {f"val_{row.metric}": row.value for row in rows}
         log.write(progress.step, figures)
-        if config.selection == "last" or figures["val_cAcc"] >= progress.best_accuracy:
-            progress.best_step, progress.best_accuracy = progress.step, figures["val_cAcc"]
+        if config.selection == "last" or figures["val_clean_accuracy"] >= progress.best_accuracy:
+            progress.best_step, progress.best_accuracy = progress.step, figures["val_clean_accuracy"]
             progress.best = {
                 name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
                 for name, value in model.state_dict().items()

@@ -30,8 +30,8 @@ def test_list_finds_saved_models_and_selects(call, small_model, synthetic_model)
 def test_a_leaderboard_of_saved_models(call, small_model):
     called = call("list", small_model, "--leaderboard", "--json")
     figures = called.data[0]["figures"]
-    assert figures["aAcc, attack pgd, epsilon 0.01, steps 10, restarts 1"]["mean"] == 47.25
-    assert "47.25" in call("list", small_model, "--leaderboard", "--by", "cAcc").out
+    assert figures["robust_accuracy, attack pgd, epsilon 0.01, steps 10, restarts 1"]["mean"] == 47.25
+    assert "47.25" in call("list", small_model, "--leaderboard", "--by", "clean_accuracy").out
 
 
 def test_list_asks_the_hub_only_if_told(call, hub, small_model):
@@ -86,7 +86,7 @@ def test_evaluate_takes_its_options_from_a_file(call, synthetic_model, tmp_path)
         "synthetic_size: 15\nevaluation: {epsilons: [], explanation: null}\nimages: 4\n"
     )
     called = call("evaluate", synthetic_model, "--config", tmp_path / "options.yaml", "--json")
-    assert [(row["metric"], row["n"]) for row in called.data] == [("cAcc", 4)]
+    assert [(row["metric"], row["n"]) for row in called.data] == [("clean_accuracy", 4)]
 
 
 def test_push_and_pull(call, hub, small_model, tmp_path):

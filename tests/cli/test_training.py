@@ -31,7 +31,7 @@ def test_train_ends_in_a_model_with_a_card(call, tmp_path):
     assert model.metadata["config"]["epsilon"] == 0.02
     assert model.metadata["config"]["attack_steps"] == 1
     rows = read_rows(folder / "results.json")
-    assert {row.protocol["epsilon"] for row in rows if row.metric == "aAcc"} == {0.02}
+    assert {row.protocol["epsilon"] for row in rows if row.metric == "robust_accuracy"} == {0.02}
     assert {row.test_domain for row in rows} == {"meadow", "desert", "ocean", "night"}
     again = call(*words, "--epsilon", 0.02, "--output", tmp_path / "run")
     assert again.code == 0

@@ -54,7 +54,7 @@ def test_a_saved_model_is_judged(model, folder, tmp_path, monkeypatch, capsys):
     assert {(row.method, row.seed, row.dataset, row.test_domain) for row in rows} == {
         ("erm", 3, "synthetic", "meadow")
     }
-    budgets = [row.protocol["latent_epsilon"] for row in rows if row.metric == "aAcc"]
+    budgets = [row.protocol["latent_epsilon"] for row in rows if row.metric == "robust_accuracy"]
     assert sorted(budgets) == [0.0, 0.3, 0.4]
     assert "latent_epsilon 0.3" in shown
     assert list((tmp_path / "out" / "batches").iterdir())

@@ -17,7 +17,7 @@ from .tiny import CLASSES, SIZE, network
 
 OPTIONS = {"optimizer_options": {"steps": 3}, "restarts": 2}
 EPSILON = 0.01
-NEW = {"Fooled", "Flipped", "MapStability", "FlippedStability"}
+NEW = {"explanation_attack_success", "flipped_predictions", "map_stability", "flipped_stability"}
 
 
 def config(*names, **settings):
@@ -66,11 +66,11 @@ def test_rows_are_those_of_the_attack_on_what_is_classified_correctly(model, dat
         }
         known = correct & found.alive
         expected = {
-            ("DeadPairs", None): (correct, 100 * ~found.alive),
-            ("Flipped", None): (known, 100 * ~found.kept),
-            ("Fooled", None): (known, 100 * found.success),
+            ("dead_map_pairs", None): (correct, 100 * ~found.alive),
+            ("flipped_predictions", None): (known, 100 * ~found.kept),
+            ("explanation_attack_success", None): (known, 100 * found.success),
         }
-        stability = "FlippedStability" if cls.flips else "MapStability"
+        stability = "flipped_stability" if cls.flips else "map_stability"
         for measure in STABILITY:
             defined = known & (found.kept != cls.flips)
             expected[stability, measure] = defined, found.agreement[measure]

@@ -45,9 +45,11 @@ def test_there_is_one_worst_case_and_the_steps_towards_it(rows):
     options = {"version": "standard", "iterations": 2, "queries": 3, "replaced": "4 of 9 targets"}
     for epsilon in EPSILONS:
         protocol = {"attack": "auto_attack", "epsilon": epsilon, **options, "plan": plan, "restarts": 1}
-        (worst,) = [row for row in rows if row.metric == "aAcc" and row.protocol == protocol]
+        (worst,) = [row for row in rows if row.metric == "robust_accuracy" and row.protocol == protocol]
         after = [
-            row for row in rows if row.metric == "aAccAfter" and protocol.items() <= row.protocol.items()
+            row
+            for row in rows
+            if row.metric == "robust_accuracy_after" and protocol.items() <= row.protocol.items()
         ]
         assert [row.protocol["after"] for row in after] == PARTS
         values = [row.value for row in after]
@@ -58,17 +60,21 @@ def test_there_is_one_worst_case_and_the_steps_towards_it(rows):
 
 def test_flags_are_shares_of_the_images_that_were_attacked(rows):
     first, second = (
-        {row.protocol["flag"]: row for row in rows if row.metric == "Flag" and row.protocol["epsilon"] == e}
+        {
+            row.protocol["check"]: row
+            for row in rows
+            if row.metric == "sanity_check" and row.protocol["epsilon"] == e
+        }
         for e in EPSILONS
     )
     assert list(first) == list(second) == FLAGS
     assert {row.n for row in first.values()} == {COUNT - 2}
     protocol = first["zero_margin_gradient"].protocol
-    expected = {"flag": "zero_margin_gradient", "limit": 5.0, "attack": "auto_attack", "epsilon": 0.002}
+    expected = {"check": "zero_margin_gradient", "limit": 5.0, "attack": "auto_attack", "epsilon": 0.002}
     assert expected.items() <= protocol.items()
     assert protocol["iterations"] == 2
     assert {row.protocol["limit"] for row in first.values()} == {0.0, 5.0}
-    left = next(row.value for row in rows if row.metric == "aAcc")
+    left = next(row.value for row in rows if row.metric == "robust_accuracy")
     assert {row.n for row in second.values()} == {round(left * COUNT / 100)}
 
 

@@ -16,15 +16,25 @@ SETTINGS = {"explanation": "grad_cam", "q": 0.2, "fill": "mean", "class": "predi
 def comp(name, values, **settings):
     protocol = {**SETTINGS, "map": name, **settings}
     row = Row(
-        "net", "erm", "vlcs", "a", "a", "test", "Comp", float(np.nanmean(values)), len(values), 0, protocol
+        "net",
+        "erm",
+        "vlcs",
+        "a",
+        "a",
+        "test",
+        "comprehensiveness",
+        float(np.nanmean(values)),
+        len(values),
+        0,
+        protocol,
     )
     return Outcome(row, list(values))
 
 
 def flags(model, random, *others):
     rows = [row for row, _ in control_flags([comp("model", model), comp("random", random), *others])]
-    assert all(row.metric == "Flag" for row in rows)
-    return {row.protocol["flag"]: row for row in rows}
+    assert all(row.metric == "sanity_check" for row in rows)
+    return {row.protocol["check"]: row for row in rows}
 
 
 def around(mean, deviation, count=100):
@@ -44,12 +54,12 @@ def around(mean, deviation, count=100):
     ],
 )
 def test_a_random_map_with_comp_is_told(mean, deviation, raised):
-    row = flags(around(50, 5), around(mean, deviation))["random_map_has_comp"]
+    row = flags(around(50, 5), around(mean, deviation))["random_maps_score_high"]
     assert row.value == 100 * raised
     assert row.n == 100
     assert row.protocol == {
         **SETTINGS,
-        "flag": "random_map_has_comp",
+        "check": "random_maps_score_high",
         "limit": 0.0,
         "beyond": 5.0,
         "standard_errors": 3.0,
@@ -59,7 +69,7 @@ def test_a_random_map_with_comp_is_told(mean, deviation, raised):
 @pytest.mark.parametrize(("gain", "raised"), [(3.1, False), (2.9, True), (-20, True)])
 def test_a_map_no_better_than_a_random_one_is_told(gain, raised):
     random = np.random.default_rng(1).normal(0, 40, 100)  # what both share does not count
-    row = flags(random + around(gain, 10), random)["comp_not_above_random"]
+    row = flags(random + around(gain, 10), random)["not_above_random_maps"]
     assert row.value == 100 * raised
 
 
@@ -69,7 +79,7 @@ def test_the_first_share_and_fill_count_and_images_without_a_value_do_not():
     found = flags([50.0, 51.0, 52.0, math.nan], random, *others)
     assert {row.n for row in found.values()} == {2}
     assert {row.protocol["q"] for row in found.values()} == {0.2}
-    assert found["random_map_has_comp"].value == 0
+    assert found["random_maps_score_high"].value == 0
 
 
 def test_there_is_no_flag_without_figures():

@@ -27,7 +27,11 @@ def dataset():
 
 
 def corrupted(rows):
-    return {(r.protocol["corruption"], r.protocol["severity"]): r for r in rows if r.metric == "corrAcc"}
+    return {
+        (r.protocol["corruption"], r.protocol["severity"]): r
+        for r in rows
+        if r.metric == "corruption_accuracy"
+    }
 
 
 @torch.no_grad()
@@ -46,9 +50,13 @@ def test_accuracy_is_that_of_a_loop(dataset):
             assert found[name, severity].value == pytest.approx(values[-1])
             assert found[name, severity].n == len(dataset)
     assert len(set(values)) > 2
-    (mean,) = [row for row in rows if row.metric == "mCA"]
+    (mean,) = [row for row in rows if row.metric == "mean_corruption_accuracy"]
     assert mean.value == pytest.approx(sum(values) / len(values))
-    assert [row.metric for row in rows] == ["cAcc", *["corrAcc"] * 6, "mCA"]
+    assert [row.metric for row in rows] == [
+        "clean_accuracy",
+        *["corruption_accuracy"] * 6,
+        "mean_corruption_accuracy",
+    ]
 
 
 def test_rows_say_what_was_done(dataset):
@@ -67,7 +75,9 @@ def test_rows_say_what_was_done(dataset):
 
 def test_nothing_is_corrupted_unless_asked_for(dataset):
     assert EvaluationConfig().corruptions == ()
-    assert [row.metric for row in evaluate(network(), dataset[:2], EvaluationConfig(**PLAIN))] == ["cAcc"]
+    assert [row.metric for row in evaluate(network(), dataset[:2], EvaluationConfig(**PLAIN))] == [
+        "clean_accuracy"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +85,7 @@ def test_nothing_is_corrupted_unless_asked_for(dataset):
     [
         ({"corruptions": ("fgo",)}, r"No 'fgo' among corruptions\. Did you mean 'fog'"),
         ({"corruptions": "all"}, r"Expected names of corruptions in a tuple, \('all',\)"),
-        ({"severities": (0,)}, "Expected a severity among 1, 2, 3, 4 and 5, got 0"),
+        ({"severities": (0,)}, "Expected a severity from 1 to 5, got 0"),
         ({"severities": (3, 3)}, "Expected every severity once, got 3, 3"),
         ({"corruptions": ("fog",), "severities": ()}, "Expected severities among 1 to 5"),
     ],

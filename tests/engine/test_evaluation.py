@@ -91,10 +91,10 @@ def standing(model, dataset):
 
 def test_accuracy_and_robust_accuracy(rows, standing):
     right, attacked = standing
-    assert values(rows, "cAcc") == [pytest.approx(100 * len(right) / COUNT)]
-    assert [row.n for row in rows if row.metric == "aAcc"] == [COUNT, COUNT]
+    assert values(rows, "clean_accuracy") == [pytest.approx(100 * len(right) / COUNT)]
+    assert [row.n for row in rows if row.metric == "robust_accuracy"] == [COUNT, COUNT]
     lefts = [len(attacked[epsilon][1]) for epsilon in EPSILONS]
-    assert values(rows, "aAcc") == [pytest.approx(100 * left / COUNT) for left in lefts]
+    assert values(rows, "robust_accuracy") == [pytest.approx(100 * left / COUNT) for left in lefts]
     assert len(right) > lefts[0] > lefts[1] >= 0
 
 
@@ -111,7 +111,7 @@ def test_restarts_keep_the_worst(model, dataset):
         and bool(logits(model, image).argmax() == label)
         for i, (image, label) in enumerate(dataset)
     ]
-    assert values(evaluate(model, dataset, config), "aAcc") == [pytest.approx(100 * mean(holds))]
+    assert values(evaluate(model, dataset, config), "robust_accuracy") == [pytest.approx(100 * mean(holds))]
 
 
 @pytest.mark.parametrize("target", ["predicted", "label"])
@@ -132,8 +132,8 @@ def test_faithfulness_of_the_model_and_of_controls(model, dataset, target, fill)
             (removal,) = faithful(model, image[None], saliency, torch.tensor([c]), p, draws)
             comps.append(removal.comp)
             suffs.append(removal.suff)
-        assert values(rows, "Comp", map=judged) == [pytest.approx(100 * mean(comps), abs=1e-3)]
-        assert values(rows, "Suff", map=judged) == [pytest.approx(100 * mean(suffs), abs=1e-3)]
+        assert values(rows, "comprehensiveness", map=judged) == [pytest.approx(100 * mean(comps), abs=1e-3)]
+        assert values(rows, "sufficiency", map=judged) == [pytest.approx(100 * mean(suffs), abs=1e-3)]
 
 
 def test_stability_is_that_of_correct_images_at_the_smallest_budget(model, dataset, rows, standing):
@@ -151,14 +151,14 @@ def test_stability_is_that_of_correct_images_at_the_smallest_budget(model, datas
         for a, b in alive
     ]
     cosines = [F.cosine_similarity(a.relu().flatten(), b.relu().flatten(), dim=0) for a, b in alive]
-    whole = [r for r in rows if r.metric == "Stability" and "prediction" not in r.protocol]
+    whole = [r for r in rows if r.metric == "stability" and "prediction" not in r.protocol]
     for name, expected in (("topk_overlap", overlaps), ("cosine", cosines)):
         (row,) = [r for r in whole if r.protocol["measure"] == name]
         assert (row.n, row.protocol["epsilon"]) == (len(alive), EPSILONS[0])
         assert row.value == pytest.approx(mean(expected), abs=5e-3)
         assert 0 < row.value < 1
     assert {r.protocol["measure"] for r in whole} == set(STABILITY)
-    (lost,) = values(rows, "DeadPairs")
+    (lost,) = values(rows, "dead_map_pairs")
     assert lost == pytest.approx(100 * (1 - len(alive) / len(right)))
 
 
@@ -172,4 +172,4 @@ def test_dead_maps_are_counted(model, dataset):
     maps = [grad_cam(broken, image, int(logits(broken, image).argmax())) for image, _ in dataset]
     share = mean(not saliency.any() for saliency in maps)
     assert 0 < share < 1
-    assert values(rows, "DeadMaps") == [pytest.approx(100 * share)]
+    assert values(rows, "dead_maps") == [pytest.approx(100 * share)]

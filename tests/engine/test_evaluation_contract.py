@@ -36,19 +36,19 @@ def test_rows_say_what_defines_the_figure():
         assert (row.model, row.method, row.dataset) == ("test_resnet", "egat", "synthetic")
         assert (row.train_domain, row.test_domain, row.split, row.seed) == ("meadow", "meadow", "test", 4)
         assert 0 < row.n <= 12
-    attacked = [row.protocol for row in rows if row.metric == "aAcc"]
+    attacked = [row.protocol for row in rows if row.metric == "robust_accuracy"]
     assert attacked == [{**ATTACK, "epsilon": 0.002}, {**ATTACK, "epsilon": 0.01}]
     faithful = {"explanation": "grad_cam", "q": 0.1, "fill": "blur", "class": "label"}
-    for metric in ("Comp", "Suff"):
+    for metric in ("comprehensiveness", "sufficiency"):
         protocols = [row.protocol for row in rows if row.metric == metric]
         assert protocols == [{**faithful, "map": name} for name in ("model", *CONTROLS)]
     stable = {"explanation": "grad_cam", **ATTACK, "epsilon": 0.002}
-    protocols = [row.protocol for row in rows if row.metric == "Stability"]
+    protocols = [row.protocol for row in rows if row.metric == "stability"]
     splits = ({}, {"prediction": "kept"}, {"prediction": "flipped"})
     possible = [{**stable, "measure": name, **split} for name in STABILITY for split in splits]
     assert protocols == [protocol for protocol in possible if protocol in protocols]
     assert [protocol for protocol in protocols if "prediction" not in protocol] == possible[::3]
-    assert [row.protocol for row in rows if row.metric == "cAcc"] == [{}]
+    assert [row.protocol for row in rows if row.metric == "clean_accuracy"] == [{}]
 
 
 def test_a_model_of_other_classes_is_refused_though_its_labels_fit():
@@ -92,11 +92,15 @@ def test_any_module_gets_accuracy_and_robust_accuracy():
     rows = evaluate(model, list(zip(images, labels, strict=True)), config)
     found = {(row.model, row.metric, row.protocol.get("epsilon")): row.value for row in rows}
     assert found.keys() == {
-        ("Linear", "cAcc", None),
-        *(("Linear", metric, epsilon) for metric in ("aAcc", "aAcc8") for epsilon in (0.001, 1.0)),
+        ("Linear", "clean_accuracy", None),
+        *(
+            ("Linear", metric, epsilon)
+            for metric in ("robust_accuracy", "robust_accuracy_8bit")
+            for epsilon in (0.001, 1.0)
+        ),
     }
-    assert found["Linear", "cAcc", None] == 100
-    assert found["Linear", "aAcc", 1.0] == 0
+    assert found["Linear", "clean_accuracy", None] == 100
+    assert found["Linear", "robust_accuracy", 1.0] == 0
 
 
 def test_a_bare_timm_network_and_a_classifier_are_unwrapped():
@@ -120,9 +124,25 @@ def test_the_model_is_left_as_it_was():
 
 def test_what_no_image_defines_gives_no_row():
     rows = evaluate(network(), pairs(wrong=True), CONFIG)
-    faithful = {"Comp", "Suff", "CompRel", "SuffRel", "Flag"}
-    assert {row.metric for row in rows} == {"cAcc", "aAcc", "aAcc8", "DeadMaps", *faithful}
-    assert {row.value for row in rows if row.metric in ("cAcc", "aAcc", "aAcc8")} == {0.0}
+    faithful = {
+        "comprehensiveness",
+        "sufficiency",
+        "relative_comprehensiveness",
+        "relative_sufficiency",
+        "sanity_check",
+    }
+    assert {row.metric for row in rows} == {
+        "clean_accuracy",
+        "robust_accuracy",
+        "robust_accuracy_8bit",
+        "dead_maps",
+        *faithful,
+    }
+    assert {
+        row.value
+        for row in rows
+        if row.metric in ("clean_accuracy", "robust_accuracy", "robust_accuracy_8bit")
+    } == {0.0}
 
 
 @pytest.mark.parametrize("pixel", [-0.5, 1.5, float("nan")])
@@ -158,6 +178,6 @@ def test_settings_out_of_range_are_refused(settings):
 def test_class_token_networks_get_every_figure_where_a_map_decides(depth, explained):
     net = network("test_vit", img_size=SIZE, depth=depth)
     metrics = {row.metric for row in evaluate(net, view("test"), CONFIG)}
-    maps = {"Comp", "Suff", "DeadMaps", "DeadPairs"}
-    assert {"cAcc", "aAcc"} <= metrics
+    maps = {"comprehensiveness", "sufficiency", "dead_maps", "dead_map_pairs"}
+    assert {"clean_accuracy", "robust_accuracy"} <= metrics
     assert metrics & maps == (maps if explained else set())

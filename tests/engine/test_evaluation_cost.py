@@ -37,7 +37,9 @@ def test_a_default_evaluation_is_within_a_fifth_of_its_arithmetic(model, count, 
     right, data = count - wrong, images(model, count, wrong)
     with counted(model) as passes:
         rows = evaluate(model, data, EvaluationConfig(epsilons=(1e-5,)))
-    assert next(row.value for row in rows if row.metric == "aAcc") == pytest.approx(100 * right / count)
+    assert next(row.value for row in rows if row.metric == "robust_accuracy") == pytest.approx(
+        100 * right / count
+    )
     clean, maps = count, 2 * (1 + len(CONTROLS)) * count
     of_the_right = gradients(STEPS) + 2 if right else 0  # attack, 8 bits, map of the attacked image
     unused = count if not right else 0  # every batch has the same figures: one map, of no use
@@ -55,5 +57,5 @@ def test_what_broke_is_not_attacked_again(model):
     config = EvaluationConfig(epsilons=(0.3, 0.4), restarts=3, explanation=None, checks=0)
     with counted(model) as passes:
         rows = evaluate(model, data, config)
-    assert all(row.value == 0 for row in rows if row.metric == "aAcc")
+    assert all(row.value == 0 for row in rows if row.metric == "robust_accuracy")
     assert passes.units == 12 * (1 + gradients(STEPS) + 2)  # one attack, and 8 bits at either budget

@@ -78,14 +78,16 @@ def test_comp_and_suff_at_every_share_their_means_and_relative_to_the_probabilit
         faithful = CONFIG.faithfulness
         found.append((faithful(model, item["image"][None], saliency, item["label"][None], p, draws), p))
     for place, (q, fill) in enumerate(CONFIG.faithfulness.settings):
-        comp = value(rows, "Comp", map=name, q=q, fill=fill)
+        comp = value(rows, "comprehensiveness", map=name, q=q, fill=fill)
         assert comp == pytest.approx(100 * mean(removals[place].comp for removals, _ in found), abs=1e-3)
     shares = {"shares": "0.05 0.5", "map": name}
     for fill in ("mean", "noise"):
-        over = [value(rows, "Suff", map=name, q=q, fill=fill) for q in SHARES]
-        assert value(rows, "SuffAOPC", fill=fill, **shares) == pytest.approx(mean(over))
+        over = [value(rows, "sufficiency", map=name, q=q, fill=fill) for q in SHARES]
+        assert value(rows, "sufficiency_aopc", fill=fill, **shares) == pytest.approx(mean(over))
     relative = mean(removals[0].comp / p for removals, p in found)
-    assert value(rows, "CompRel", map=name, q=0.2, fill="mean") == pytest.approx(100 * relative, abs=1e-3)
+    assert value(rows, "relative_comprehensiveness", map=name, q=0.2, fill="mean") == pytest.approx(
+        100 * relative, abs=1e-3
+    )
 
 
 @pytest.mark.parametrize("name", ["model", *CONTROLS])
@@ -96,22 +98,22 @@ def test_areas_and_places(model, items, rows, name):
         areas.append(CURVES(model, item["image"][None], saliency, item["label"][None], draws))
         inside.append(item["mask"][0] >= 0.5)
         located.append(CONFIG.localisation(saliency, inside[-1][None]))
-    for metric, area in (("InsertionAUC", "insertion"), ("DeletionAUC", "deletion")):
+    for metric, area in (("insertion_auc", "insertion"), ("deletion_auc", "deletion")):
         expected = 100 * mean(getattr(each, area) for each in areas)
         assert value(rows, metric, map=name) == pytest.approx(expected, abs=1e-3)
-    assert value(rows, "MaskArea") == pytest.approx(100 * mean(mask.float().mean() for mask in inside))
-    for metric, figure in (("Pointing", "pointing"), ("EnergyInside", "energy"), ("MaskIoU", "iou")):
+    assert value(rows, "mask_area") == pytest.approx(100 * mean(mask.float().mean() for mask in inside))
+    for metric, figure in (("pointing_game", "pointing"), ("energy_inside", "energy"), ("mask_iou", "iou")):
         expected = 100 * mean(getattr(each, figure) for each in located[:-1])  # the last has no object
         assert value(rows, metric, map=name) == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.parametrize("measure", sorted(STABILITY))
 def test_stability_is_split_by_what_the_attack_did_to_the_prediction(outcomes, measure):
-    (correct,) = [values for row, values in outcomes if row.metric == "aAcc"]
+    (correct,) = [values for row, values in outcomes if row.metric == "robust_accuracy"]
     stable = {
         row.protocol.get("prediction"): values
         for row, values in outcomes
-        if row.metric == "Stability" and row.protocol["measure"] == measure
+        if row.metric == "stability" and row.protocol["measure"] == measure
     }
     kept, flipped = (torch.tensor(stable[name]) for name in ("kept", "flipped"))
     assert torch.equal(kept.isnan(), torch.tensor(correct) == 0)  # all are right clean, none is dead
@@ -133,4 +135,4 @@ def test_the_default_costs_no_forward_more_than_comp_and_suff(model, items):
 def test_data_without_masks_have_no_rows_of_places(model, items):
     plain = [(item["image"], int(item["label"])) for item in items]
     metrics = {row.metric for row in evaluate(model, plain, EvaluationConfig(epsilons=()))}
-    assert not metrics & {"MaskArea", "Pointing", "EnergyInside", "MaskIoU"}
+    assert not metrics & {"mask_area", "pointing_game", "energy_inside", "mask_iou"}

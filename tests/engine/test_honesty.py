@@ -10,7 +10,7 @@ from torch import nn
 
 from egat_hub.attacks import PGD
 from egat_hub.core.randomness import SampleRandom
-from egat_hub.core.results import FLAG, flags_raised
+from egat_hub.core.results import SANITY_CHECK, failed_checks
 from egat_hub.evaluation import EvaluationConfig, evaluate
 from egat_hub.evaluation.sanity import CHECKS, check
 
@@ -124,19 +124,19 @@ def test_trained_networks_raise_no_flag(name, tmp_path):
     trained = fit(method(name), tmp_path, steps=40, lr=3e-3)
     config = EvaluationConfig(epsilons=(0.02, 0.01), explanation=None)
     rows = evaluate(trained.model, view(), config, surrogates=[network(seed=5)])
-    signs = {row.protocol["flag"]: row for row in rows if row.metric == FLAG}
+    signs = {row.protocol["check"]: row for row in rows if row.metric == SANITY_CHECK}
     assert signs.keys() == CHECKS.keys()
     assert {row.protocol["epsilon"] for row in signs.values()} == {0.01}
-    assert flags_raised(rows) == []
+    assert failed_checks(rows) == []
 
 
 def test_checks_look_at_images_all_over_the_data_set():
     x, y = images()
     data = list(zip(x, y.tolist(), strict=True))
     rows = evaluate(Brightness(), data, EvaluationConfig(checks=5, batch_size=3))
-    assert {row.n for row in rows if row.metric == FLAG} == {5}
+    assert {row.n for row in rows if row.metric == SANITY_CHECK} == {5}
     signs = evaluate(Brightness(), data, EvaluationConfig(checks=0))
-    assert not [row for row in signs if row.metric == FLAG]
+    assert not [row for row in signs if row.metric == SANITY_CHECK]
 
 
 def test_rounded_images_are_judged_too():
@@ -144,5 +144,5 @@ def test_rounded_images_are_judged_too():
     data = list(zip(x, y.tolist(), strict=True))
     rows = evaluate(Brightness(), data, EvaluationConfig(epsilons=(0.001, 0.05), checks=0))
     found = {(row.metric, row.protocol["epsilon"]): row.value for row in rows if "epsilon" in row.protocol}
-    assert found["aAcc8", 0.05] == found["aAcc", 0.05] == 0
-    assert found["aAcc8", 0.001] == found["aAcc", 0.001] == 100
+    assert found["robust_accuracy_8bit", 0.05] == found["robust_accuracy", 0.05] == 0
+    assert found["robust_accuracy_8bit", 0.001] == found["robust_accuracy", 0.001] == 100

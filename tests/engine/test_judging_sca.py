@@ -33,24 +33,24 @@ def found():
 def test_figures_are_those_of_the_attack_on_what_stands(found):
     model, sca = classifier(), attack()
     standing = LABELS == TRUE
-    assert found["cAcc", None].values == [100.0 * right for right in standing.tolist()]
-    assert found["aAcc", 0.0].values == [100.0 * right for right in standing.tolist()]
+    assert found["clean_accuracy", None].values == [100.0 * right for right in standing.tolist()]
+    assert found["robust_accuracy", 0.0].values == [100.0 * right for right in standing.tolist()]
     for epsilon in BUDGETS:
         rows = standing.nonzero()[:, 0]
         draws = SampleRandom(0, tuple(rows.tolist()))
         result = sca.perturb(model, IMAGES[rows], LABELS[rows], epsilon, random=draws)
         standing[rows[result.success]] = False
-        assert found["aAcc", epsilon].values == [100.0 * right for right in standing.tolist()]
-        row = found["PixelLinf", epsilon].row
+        assert found["robust_accuracy", epsilon].values == [100.0 * right for right in standing.tolist()]
+        row = found["pixel_linf", epsilon].row
         assert row.n == int(result.success.sum())
         expected = statistics.fmean(result.pixel_linf[result.success].tolist())
         assert math.isclose(row.value, expected, rel_tol=1e-4)
-    low, high = (found["aAcc", epsilon].row.value for epsilon in BUDGETS)
+    low, high = (found["robust_accuracy", epsilon].row.value for epsilon in BUDGETS)
     assert high < low < 100 * 10 / 12
 
 
 def test_no_protocol_has_a_budget_of_pixels(found):
-    attacked = [outcome.row for (metric, _), outcome in found.items() if metric != "cAcc"]
+    attacked = [outcome.row for (metric, _), outcome in found.items() if metric != "clean_accuracy"]
     assert len(attacked) == 1 + 3 * len(BUDGETS)
     for row in attacked:
         assert "epsilon" not in row.protocol

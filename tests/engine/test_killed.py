@@ -44,5 +44,5 @@ def test_a_run_that_was_killed_many_times_ends_bit_for_bit_as_one_that_was_not(t
         for name in MEASURED:
             line.pop(name, None)
     assert lines[0] == lines[1]
-    assert [line["step"] for line in lines[0] if "val_cAcc" in line] == list(range(0, 61, 3))
+    assert [line["step"] for line in lines[0] if "val_clean_accuracy" in line] == list(range(0, 61, 3))
     assert [path.name for path in (killed / "checkpoints").iterdir()] == ["step_00000060"]

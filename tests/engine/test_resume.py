@@ -60,7 +60,7 @@ def test_lines_after_the_checkpoint_are_dropped(tmp_path, cut):
 
 def test_a_run_without_checkpoint_starts_its_log_again(tmp_path):
     fit(method(), tmp_path / "whole")
-    (tmp_path / "log.jsonl").write_text('{"step": 0, "val_cAcc": 1.0}\n{"step": 1, "loss": 2.0}\n')
+    (tmp_path / "log.jsonl").write_text('{"step": 0, "val_clean_accuracy": 1.0}\n{"step": 1, "loss": 2.0}\n')
     fit(method(), tmp_path)
     assert figures(tmp_path) == figures(tmp_path / "whole")
 

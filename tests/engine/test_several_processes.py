@@ -115,7 +115,7 @@ def test_a_run_goes_on_with_another_number_of_processes(folder):
 @pytest.mark.parametrize("count", several_processes.ODD)
 def test_every_figure_is_that_of_one_process(folder, count):
     one = read_rows(folder / f"1_0_rows{count}.json")
-    assert {row.n for row in one if row.metric == "cAcc"} == {count}
+    assert {row.n for row in one if row.metric == "clean_accuracy"} == {count}
     for rank in (0, 1):
         assert read_rows(folder / f"2_{rank}_rows{count}.json") == one
 
@@ -124,6 +124,6 @@ def test_one_process_goes_on_where_two_stopped(folder):
     assert len(list((folder / "journal").glob("*.json"))) == 14
     assert len(list((folder / "journal" / "signs").iterdir())) == 2
     one = read_rows(folder / "1_0_journal.json")
-    assert {row.n for row in one if row.metric == "aAcc"} == {70}
+    assert {row.n for row in one if row.metric == "robust_accuracy"} == {70}
     for rank in (0, 1):
         assert read_rows(folder / f"2_{rank}_journal.json") == one

@@ -32,7 +32,7 @@ def judged(monkeypatch):
         def __call__(self, model, dataset, config, **kwargs):
             value = self.accuracies[len(self.states)] if self.accuracies else 50.0
             self.states = (*self.states, state_of(model))
-            return [Row("m", "", "", "", "", "val", "cAcc", value, n=1, seed=0)]
+            return [Row("m", "", "", "", "", "val", "clean_accuracy", value, n=1, seed=0)]
 
     judged = Judged()
     monkeypatch.setattr(training, "evaluate", judged)
@@ -53,8 +53,8 @@ def test_the_log_has_parts_that_sum_to_the_loss_and_every_validation(tmp_path, n
     seconds = [line["seconds"] for line in steps]
     assert seconds == sorted(seconds)
     for line in validations:
-        assert line.keys() == {"step", "val_cAcc", "val_DeadMaps"}
-        assert 0 <= line["val_cAcc"] <= 100
+        assert line.keys() == {"step", "val_clean_accuracy", "val_dead_maps"}
+        assert 0 <= line["val_clean_accuracy"] <= 100
 
 
 def test_best_is_the_latest_of_the_highest_and_its_weights_come_back(tmp_path, judged):
@@ -180,7 +180,7 @@ def test_the_last_weights_are_kept_where_they_are_asked_for(tmp_path):
     last = fit(
         method(), tmp_path / "last", steps=6, validate_every=2, lr=0.5, optimizer="sgd", selection="last"
     )
-    accuracies = [line["val_cAcc"] for line in log_of(tmp_path / "last")[1]]
+    accuracies = [line["val_clean_accuracy"] for line in log_of(tmp_path / "last")[1]]
     assert max(accuracies) > accuracies[-1]  # or the two rules would agree
     assert (best.best_step, best.val_accuracy) != (6, accuracies[-1])
     assert (last.best_step, last.val_accuracy) == (6, accuracies[-1])

@@ -48,7 +48,7 @@ def states(monkeypatch):
 
     def validate(model, *_, **__):
         states.append(state_of(model))
-        return [Row("m", "", "", "", "", "val", "cAcc", 50.0, n=1, seed=0)]
+        return [Row("m", "", "", "", "", "val", "clean_accuracy", 50.0, n=1, seed=0)]
 
     monkeypatch.setattr(training, "evaluate", validate)
     return states

@@ -80,7 +80,7 @@ def fit(
 def log_of(folder: Path) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
     """Lines of training steps and of validations."""
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [li for li in lines if "loss" in li], [li for li in lines if "val_cAcc" in li]
+    return [li for li in lines if "loss" in li], [li for li in lines if "val_clean_accuracy" in li]
 
 
 def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:

@@ -44,11 +44,11 @@ def test_curves_begin_at_the_clean_accuracy_and_fall(finished):
         for attack, budgets in (("fgsm", (0.05, 0.2)), ("pgd", (0.01, 0.2))):
             for seed in (0, 1):
                 mine = [row for row in rows if (row.method, row.seed) == (method, seed)]
-                clean = next(row.value for row in mine if row.metric == "cAcc")
+                clean = next(row.value for row in mine if row.metric == "clean_accuracy")
                 robust = {
                     row.protocol["epsilon"]: row.value
                     for row in mine
-                    if row.metric == "aAcc" and row.protocol["attack"] == attack
+                    if row.metric == "robust_accuracy" and row.protocol["attack"] == attack
                 }
                 assert clean >= robust[budgets[0]] >= robust[budgets[1]]
         assert f"| {method}" in text

@@ -178,7 +178,7 @@ OTHER = {
     "auto": "joint",
     "same_class": "any",
     "bce": "l1",
-    "best_val_cAcc": "last",
+    "best_val_clean_accuracy": "last",
 }
 
 

@@ -69,7 +69,7 @@ def test_what_cannot_be_compared_is_refused(arguments, message):
 def attacked(n, **protocol):
     told = {"attack": "pgd", "epsilon": 0.01, "restarts": 1, **PGDAttack().protocol(), **protocol}
     noted = {"model": "m", "dataset": "d", "train_domain": "a", "test_domain": "a", "split": "test"}
-    return Row(**noted, method="pgd_at", metric="aAcc", value=50.0, n=n, seed=0, protocol=told)
+    return Row(**noted, method="pgd_at", metric="robust_accuracy", value=50.0, n=n, seed=0, protocol=told)
 
 
 @pytest.mark.parametrize(

@@ -77,12 +77,14 @@ def test_every_run_and_the_comparison_are_there(finished):
             "results.json",
         }
         measured = [row for row, _ in read_outcomes(next(run.glob("outcomes_*.jsonl")))]
-        cost = [row for row in measured if row.metric in ("Units", "TrainSeconds")]
+        cost = [row for row in measured if row.metric in ("step_cost", "training_seconds")]
         assert len(cost) == 2
         assert read_rows(run / "model" / "results.json") == [row for row in measured if row not in cost]
     rows = read_rows(finished / "results.json")
     assert {(row.method, row.seed) for row in rows} == {(m, s) for m in ("erm", "egat") for s in (0, 1)}
-    assert {"cAcc", "aAcc", "Comp", "Suff"} <= {row.metric for row in rows}
+    assert {"clean_accuracy", "robust_accuracy", "comprehensiveness", "sufficiency"} <= {
+        row.metric for row in rows
+    }
     assert "| egat " in (finished / "table.md").read_text()
 
 
@@ -129,16 +131,23 @@ def test_other_measurements_need_no_training(copy, untrainable):
     other = ("--epsilons", "0.05", "--evaluation.faithfulness", "null", "--test-domains", "desert")
     call(copy, *TWO_BY_TWO, *other)
     rows = read_rows(copy / "results.json")
-    assert {row.protocol["epsilon"] for row in rows if row.metric == "aAcc"} == {0.01, 0.05}
+    assert {row.protocol["epsilon"] for row in rows if row.metric == "robust_accuracy"} == {0.01, 0.05}
     assert {row.test_domain for row in rows} == {"meadow", "desert"}
-    assert "Comp" not in {row.metric for row in rows}
+    assert "comprehensiveness" not in {row.metric for row in rows}
 
 
 def test_accuracy_alone_needs_no_explanation(tmp_path):
     network = ("--model.name", "test_vit", "--model.options", '{"img_size": 32}')
     call(tmp_path, *network, "--evaluation.explanation", "null")
     metrics = {row.metric for row in read_rows(tmp_path / "results.json")}
-    assert metrics == {"cAcc", "aAcc", "aAcc8", "Flag", "Units", "TrainSeconds"}
+    assert metrics == {
+        "clean_accuracy",
+        "robust_accuracy",
+        "robust_accuracy_8bit",
+        "sanity_check",
+        "step_cost",
+        "training_seconds",
+    }
     assert not list(tmp_path.rglob("*.png"))
 
 
@@ -174,7 +183,7 @@ def test_an_experiment_that_was_stopped_goes_on(tmp_path, monkeypatch):
     ]
     assert weights[0] == weights[1]
     rows = [
-        [row for row in read_rows(tmp_path / name / "results.json") if row.metric != "TrainSeconds"]
+        [row for row in read_rows(tmp_path / name / "results.json") if row.metric != "training_seconds"]
         for name in ("whole", "stopped")
     ]
     assert rows[0] == rows[1]
@@ -224,10 +233,10 @@ def test_an_evaluation_that_was_stopped_goes_on(copy, untrainable, monkeypatch):
     rows = read_rows(copy / "results.json")
     attacked = [row for row in rows if row.protocol.get("attack") == "mi_fgsm"]
     assert [(row.metric, row.n, row.protocol["images"]) for row in attacked] == [
-        ("aAcc", 8, 8),
-        ("aAcc8", 8, 8),
+        ("robust_accuracy", 8, 8),
+        ("robust_accuracy_8bit", 8, 8),
     ]
-    assert [row.n for row in rows if row.metric == "cAcc"] == [10]
+    assert [row.n for row in rows if row.metric == "clean_accuracy"] == [10]
     assert "aAcc 0.01 mi_fgsm" in (copy / "table.md").read_text()
 
 
@@ -269,7 +278,7 @@ def test_machines_that_share_the_runs_do_each_once(finished, tmp_path, monkeypat
     assert f"Waiting for {names[0]}: other, process {os.getpid()}." in capfd.readouterr().out
     assert not list(tmp_path.rglob("claim*"))
     apart, together = (
-        [row for row in read_rows(folder / "results.json") if row.metric != "TrainSeconds"]
+        [row for row in read_rows(folder / "results.json") if row.metric != "training_seconds"]
         for folder in (tmp_path, finished)
     )
     assert apart == together

@@ -31,4 +31,4 @@ def test_the_recipe_prints_every_method_and_both_ratios(capsys):
     assert "Expected: cost x " in printed
     assert "EGAT / TRADES relative to " in printed
     assert "EGAT / EGAT with separate CAMs: " in printed
-    assert "Comp and Suff at 5 shares, one by one / in batches of 2: " in printed
+    assert "faithfulness at 5 shares, one by one / in batches of 2: " in printed

@@ -49,7 +49,9 @@ def test_the_choice_is_used_for_all_seeds_and_recorded(tmp_path, grid):
         mine = [trial for trial in trials if trial["method"] == method]
         for trial in mine:
             (figures,) = trial["validation"].values()
-            assert trial["score"] == pytest.approx((figures["cAcc"] + figures["aAcc"]) / 2)
+            assert trial["score"] == pytest.approx(
+                (figures["clean_accuracy"] + figures["robust_accuracy"]) / 2
+            )
         (best,) = [trial for trial in mine if trial["chosen"]]
         assert best["score"] == max(trial["score"] for trial in mine)
         for seed in (0, 1):

@@ -42,7 +42,7 @@ def cells(text, method, block=0):
 
 def test_a_cell_is_mean_and_sample_standard_deviation_over_seeds():
     values = {0: 80.0, 1: 83.0, 2: 88.5}
-    text = comparison([row("cAcc", value, seed=seed) for seed, value in values.items()])
+    text = comparison([row("clean_accuracy", value, seed=seed) for seed, value in values.items()])
     mean, sd = statistics.mean(values.values()), statistics.stdev(values.values())
     assert cells(text, "erm")["cAcc"] == f"{mean:.1f} ± {sd:.1f}"
     assert "seeds 0, 1, 2, mean ± standard deviation" in text
@@ -50,19 +50,19 @@ def test_a_cell_is_mean_and_sample_standard_deviation_over_seeds():
 
 
 def test_one_seed_has_no_standard_deviation():
-    text = comparison([row("cAcc", 80.0)])
+    text = comparison([row("clean_accuracy", 80.0)])
     assert cells(text, "erm") == {"method": "erm", "cAcc": "80.0"}
     assert "±" not in text
 
 
 def test_published_figures_are_in_brackets_where_there_are_any():
     rows = [
-        row("cAcc", 80.0),
-        row("aAcc", 10.0, **ATTACK),
-        row("Comp", 20.0, map="model", **MAPS),
-        row("Suff", 30.0, map="model", **MAPS),
-        row("Comp", 5.0, map="random", **MAPS),
-        row("cAcc", 70.0, method="pgd_at"),
+        row("clean_accuracy", 80.0),
+        row("robust_accuracy", 10.0, **ATTACK),
+        row("comprehensiveness", 20.0, map="model", **MAPS),
+        row("sufficiency", 30.0, map="model", **MAPS),
+        row("comprehensiveness", 5.0, map="random", **MAPS),
+        row("clean_accuracy", 70.0, method="pgd_at"),
     ]
     line = cells(comparison(rows, PAPER), "erm")
     assert line["cAcc"] == "80.0 [81.2]"
@@ -75,13 +75,19 @@ def test_published_figures_are_in_brackets_where_there_are_any():
 
 
 def test_a_method_without_a_figure_has_a_dash():
-    text = comparison([row("cAcc", 80.0), row("aAcc", 10.0, **ATTACK), row("cAcc", 70.0, method="mine")])
+    text = comparison(
+        [
+            row("clean_accuracy", 80.0),
+            row("robust_accuracy", 10.0, **ATTACK),
+            row("clean_accuracy", 70.0, method="mine"),
+        ]
+    )
     assert cells(text, "mine")["aAcc 0.01"] == "-"
 
 
 def test_out_of_domain_accuracy_is_the_mean_over_the_other_domains():
     rows = [
-        row("cAcc", value + seed, test=test, seed=seed)
+        row("clean_accuracy", value + seed, test=test, seed=seed)
         for seed in (0, 2)
         for test, value in (("SUN09", 80.0), ("LabelMe", 50.0), ("VOC2007", 60.0))
     ]
@@ -92,7 +98,7 @@ def test_out_of_domain_accuracy_is_the_mean_over_the_other_domains():
 
 def test_the_average_is_over_domains_within_a_seed_and_leaves_out_incomplete_seeds():
     rows = [
-        row("cAcc", v, train=d, seed=s)
+        row("clean_accuracy", v, train=d, seed=s)
         for s, d, v in ((0, "SUN09", 80), (0, "LabelMe", 60), (1, "SUN09", 90))
     ]
     text = comparison(rows)
@@ -104,11 +110,17 @@ def test_the_average_is_over_domains_within_a_seed_and_leaves_out_incomplete_see
 
 def test_attacks_on_explanations_have_columns_of_their_own_and_change_no_other():
     told = {"explanation": "grad_cam", "measure": "topk_overlap"}
-    plain = [row("aAcc", 10.0, **ATTACK), row("Stability", 0.7, **told, **ATTACK)]
+    plain = [row("robust_accuracy", 10.0, **ATTACK), row("stability", 0.7, **told, **ATTACK)]
     theirs = [
         row(metric, value, **told, **{**ATTACK, "attack": attack})
         for attack, value in (("top_k", 0.2), ("keep_map", 0.4))
-        for metric in ("MapStability", "FlippedStability", "Fooled", "Flipped", "DeadPairs")
+        for metric in (
+            "map_stability",
+            "flipped_stability",
+            "explanation_attack_success",
+            "flipped_predictions",
+            "dead_map_pairs",
+        )
     ]
     expected = cells(comparison(plain), "erm")
     found = cells(comparison([*theirs, *plain]), "erm")
@@ -118,8 +130,8 @@ def test_attacks_on_explanations_have_columns_of_their_own_and_change_no_other()
 
 def test_budgets_have_columns_of_their_own():
     rows = [
-        row("cAcc", 80.0),
-        *(row("aAcc", v, **{**ATTACK, "epsilon": e}) for e, v in ((0.03, 5.0), (0.01, 40.0))),
+        row("clean_accuracy", 80.0),
+        *(row("robust_accuracy", v, **{**ATTACK, "epsilon": e}) for e, v in ((0.03, 5.0), (0.01, 40.0))),
     ]
     assert list(cells(comparison(rows), "erm")) == ["method", "cAcc", "aAcc 0.01", "aAcc 0.03"]
     assert "(attack pgd, steps 10)" in comparison(rows)
@@ -128,12 +140,12 @@ def test_budgets_have_columns_of_their_own():
 def test_a_second_attack_has_columns_of_its_own():
     second = {"attack": "auto_attack", "epsilon": 0.01, "plan": "apgd_ce x1", "images": 50}
     rows = [
-        row("cAcc", 80.0),
-        row("aAcc", 40.0, **ATTACK),
-        row("aAcc", 20.0, **{**ATTACK, "epsilon": 0.03}),
-        row("aAcc", 30.0, **second),
-        row("aAccAfter", 35.0, **second, after="apgd_ce"),
-        row("aAcc", 25.0, **{**ATTACK, "steps": 100}),
+        row("clean_accuracy", 80.0),
+        row("robust_accuracy", 40.0, **ATTACK),
+        row("robust_accuracy", 20.0, **{**ATTACK, "epsilon": 0.03}),
+        row("robust_accuracy", 30.0, **second),
+        row("robust_accuracy_after", 35.0, **second, after="apgd_ce"),
+        row("robust_accuracy", 25.0, **{**ATTACK, "steps": 100}),
     ]
     text = comparison(rows, PAPER)
     assert cells(text, "erm") == {
@@ -147,18 +159,23 @@ def test_a_second_attack_has_columns_of_its_own():
     assert (
         "attack auto_attack, plan apgd_ce x1, images 50; attack pgd, steps 10; attack pgd, steps 100" in text
     )
-    egat = [row("aAcc", 37.0, method="egat", **second), row("aAcc", 41.0, method="egat", **ATTACK)]
+    egat = [
+        row("robust_accuracy", 37.0, method="egat", **second),
+        row("robust_accuracy", 41.0, method="egat", **ATTACK),
+    ]
     line = cells(comparison([*rows, *egat]).split("## egat against")[1], "egat - erm")
     assert (line["aAcc 0.01"], line["aAcc 0.01 auto_attack"]) == ("1.0", "7.0")
 
 
 def test_accuracy_under_corruptions_is_a_column_where_it_was_measured():
-    single = row("corrAcc", 12.0, corruption="fog", severity=3)
+    single = row("corruption_accuracy", 12.0, corruption="fog", severity=3)
     mean = [
-        row("mCA", value, seed=seed, corruptions="fog, snow", severities="3")
+        row("mean_corruption_accuracy", value, seed=seed, corruptions="fog, snow", severities="3")
         for seed, value in ((0, 40.0), (1, 42.0))
     ]
-    text = comparison([row("cAcc", 80.0, seed=0), row("cAcc", 82.0, seed=1), single, *mean])
+    text = comparison(
+        [row("clean_accuracy", 80.0, seed=0), row("clean_accuracy", 82.0, seed=1), single, *mean]
+    )
     assert list(cells(text, "erm")) == ["method", "cAcc", "mCA"]
     assert cells(text, "erm")["mCA"] == f"41.0 ± {statistics.stdev([40, 42]):.1f}"
     assert "(corruptions fog, snow, severities 3)" in text
@@ -166,9 +183,9 @@ def test_accuracy_under_corruptions_is_a_column_where_it_was_measured():
 
 def test_a_budget_on_latents_is_never_among_those_on_pixels():
     latent = {"attack": "sca", "budget_space": "latent", "steps": 10}
-    rows = [row("cAcc", 80.0, method=method) for method in ("erm", "egat")]
+    rows = [row("clean_accuracy", 80.0, method=method) for method in ("erm", "egat")]
     rows += [
-        row("aAcc", value, method=method, latent_epsilon=epsilon, **latent)
+        row("robust_accuracy", value, method=method, latent_epsilon=epsilon, **latent)
         for method in ("erm", "egat")
         for epsilon, value in ((0.0, 75.0), (0.1, 3.0))
     ]
@@ -177,7 +194,7 @@ def test_a_budget_on_latents_is_never_among_those_on_pixels():
     assert list(cells(text, "erm")) == names
     assert "[" not in cells(text, "erm")["aAcc latent_epsilon 0"]
     assert "compares with no epsilon" in text
-    pixels = [row("aAcc", 40.0, method=method, **ATTACK) for method in ("erm", "egat")]
+    pixels = [row("robust_accuracy", 40.0, method=method, **ATTACK) for method in ("erm", "egat")]
     both = comparison([*rows, *pixels])
     assert list(cells(both, "erm")) == [*names[:2], "aAcc 0.01", *names[2:]]
     assert cells(both, "erm")["aAcc 0.01"] == "40.0"
@@ -208,7 +225,7 @@ def test_ranks_share_their_mean_where_values_are_equal():
 
 def out_of_domain_rows():
     return [
-        row("cAcc", value + seed, method=method, train=train, test=test, seed=seed)
+        row("clean_accuracy", value + seed, method=method, train=train, test=test, seed=seed)
         for position, method in enumerate(NAMES)
         for seed in (0, 1)
         for train, test, value in (
@@ -235,13 +252,17 @@ def test_repeated_figures_of_the_paper_are_marked_where_they_are_printed():
     assert cells(text.split("## Out of domain")[1], "dre")["-> LabelMe"].endswith("?]")
     assert not cells(text.split("## Out of domain")[1], "erm")["-> LabelMe"].endswith("?]")
     assert "Question mark" in text
-    values = {("dre", "a", "b", "cAcc"): 1.0, ("dre", "b", "a", "cAcc"): 1.0, ("dre", "a", "c", "cAcc"): 1.0}
+    values = {
+        ("dre", "a", "b", "clean_accuracy"): 1.0,
+        ("dre", "b", "a", "clean_accuracy"): 1.0,
+        ("dre", "a", "c", "clean_accuracy"): 1.0,
+    }
     assert Published(values).suspect("dre", [("a", "b")])
     assert not Published(values).suspect("dre", [("a", "c"), ("a", "a")])
 
 
 def test_the_ablation_has_a_table_of_its_own():
-    rows = [row("cAcc", 80.0, method=m) for m in ("erm", "trades", "egat", "egat_without_at")]
+    rows = [row("clean_accuracy", 80.0, method=m) for m in ("erm", "trades", "egat", "egat_without_at")]
     text = comparison(rows, PAPER)
     first, ablation = text.split("## Ablation")
     assert "egat_without_at" not in first
@@ -251,8 +272,8 @@ def test_the_ablation_has_a_table_of_its_own():
 
 def test_other_explanations_and_guides_have_tables_of_their_own():
     methods = ("erm", "igr", "egat", "egat_finer_cam", "egat_without_at")
-    own = [row("cAcc", 80.0, method=m, train="Caltech101") for m in methods]
-    other = [row("cAcc", 40.0, method=m, train="Caltech101", test="SUN09") for m in methods]
+    own = [row("clean_accuracy", 80.0, method=m, train="Caltech101") for m in methods]
+    other = [row("clean_accuracy", 40.0, method=m, train="Caltech101", test="SUN09") for m in methods]
     text = comparison([*own, *other], [FOLDER / "table3.csv"])
     first, sensitivity = text.split("## Sensitivity to explanation and guide")
     assert "egat_finer_cam" not in first
@@ -264,7 +285,7 @@ def test_other_explanations_and_guides_have_tables_of_their_own():
 
 def test_differences_are_those_of_the_same_images():
     def outcome(method, seed, values):
-        return Outcome(row("cAcc", sum(values) / len(values), method=method, seed=seed), values)
+        return Outcome(row("clean_accuracy", sum(values) / len(values), method=method, seed=seed), values)
 
     outcomes = [
         outcome("egat", 0, [100.0, 100.0, 0.0, 100.0]),
@@ -336,13 +357,13 @@ def judged(metric, values, *, method="erm", **settings):
 
 def test_the_table_of_the_paper_shows_the_first_share_and_fill_and_the_whole_of_stability():
     rows = [
-        row("cAcc", 80.0),
-        *judged("Comp", (20, 5)),
-        *judged("Comp", (40, 15), q=0.5),
-        *judged("Comp", (30, 10), fill="black"),
-        row("Stability", 0.9, measure="topk_overlap", **ATTACKED),
-        row("Stability", 0.99, measure="topk_overlap", prediction="kept", **ATTACKED),
-        row("Stability", 0.7, measure="ssim", **ATTACKED),
+        row("clean_accuracy", 80.0),
+        *judged("comprehensiveness", (20, 5)),
+        *judged("comprehensiveness", (40, 15), q=0.5),
+        *judged("comprehensiveness", (30, 10), fill="black"),
+        row("stability", 0.9, measure="topk_overlap", **ATTACKED),
+        row("stability", 0.99, measure="topk_overlap", prediction="kept", **ATTACKED),
+        row("stability", 0.7, measure="ssim", **ATTACKED),
     ]
     text = comparison(rows)
     assert cells(text, "erm") == {
@@ -359,16 +380,16 @@ def test_the_table_of_the_paper_shows_the_first_share_and_fill_and_the_whole_of_
 def test_maps_have_a_section_of_their_own_with_controls_beside():
     located = {"explanation": "grad_cam", "class": "predicted"}
     rows = [
-        row("cAcc", 80.0),
-        *judged("CompRel", (25, 6)),
-        *judged("CompAOPC", (22, 7), shares="0.1 0.5"),
-        *judged("CompAOPC", (33, 8), shares="0.1 0.5", fill="black"),
-        row("Pointing", 70.0, map="model", tolerance=15, **located),
-        row("Pointing", 90.0, map="centre", tolerance=15, **located),
-        row("MaskArea", 12.0),
-        row("Stability", 0.9, measure="ssim", **ATTACKED),
-        row("Stability", 0.5, measure="ssim", prediction="flipped", **ATTACKED),
-        row("Stability", 0.6, measure="topk_overlap", prediction="flipped", **ATTACKED),
+        row("clean_accuracy", 80.0),
+        *judged("relative_comprehensiveness", (25, 6)),
+        *judged("comprehensiveness_aopc", (22, 7), shares="0.1 0.5"),
+        *judged("comprehensiveness_aopc", (33, 8), shares="0.1 0.5", fill="black"),
+        row("pointing_game", 70.0, map="model", tolerance=15, **located),
+        row("pointing_game", 90.0, map="centre", tolerance=15, **located),
+        row("mask_area", 12.0),
+        row("stability", 0.9, measure="ssim", **ATTACKED),
+        row("stability", 0.5, measure="ssim", prediction="flipped", **ATTACKED),
+        row("stability", 0.6, measure="topk_overlap", prediction="flipped", **ATTACKED),
     ]
     text = comparison(rows).split("## Explanations")[1]
     assert cells(text, "erm", 0) == {
@@ -381,16 +402,24 @@ def test_maps_have_a_section_of_their_own_with_controls_beside():
     located = {"method": "erm", "pointing": "70.0", "pointing centre": "90.0", "mask area": "12.0"}
     assert cells(text, "erm", 1) == located
     assert cells(text, "erm", 2) == {"method": "erm", "ssim": "0.90", "topk_overlap flipped": "0.60"}
-    assert "## Explanations" not in comparison([row("cAcc", 80.0)])
+    assert "## Explanations" not in comparison([row("clean_accuracy", 80.0)])
 
 
 def test_a_control_that_misbehaves_is_told_below_the_tables():
     flags = [
-        row("Flag", value, method=method, seed=seed, flag="random_map_has_comp", limit=0.0, **FAITHFUL)
+        row(
+            "sanity_check",
+            value,
+            method=method,
+            seed=seed,
+            check="random_maps_score_high",
+            limit=0.0,
+            **FAITHFUL,
+        )
         for method, values in (("erm", (100.0, 0.0)), ("egat", (0.0, 0.0)))
         for seed, value in enumerate(values)
     ]
-    text = comparison([row("cAcc", 80.0), *flags])
-    assert "Caution: random maps have a Comp of their own" in text
+    text = comparison([row("clean_accuracy", 80.0), *flags])
+    assert "Caution: random maps are comprehensive too" in text
     assert "(erm in 1 of 2 runs)" in text
-    assert "Caution" not in comparison([row("cAcc", 80.0), *flags[1:]])
+    assert "Caution" not in comparison([row("clean_accuracy", 80.0), *flags[1:]])

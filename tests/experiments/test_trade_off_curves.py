@@ -15,7 +15,7 @@ from .tiny import NETWORK, ONE_RUN, QUICK, SYNTHETIC, parsed
 
 
 def point(method, weight, clean, robust, *, default=False, **others):
-    values = {"cAcc": clean, "aAcc": robust, **others}
+    values = {"clean_accuracy": clean, "robust_accuracy": robust, **others}
     figures = {name: Summary.of([value - 1, value + 1]) for name, value in values.items()}
     return Point(method, f"{method} {weight}", "beta", weight, default, figures)
 
@@ -63,11 +63,25 @@ def test_dominated_points_are_worse_in_both_accuracies():
 
 def test_figure_has_a_panel_per_metric_and_rings_for_defaults():
     points = [
-        point("egat", w, 80 - w, 40 + w, default=w == 1, Comp=20 + w, Suff=30 - w) for w in (2.0, 1.0, 3.0)
-    ] + [Point("erm", "erm", "", None, True, {"cAcc": Summary.of([90.0]), "aAcc": Summary.of([5.0])})]
+        point("egat", w, 80 - w, 40 + w, default=w == 1, comprehensiveness=20 + w, sufficiency=30 - w)
+        for w in (2.0, 1.0, 3.0)
+    ] + [
+        Point(
+            "erm",
+            "erm",
+            "",
+            None,
+            True,
+            {"clean_accuracy": Summary.of([90.0]), "robust_accuracy": Summary.of([5.0])},
+        )
+    ]
     figure = trade_off_figure(points, "title", ["a note"])
     assert isinstance(figure, Figure)
-    assert [axes.get_ylabel().split()[0] for axes in figure.axes] == ["clean", "Comp", "Suff"]
+    assert [axes.get_ylabel().split()[0] for axes in figure.axes] == [
+        "clean",
+        "comprehensiveness",
+        "sufficiency",
+    ]
     first = figure.axes[0]
     lines = {line.get_label(): line for line in first.lines}
     assert sorted(text.get_text() for text in first.texts) == ["1", "2", "3"]

@@ -22,14 +22,17 @@ MEASURED = EvaluationConfig(attack_options={"steps": 2}, checks=0)
 
 
 def measured(model, domain):
-    """Clean accuracy, robust accuracy, Comp and Suff, by the function that judges any model."""
+    """Values of the four metrics, by the function that evaluates any model."""
     rows = evaluate(from_pretrained(model), EvaluationView(domain, "test", image_size=SIZE), MEASURED)
     mine = {row.metric: row.value for row in rows if row.protocol.get("map", "model") == "model"}
-    return [mine.get(metric) for metric in ("cAcc", "aAcc", "Comp", "Suff")]
+    return [
+        mine.get(metric)
+        for metric in ("clean_accuracy", "robust_accuracy", "comprehensiveness", "sufficiency")
+    ]
 
 
 def figures(line):
-    return [line[column] for column in ("clean", "robust", "Comp", "Suff")]
+    return [line[column] for column in ("clean", "robust", "comprehensiveness", "sufficiency")]
 
 
 def test_new_classes_get_a_new_head(request_of, base, pets, tmp_path):
@@ -50,10 +53,10 @@ def test_new_classes_get_a_new_head(request_of, base, pets, tmp_path):
     assert "after on the old domain: the head is new" in text
     assert "started from the weights `test_resnet.erm_synthetic`" in (tuned.model / "README.md").read_text()
     rows = {row.metric: row.value for row in read_rows(tuned.model / "results.json")}
-    assert rows["cAcc"] == lines[3]["clean"]
+    assert rows["clean_accuracy"] == lines[3]["clean"]
     written = list(csv.DictReader((tmp_path / "run/before_after.csv").read_text().splitlines()))
     assert {(line["model"], line["domain"]) for line in written} == {("before", "old"), ("after", "new")}
-    assert any("epsilon 0.01" in line["protocol"] for line in written if line["metric"] == "aAcc")
+    assert any("epsilon 0.01" in line["protocol"] for line in written if line["metric"] == "robust_accuracy")
 
 
 def test_known_classes_keep_their_head_in_the_order_of_the_data(request_of, tmp_path):
@@ -108,7 +111,7 @@ def test_a_network_without_a_map_is_trained_without_one(request_of, tmp_path):
         prepare(request_of(model=str(flat), method="egat"))
     lines = run(ready).table.data()
     assert lines[3]["clean"] is not None
-    assert lines[3]["Comp"] is None
+    assert lines[3]["comprehensiveness"] is None
 
 
 @pytest.mark.parametrize(

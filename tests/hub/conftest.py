@@ -30,7 +30,11 @@ def row(metric: str, value: float, *, test_domain: str = "meadow", **protocol) -
     )
 
 
-ROWS = (row("cAcc", 91.5), row("aAcc", 47.25, **ATTACK), row("cAcc", 63.0, test_domain="desert"))
+ROWS = (
+    row("clean_accuracy", 91.5),
+    row("robust_accuracy", 47.25, **ATTACK),
+    row("clean_accuracy", 63.0, test_domain="desert"),
+)
 
 
 def small_backbone(seed: int = 0) -> TimmModel:

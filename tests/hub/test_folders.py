@@ -23,7 +23,7 @@ from egat_hub.models import TimmModel
 SIZE = 64
 LABELS = ("dog", "cat", "owl")
 METADATA = {"method": "egat", "dataset": "synthetic", "config": {"lambda_adv": 0.5}, "seed": 3}
-ROW = Row("test_resnet", "egat", "synthetic", "a", "a", "test", "cAcc", 91.5, 120, 3)
+ROW = Row("test_resnet", "egat", "synthetic", "a", "a", "test", "clean_accuracy", 91.5, 120, 3)
 FILES = {"config.json", "model.safetensors", "egat.json", "results.json", "README.md"}
 
 

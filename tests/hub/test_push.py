@@ -63,7 +63,7 @@ def test_a_second_push_sends_what_changed_and_nothing_else(hub, small_model, tmp
     assert (again.commit, again.changes) == (first.commit, ())
     assert [request for request in hub.requests if request.startswith(("POST", "PUT"))] == []
     folder = shutil.copytree(small_model, tmp_path / "measured_again")
-    write_rows(folder / "results.json", [*ROWS[1:], row("cAcc", 92.5)])
+    write_rows(folder / "results.json", [*ROWS[1:], row("clean_accuracy", 92.5)])
     hub.arm()
     third = push_to_hub(folder, "org/dog")
     assert [file.path for file in third.changes] == ["results.json", "README.md"]
@@ -190,8 +190,8 @@ def test_evaluation_results_name_a_data_set_of_the_hub(hub):
     files = hub.model("org/dog").files()
     written = {path: file.content for path, file in files.items() if path.startswith(".eval_results/")}
     assert set(written) == {
-        ".eval_results/egat_hub_cAcc.yaml",
-        ".eval_results/egat_hub_aAcc_pgd_0.01.yaml",
+        ".eval_results/egat_hub_clean_accuracy.yaml",
+        ".eval_results/egat_hub_robust_accuracy_pgd_0.01.yaml",
     }
     entries = [e for content in written.values() for e in parse_eval_result_entries(yaml.safe_load(content))]
     assert sorted(entry.value for entry in entries) == [47.25, 63.0, 91.5]
@@ -200,9 +200,9 @@ def test_evaluation_results_name_a_data_set_of_the_hub(hub):
     assert any("epsilon 0.01, steps 10, restarts 1; n 120; seed 3" in entry.notes for entry in entries)
     hub.model("org/dog").files()[".eval_results/by_others.yaml"] = files["README.md"]
     push = push_to_hub(small_backbone(), "org/dog", label_names=LABELS, metadata=metadata, rows=ROWS[:1])
-    assert states(push)[".eval_results/egat_hub_aAcc_pgd_0.01.yaml"] == "removed"
+    assert states(push)[".eval_results/egat_hub_robust_accuracy_pgd_0.01.yaml"] == "removed"
     left = {path for path in hub.model("org/dog").files() if path.startswith(".eval_results/")}
-    assert left == {".eval_results/egat_hub_cAcc.yaml", ".eval_results/by_others.yaml"}
+    assert left == {".eval_results/egat_hub_clean_accuracy.yaml", ".eval_results/by_others.yaml"}
 
 
 def test_two_pushes_at_once(hub, small_model, tmp_path):

@@ -39,7 +39,7 @@ def top_by_sorting(saliency, q):
 
 
 def looped(model, image, saliency, label, whole, q, fill, index):
-    """Comp and Suff of one image at one share, pixel by pixel, ranked anew."""
+    """comprehensiveness and sufficiency of one image at one share, pixel by pixel, ranked anew."""
     shows = FILLS[fill](model, image[None], SampleRandom(3, (index,)))[0].flatten(1)
     without, alone = image.clone().flatten(1), shows.clone()
     for pixel in top_by_sorting(saliency, q):

@@ -22,7 +22,11 @@ def rows(method: str, values: dict[str, float], *, seed: int = 0, train: str = "
     for name, value in values.items():
         metric, _, domain = name.partition(":")
         protocol = (
-            PGD if metric == "aAcc" else {"q": 0.2, "map": "model"} if metric in ("Comp", "Suff") else {}
+            PGD
+            if metric == "robust_accuracy"
+            else {"q": 0.2, "map": "model"}
+            if metric in ("comprehensiveness", "sufficiency")
+            else {}
         )
         made.append(
             Row(
@@ -32,38 +36,60 @@ def rows(method: str, values: dict[str, float], *, seed: int = 0, train: str = "
     return made
 
 
-EGAT = {"cAcc": 92.5, "aAcc": 51.25, "Comp": 40.5, "Suff": 30.5, "cAcc:art": 60.0, "cAcc:sketch": 70.0}
-ERM = {"cAcc": 95.0, "aAcc": 1.5, "Comp": 35.0, "Suff": 45.0, "cAcc:art": 50.0, "cAcc:sketch": 40.0}
+EGAT = {
+    "clean_accuracy": 92.5,
+    "robust_accuracy": 51.25,
+    "comprehensiveness": 40.5,
+    "sufficiency": 30.5,
+    "clean_accuracy:art": 60.0,
+    "clean_accuracy:sketch": 70.0,
+}
+ERM = {
+    "clean_accuracy": 95.0,
+    "robust_accuracy": 1.5,
+    "comprehensiveness": 35.0,
+    "sufficiency": 45.0,
+    "clean_accuracy:art": 50.0,
+    "clean_accuracy:sketch": 40.0,
+}
 
 
 def test_models_stand_side_by_side_the_best_first():
     board = leaderboard({"org/erm": rows("erm", ERM), "org/egat": rows("egat", EGAT)})
     assert [line.model for line in board.lines] == ["org/egat", "org/erm"]
     assert [str(heading) for heading in board.headings] == [
-        "cAcc",
-        "cAcc, mean of 2 other domains",
-        "aAcc, attack pgd, epsilon 0.01, steps 10, restarts 1",
-        "Comp, q 0.2",
-        "Suff, q 0.2",
+        "clean_accuracy",
+        "clean_accuracy, mean of 2 other domains",
+        "robust_accuracy, attack pgd, epsilon 0.01, steps 10, restarts 1",
+        "comprehensiveness, q 0.2",
+        "sufficiency, q 0.2",
     ]
     cells = [cell.strip() for cell in board.markdown().splitlines()[2].strip("|").split("|")]
     fixed = ["1", "org/egat", "egat", "resnet18", "pacs", "photo"]
     assert cells == [*fixed, "92.50", "65.00", "51.25", "40.50", "30.50"]
     assert "org/egat" in board.text().splitlines()[2]
-    for by, first in (("cAcc", "org/erm"), ("Comp", "org/egat"), ("Suff", "org/egat")):
+    for by, first in (
+        ("clean_accuracy", "org/erm"),
+        ("comprehensiveness", "org/egat"),
+        ("sufficiency", "org/egat"),
+    ):
         shown = leaderboard({"org/erm": rows("erm", ERM), "org/egat": rows("egat", EGAT)}, by=by)
         assert shown.lines[0].model == first
 
 
 def test_seeds_become_a_mean_and_its_deviation():
     values = [50.0, 52.0, 57.0]
-    mine = [row for seed, value in enumerate(values) for row in rows("egat", {"aAcc": value}, seed=seed)]
+    mine = [
+        row
+        for seed, value in enumerate(values)
+        for row in rows("egat", {"robust_accuracy": value}, seed=seed)
+    ]
     board = leaderboard({"runs": mine})
     assert len(board.lines) == 1
     assert f"{statistics.fmean(values):.2f} ± {statistics.stdev(values):.2f}" in board.markdown()
     head, line = csv.reader(io.StringIO(board.csv()))
     figures = dict(zip(head, line, strict=True))
-    name = "aAcc, attack pgd, epsilon 0.01, steps 10, restarts 1"
+    name = "robust_accuracy, attack pgd, epsilon 0.01, steps 10, restarts 1"
     assert float(figures[name]) == statistics.fmean(values)
     assert float(figures[f"{name} (sd)"]) == statistics.stdev(values)
     assert figures[f"{name} (seeds)"] == "3"
@@ -74,7 +100,19 @@ def test_what_was_measured_otherwise_is_not_compared():
     others = [{**PGD, key: value} for key, value in (("epsilon", 0.02), ("steps", 20), ("attack", "fgsm"))]
     models = {
         f"m{i}": [
-            Row("resnet18", "egat", "pacs", "photo", "photo", "test", "aAcc", 10.0 * i, 100, 0, protocol)
+            Row(
+                "resnet18",
+                "egat",
+                "pacs",
+                "photo",
+                "photo",
+                "test",
+                "robust_accuracy",
+                10.0 * i,
+                100,
+                0,
+                protocol,
+            )
         ]
         for i, protocol in enumerate([PGD, *others])
     }
@@ -86,15 +124,18 @@ def test_what_was_measured_otherwise_is_not_compared():
 
 
 def test_controls_and_validation_are_left_out():
-    control = Row("r", "egat", "pacs", "a", "a", "test", "Comp", 5.0, 10, 0, {"map": "random"})
-    validation = Row("r", "egat", "pacs", "a", "a", "val", "cAcc", 99.0, 10, 0)
-    cost = Row("r", "egat", "pacs", "a", "a", "test", "TrainSeconds", 7.0, 1, 0)
+    control = Row("r", "egat", "pacs", "a", "a", "test", "comprehensiveness", 5.0, 10, 0, {"map": "random"})
+    validation = Row("r", "egat", "pacs", "a", "a", "val", "clean_accuracy", 99.0, 10, 0)
+    cost = Row("r", "egat", "pacs", "a", "a", "test", "training_seconds", 7.0, 1, 0)
     assert leaderboard({"x": [control, validation, cost]}).lines == ()
 
 
 def test_every_figure_is_in_the_results():
     """No number appears that is neither a value, a mean nor a deviation of the rows."""
-    models = {"a": rows("egat", EGAT) + rows("egat", {"cAcc": 91.0}, seed=1), "b|c": rows("erm", ERM)}
+    models = {
+        "a": rows("egat", EGAT) + rows("egat", {"clean_accuracy": 91.0}, seed=1),
+        "b|c": rows("erm", ERM),
+    }
     board = leaderboard(models)
     values = {row.value for found in models.values() for row in found}
     means = {statistics.fmean(pair) for pair in itertools.product(values, repeat=2)}
@@ -106,6 +147,6 @@ def test_every_figure_is_in_the_results():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match=r"Expected by among cAcc, .*got 'acc'"):
+    with pytest.raises(ValueError, match=r"Expected by among clean_accuracy, .*got 'acc'"):
         leaderboard({}, by="acc")
     assert leaderboard({}).markdown().startswith("|")

@@ -38,12 +38,12 @@ def explanations(rows: Sequence[Row]) -> Iterator[Table]:
 
 def _faithfulness() -> Iterator[Column]:
     figures: tuple[tuple[str, str, Better], ...] = (
-        ("Comp / p", "CompRel", "higher"),
-        ("Suff / p", "SuffRel", "lower"),
-        ("Comp AOPC", "CompAOPC", "higher"),
-        ("Suff AOPC", "SuffAOPC", "lower"),
-        ("insertion", "InsertionAUC", "higher"),
-        ("deletion", "DeletionAUC", "lower"),
+        ("Comp / p", "relative_comprehensiveness", "higher"),
+        ("Suff / p", "relative_sufficiency", "lower"),
+        ("Comp AOPC", "comprehensiveness_aopc", "higher"),
+        ("Suff AOPC", "sufficiency_aopc", "lower"),
+        ("insertion", "insertion_auc", "higher"),
+        ("deletion", "deletion_auc", "lower"),
     )
     for title, metric, better in figures:
         yield _column(title, metric, better, map="model")
@@ -51,18 +51,18 @@ def _faithfulness() -> Iterator[Column]:
 
 
 def _localisation() -> Iterator[Column]:
-    for title, metric in (("pointing", "Pointing"), ("energy", "EnergyInside"), ("IoU", "MaskIoU")):
+    for title, metric in (("pointing", "pointing_game"), ("energy", "energy_inside"), ("IoU", "mask_iou")):
         yield _column(title, metric, "higher", map="model")
         yield _column(f"{title} centre", metric, map="centre")
-    yield _column("mask area", "MaskArea")
+    yield _column("mask area", "mask_area")
 
 
 def _stability() -> Iterator[Column]:
     for measure in STABILITY:
-        yield _column(measure, "Stability", "higher", digits=2, measure=measure, prediction=None)
+        yield _column(measure, "stability", "higher", digits=2, measure=measure, prediction=None)
     for prediction in ("kept", "flipped"):
         title = f"{SPLIT} {prediction}"
-        yield _column(title, "Stability", digits=2, measure=SPLIT, prediction=prediction)
+        yield _column(title, "stability", digits=2, measure=SPLIT, prediction=prediction)
 
 
 def _column(

@@ -37,7 +37,7 @@ COMPARED = {"map", "measure", "prediction"}
 def headline(rows: Sequence[Row]) -> list[Row]:
     """The rows, of figures of explanations only those with the settings of the first of metric and attack.
 
-    So Comp is that of ``Faithfulness.q`` and ``fill``, whatever further shares and fills were measured.
+    So comprehensiveness is that of ``Faithfulness.q`` and ``fill``, whatever else was measured.
     """
     first: dict[tuple[str, Any], dict[str, Any]] = {}
     return [
@@ -102,7 +102,9 @@ def attacked(epsilon: float, attack: str = "", space: str = "epsilon") -> str:
 
 def attacked_titles(rows: Iterable[Row]) -> dict[Attempt, str]:
     """Titles of the columns of robust accuracy: the first attack by budget, then others."""
-    attempts = {attempt_of(row): row.protocol.get("attack", "") for row in rows if row.metric == "aAcc"}
+    attempts = {
+        attempt_of(row): row.protocol.get("attack", "") for row in rows if row.metric == "robust_accuracy"
+    }
     order = list(dict.fromkeys(attempt.settings for attempt in sorted(attempts, key=lambda a: a.space)))
     titles = {
         attempt: attacked(
@@ -126,16 +128,16 @@ def _columns(rows: Sequence[Row], epsilon: float | None) -> list[Column]:
     titles = attacked_titles(rows)
     smallest = next((attempt.budget for attempt in titles if attempt.space == "epsilon"), 0.0)
     main = attacked(smallest if epsilon is None else epsilon)
-    columns = [Column("cAcc", _accuracy(own=True), "cAcc", better="higher")]
+    columns = [Column("cAcc", _accuracy(own=True), "clean_accuracy", better="higher")]
     columns += [
-        Column(title, _attacked_by(attempt), "aAcc" if title == main else "", better="higher")
+        Column(title, _attacked_by(attempt), "robust_accuracy" if title == main else "", better="higher")
         for attempt, title in titles.items()
     ]
     columns += [
-        Column("Comp", _judged("Comp", "model"), "Comp", better="higher"),
-        Column("Suff", _judged("Suff", "model"), "Suff", better="lower"),
-        Column("Comp random", _judged("Comp", "random")),
-        Column("Suff random", _judged("Suff", "random")),
+        Column("Comp", _judged("comprehensiveness", "model"), "comprehensiveness", better="higher"),
+        Column("Suff", _judged("sufficiency", "model"), "sufficiency", better="lower"),
+        Column("Comp random", _judged("comprehensiveness", "random")),
+        Column("Suff random", _judged("sufficiency", "random")),
         Column(
             f"stability {smallest:.4g}",
             _stability,
@@ -143,35 +145,37 @@ def _columns(rows: Sequence[Row], epsilon: float | None) -> list[Column]:
             better="higher",
         ),
         *(Column(f"fooled {a}", _fooled_by(a), better="lower") for a in _explanation_attacks(rows)),
-        Column("mCA", lambda row: row.metric == "mCA", better="higher"),
-        Column("OOD", _accuracy(own=False), "cAcc", better="higher"),
-        Column("units/step", lambda row: row.metric == "Units", digits=0),
-        Column("train s", lambda row: row.metric == "TrainSeconds", digits=0),
+        Column("mCA", lambda row: row.metric == "mean_corruption_accuracy", better="higher"),
+        Column("OOD", _accuracy(own=False), "clean_accuracy", better="higher"),
+        Column("units/step", lambda row: row.metric == "step_cost", digits=0),
+        Column("train s", lambda row: row.metric == "training_seconds", digits=0),
     ]
     return [column for column in columns if any(map(column.holds, rows))]
 
 
 def _accuracy(*, own: bool) -> Callable[[Row], bool]:
-    return lambda row: row.metric == "cAcc" and (row.test_domain == row.train_domain) is own
+    return lambda row: row.metric == "clean_accuracy" and (row.test_domain == row.train_domain) is own
 
 
 def _attacked_by(attempt: Attempt) -> Callable[[Row], bool]:
-    return lambda row: row.metric == "aAcc" and attempt_of(row) == attempt
+    return lambda row: row.metric == "robust_accuracy" and attempt_of(row) == attempt
 
 
 def _stability(row: Row) -> bool:
     protocol = row.protocol
     return (
-        row.metric == "Stability" and protocol["measure"] == "topk_overlap" and "prediction" not in protocol
+        row.metric == "stability" and protocol["measure"] == "topk_overlap" and "prediction" not in protocol
     )
 
 
 def _explanation_attacks(rows: Iterable[Row]) -> list[str]:
-    return list(dict.fromkeys(row.protocol["attack"] for row in rows if row.metric == "Fooled"))
+    return list(
+        dict.fromkeys(row.protocol["attack"] for row in rows if row.metric == "explanation_attack_success")
+    )
 
 
 def _fooled_by(attack: str) -> Callable[[Row], bool]:
-    return lambda row: row.metric == "Fooled" and row.protocol["attack"] == attack
+    return lambda row: row.metric == "explanation_attack_success" and row.protocol["attack"] == attack
 
 
 def _judged(metric: str, judged: str) -> Callable[[Row], bool]:

@@ -11,12 +11,14 @@ from egat_hub.experiments.tables.table import Column, Entry, Pair, Published, Ta
 
 def out_of_domain(rows: Sequence[Row], published: Published) -> list[Table]:
     """A table of accuracies for each training domain, and the ranks of the methods over all of them."""
-    rows = [row for row in rows if row.metric == "cAcc" and row.train_domain != row.test_domain]
+    rows = [row for row in rows if row.metric == "clean_accuracy" and row.train_domain != row.test_domain]
     tables = []
     for domain in dict.fromkeys(row.train_domain for row in rows):
         mine = [row for row in rows if row.train_domain == domain]
         tests = dict.fromkeys(row.test_domain for row in mine)
-        columns = [Column(f"-> {test}", _tested_on(test), "cAcc", better="higher") for test in tests]
+        columns = [
+            Column(f"-> {test}", _tested_on(test), "clean_accuracy", better="higher") for test in tests
+        ]
         title = f"{mine[0].model}, {mine[0].dataset}, trained on {domain}: accuracy elsewhere"
         tables.append(tabulated(title, mine, columns, published))
     return [*tables, _rank_table(rows, published)] if len({row.method for row in rows}) > 1 else tables

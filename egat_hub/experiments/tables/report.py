@@ -6,40 +6,41 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from egat_hub.core.results import FLAG, Outcome, Row, flags_raised
+from egat_hub.core.results import SANITY_CHECK, Outcome, Row, failed_checks
 from egat_hub.evaluation.sanity import CAUTIONS
 from egat_hub.experiments.tables.differences import differences
 from egat_hub.experiments.tables.explanations import explanations
 from egat_hub.experiments.tables.in_domain import COMPARED, headline, in_domain
 from egat_hub.experiments.tables.out_of_domain import out_of_domain
-from egat_hub.experiments.tables.table import Published, Table, markdown, write_tables
+from egat_hub.experiments.tables.table import PAPER, Published, Table, markdown, write_tables
 from egat_hub.experiments.variants import ABLATION, GOLDEN, SENSITIVITY, VARIANTS
 from egat_hub.hub.card_tables import protocol_text
 
 MEANINGS = {
-    "cAcc": "clean accuracy on the test split; OOD is its mean over the test splits of other domains",
-    "aAcc": "share that stays correct under the attack, by epsilon",
-    "mCA": "accuracy under common corruptions, mean over families and severities",
-    "Comp": "fall of the probability without the most salient pixels, higher is better; random: a random map",
-    "Suff": "fall of the probability with the most salient pixels alone, lower is better",
-    "CompRel": "Comp in percent of the probability p that there is to lose",
-    "SuffRel": "Suff in percent of the same",
-    "CompAOPC": "mean of Comp over the shares",
-    "SuffAOPC": "mean of Suff over the shares",
-    "InsertionAUC": "area under the probability while the most salient pixels appear first, higher is better",
-    "DeletionAUC": "area under it while they go first, lower is better",
-    "Pointing": "share of maps whose highest pixel is on the object or within the tolerance of it; centre: a "
-    "bump in the middle",
-    "EnergyInside": "share of the map that is on the object",
-    "MaskIoU": "intersection over union of the object and the map's region",
-    "MaskArea": "share of the image that is object",
-    "Stability": "agreement of the map before and after the attack, 1 is full; in the first table the share "
+    "clean_accuracy": "accuracy on the test split; OOD: mean over the test splits of other domains",
+    "robust_accuracy": "share that stays correct under the attack, by epsilon",
+    "mean_corruption_accuracy": "accuracy under common corruptions, mean over families and severities",
+    "comprehensiveness": "fall of the probability without the most salient pixels, higher is better; "
+    "random: a random map",
+    "sufficiency": "fall of the probability with the most salient pixels alone, lower is better",
+    "relative_comprehensiveness": "Comp in percent of the probability p that there is to lose",
+    "relative_sufficiency": "Suff in percent of the same",
+    "comprehensiveness_aopc": "mean of Comp over the shares",
+    "sufficiency_aopc": "mean of Suff over the shares",
+    "insertion_auc": "area under the probability while salient pixels appear first, higher is better",
+    "deletion_auc": "area under it while they go first, lower is better",
+    "pointing_game": "share of maps whose highest pixel is on the object or within the tolerance; centre: "
+    "a bump in the middle",
+    "energy_inside": "share of the map that is on the object",
+    "mask_iou": "intersection over union of the object and the map's region",
+    "mask_area": "share of the image that is object",
+    "stability": "agreement of the map before and after the attack, 1 is full; in the first table the share "
     "of the top 20 % pixels that stays; kept, flipped: by what became of the prediction",
-    "Fooled": "share of maps that an attack on explanations moves off half of their top 20 % pixels with "
-    "the prediction unchanged; with keep_map, of predictions that it flips with the map less changed",
-    "Units": "passes of a batch through the network in a training step; a forward or a backward to the input "
-    "counts 1, a backward to the weights 2, one through a backward 4",
-    "TrainSeconds": "wall time of the training steps",
+    "explanation_attack_success": "share of maps that an attack on explanations moves off half of their top "
+    "20 % with the prediction unchanged; with keep_map, of predictions that it flips with a similar map",
+    "step_cost": "passes of a batch through the network in a training step; a forward or a backward to "
+    "the input counts 1, a backward to the weights 2, one through a backward 4",
+    "training_seconds": "wall time of the training steps",
 }
 
 ACROSS = {"epsilon", "latent_epsilon"} | COMPARED
@@ -64,7 +65,7 @@ def legend(rows: Sequence[Row], *, published: bool, suspect: bool, intervals: bo
         }
         if found:
             protocol = f" ({'; '.join(sorted(protocols - {''}))})" if protocols - {""} else ""
-            sentences.append(f"{metric}: {meaning}{protocol}.")
+            sentences.append(f"{PAPER.get(metric, metric)}: {meaning}{protocol}.")
     sentences += [*_flags(rows), *_cautions(rows)]
     if any(row.protocol.get("budget_space") == "latent" for row in rows):
         sentences.append(
@@ -89,29 +90,29 @@ def legend(rows: Sequence[Row], *, published: bool, suspect: bool, intervals: bo
 
 def _flags(rows: Sequence[Row]) -> Iterator[str]:
     """Signs that an attack was fooled: what was looked for and what was found."""
-    flags = [row for row in rows if row.metric == FLAG and row.protocol["flag"] not in CAUTIONS]
+    flags = [row for row in rows if row.metric == SANITY_CHECK and row.protocol["check"] not in CAUTIONS]
     if flags:
         raised = [
-            f"{row.method} on {row.train_domain}, seed {row.seed}: {row.protocol['flag']} {row.value:.1f} "
+            f"{row.method} on {row.train_domain}, seed {row.seed}: {row.protocol['check']} {row.value:.1f} "
             f"(at most {row.protocol['limit']:g} is sound)"
-            for row in flags_raised(flags)
+            for row in failed_checks(flags)
         ]
-        looked_for = ", ".join(dict.fromkeys(row.protocol["flag"] for row in flags))
-        found = f"raised: {'; '.join(raised)}" if raised else "none was raised"
-        yield f"Flags, signs that an attack was fooled ({looked_for}): {found}."
+        looked_for = ", ".join(dict.fromkeys(row.protocol["check"] for row in flags))
+        found = f"failed: {'; '.join(raised)}" if raised else "none failed"
+        yield f"Sanity checks of the attack ({looked_for}): {found}."
 
 
 def _cautions(rows: Sequence[Row]) -> Iterator[str]:
     """What the flags that were raised about controls mean, and for which methods."""
     for flag, caution in CAUTIONS.items():
-        found = [row for row in rows if row.metric == FLAG and row.protocol["flag"] == flag]
+        found = [row for row in rows if row.metric == SANITY_CHECK and row.protocol["check"] == flag]
         runs = {
             method: [row for row in found if row.method == method] for method in {r.method for r in found}
         }
         raised = [
             f"{method} in {count} of {len(mine)} runs"
             for method, mine in sorted(runs.items())
-            if (count := len(flags_raised(mine)))
+            if (count := len(failed_checks(mine)))
         ]
         if raised:
             yield f"Caution: {caution} ({', '.join(raised)})."

@@ -17,6 +17,15 @@ from egat_hub.core.results import Row, Summary
 
 Better = Literal["higher", "lower"]
 
+PAPER = {
+    "clean_accuracy": "cAcc",
+    "robust_accuracy": "aAcc",
+    "mean_corruption_accuracy": "mCA",
+    "comprehensiveness": "Comp",
+    "sufficiency": "Suff",
+}
+"""Metrics and their abbreviations in the EGAT paper."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -100,12 +109,16 @@ class Published:
             paths: CSV files (dataset, method, train_domain, test_domain, metric, value).
             dataset: name of the data set.
         """
+        names = {title: metric for metric, title in PAPER.items()}
         lines = [line for path in paths for line in csv.DictReader(path.read_text().splitlines())]
         return cls(
             {
-                (line["method"], line["train_domain"], line["test_domain"], line["metric"]): float(
-                    line["value"]
-                )
+                (
+                    line["method"],
+                    line["train_domain"],
+                    line["test_domain"],
+                    names.get(line["metric"], line["metric"]),
+                ): float(line["value"])
                 for line in lines
                 if line["dataset"] == dataset
             }
@@ -125,8 +138,8 @@ class Published:
         """
         return any(
             train != test
-            and (value := self.values.get((method, train, test, "cAcc"))) is not None
-            and value == self.values.get((method, test, train, "cAcc"))
+            and (value := self.values.get((method, train, test, "clean_accuracy"))) is not None
+            and value == self.values.get((method, test, train, "clean_accuracy"))
             for train, test in pairs
         )
 
