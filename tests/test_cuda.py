@@ -9,9 +9,6 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from engine.tiny import fit
-from engine.tiny import method as training
-from methods.tiny import FAST, batch, model
 
 from egat_hub.attacks import ATTACKS, PGD, TRAINING_ATTACKS
 from egat_hub.core.randomness import SampleRandom
@@ -20,6 +17,9 @@ from egat_hub.hub.manifest import TOLERANCE, Fingerprint
 from egat_hub.methods import METHODS, AdversarialMethod, Batch
 from egat_hub.models import TimmModel
 from egat_hub.models.folding import folded
+from tests.helpers.methods import FAST, batch, model
+from tests.helpers.training import fit
+from tests.helpers.training import method as training
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

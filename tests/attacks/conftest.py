@@ -6,10 +6,10 @@ import copy
 
 import pytest
 import torch
-from quarters import CLASSES, quarters
 from torch import Tensor, nn
 
 from egat_hub.attacks import ATTACKS, Attack, GradientAttack
+from tests.helpers.quadrants import CLASSES, quadrants
 
 SIZE = 12
 QUICK = {"auto_attack": {"iterations": 5, "queries": 10}}
@@ -26,7 +26,7 @@ def build(name: str) -> Attack:
 
 def make_images(count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Noisy images [count,3,12,12] in [0,1]; the class is the brighter quarter."""
-    return quarters(count, seed, size=SIZE, noise=0.12, contrast=0.15)
+    return quadrants(count, seed, size=SIZE, noise=0.12, contrast=0.15)
 
 
 @pytest.fixture(params=sorted(ATTACKS))

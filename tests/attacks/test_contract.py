@@ -8,8 +8,7 @@ from torch.nn import functional as F
 
 from egat_hub.attacks import ATTACKS
 from egat_hub.core.randomness import SampleRandom
-
-from .rules import Unruly
+from tests.attacks.rules import Unruly
 
 EPSILON = 0.03
 

@@ -9,8 +9,7 @@ import torch
 
 from egat_hub.attacks import PGD, attack_curve
 from egat_hub.core.randomness import SampleRandom
-
-from .rules import Noise, Recording
+from tests.attacks.rules import Noise, Recording
 
 EPSILONS = (0.01, 0.03, 0.05, 0.1)
 WEAK = PGD(steps=1, step_size=1.0)

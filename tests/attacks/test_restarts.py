@@ -9,8 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from egat_hub.attacks import attack_curve
-
-from .rules import Noise, Recording, Scripted
+from tests.attacks.rules import Noise, Recording, Scripted
 
 
 def test_restarts_lower_accuracy_or_leave_it(model, images, labels):

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import timm
 import torch
-from hub.conftest import hub, small_model  # noqa: F401
 from PIL import Image
 
 from egat_hub.cli.main import main
 from egat_hub.data import DataConfig, open_dataset
 from egat_hub.hub import save_pretrained
 from egat_hub.models import TimmModel
+from tests.hub.conftest import hub, small_model  # noqa: F401
 
 SIZE = 32
 

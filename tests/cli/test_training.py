@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from finetuning.conftest import base, pets  # noqa: F401
 
 from egat_hub.core.results import read_rows
 from egat_hub.hub import from_pretrained
+from tests.experiments.conftest import base, pets  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
 NETWORK = ("--model.name", "test_resnet", "--model.pretrained", "false", "--image-size", 32)

@@ -10,8 +10,7 @@ import pytest
 
 from egat_hub.core.registry import UnknownNameError
 from egat_hub.data import DataConfig, UnreadableImageError, open_dataset
-
-from .conftest import picture
+from tests.data.conftest import picture
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,7 @@ from PIL import Image
 from timm.data import create_transform
 
 from egat_hub.data.transforms import apply, evaluation_transform, training_transform
-
-from .conftest import picture
+from tests.data.conftest import picture
 
 
 @pytest.mark.parametrize("size", [(24, 20), (300, 200), (31, 97), (64, 64), (1, 5)])

@@ -1,6 +1,6 @@
 """Three processes share twenty cells; one of them is killed in the middle of its third.
 
-python -m experiments.claimed_runs FOLDER
+python -m tests.experiments.claimed_runs FOLDER
 """
 
 from __future__ import annotations

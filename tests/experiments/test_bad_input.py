@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .tiny import call
+from tests.experiments.tiny import call
 
 FOLDER = ("--data", "folder", "--domains", "indoor", "--test-domains", "indoor")
 

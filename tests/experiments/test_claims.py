@@ -15,11 +15,10 @@ import pytest
 
 from egat_hub.experiments import claim as claim_module
 from egat_hub.experiments.claim import SILENCE, Claim, claimed, owner
+from tests.experiments.claimed_runs import CELLS
+from tests.experiments.tiny import elsewhere
 
-from .claimed_runs import CELLS
-from .tiny import elsewhere
-
-TESTS = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -170,8 +169,8 @@ def test_a_process_in_the_background_stops_too(folder):
 
 def test_of_twenty_cells_none_is_lost_or_done_twice_though_one_process_is_killed(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "experiments.claimed_runs", str(tmp_path)],
-        cwd=TESTS,
+        [sys.executable, "-m", "tests.experiments.claimed_runs", str(tmp_path)],
+        cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"},
         capture_output=True,
         text=True,

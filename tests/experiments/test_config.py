@@ -15,8 +15,7 @@ from egat_hub.experiments.further_attack import FurtherAttack
 from egat_hub.experiments.variants import ABLATION, GOLDEN, SENSITIVITY
 from egat_hub.methods import METHODS
 from egat_hub.metrics import InsertionDeletion, Localisation
-
-from .tiny import parsed
+from tests.experiments.tiny import parsed
 
 CHANGED = (
     *("--data", "folder", "--data-dir", "/images", "--masks-dir", "/masks", "--image-size", "64"),

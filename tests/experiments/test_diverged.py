@@ -8,8 +8,7 @@ import pytest
 
 from egat_hub.core.results import read_rows
 from egat_hub.experiments.sharing import FAILED
-
-from .tiny import call
+from tests.experiments.tiny import call
 
 DIVERGES = ("--methods", "igr", "erm", "--igr.lambda_igr", "1e300")
 

@@ -14,8 +14,7 @@ from egat_hub.hub import layout as known
 from egat_hub.hub.layout import CARD, ENTRY, MANIFEST
 from egat_hub.hub.manifest import Manifest
 from egat_hub.hub.zoo import list_models
-
-from .tiny import NETWORK, ONE_RUN, QUICK, SYNTHETIC, call
+from tests.experiments.tiny import NETWORK, ONE_RUN, QUICK, SYNTHETIC, call
 
 COMMAND = shlex.join(["accelerate", "launch", "recipes/vlcs.py", *SYNTHETIC, *ONE_RUN, *NETWORK, *QUICK])
 

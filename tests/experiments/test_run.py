@@ -6,18 +6,18 @@ import dataclasses
 import json
 import os
 import shutil
+import sys
 
 import pytest
 import timm
 import torch
 
 from egat_hub.core.results import read_outcomes, read_rows
-from egat_hub.evaluation import evaluate as evaluation
+from egat_hub.evaluation import evaluate
 from egat_hub.experiments import cell as cells
 from egat_hub.experiments import sharing
 from egat_hub.hub import from_pretrained
-
-from .tiny import call, elsewhere, parsed
+from tests.experiments.tiny import call, elsewhere, parsed
 
 TWO_BY_TWO = ("--methods", "erm", "egat", "--seeds", "0", "1")
 
@@ -215,7 +215,7 @@ def test_tables_follow_the_runs_that_are_finished(tmp_path, monkeypatch):
 
 def test_an_evaluation_that_was_stopped_goes_on(copy, untrainable, monkeypatch):
     further = ("--further", '[{"attack": "mi_fgsm", "images": 8}]', "--evaluation.batch_size", "4")
-    measure, batches = evaluation.measure, []
+    measure, batches = sys.modules[evaluate.__module__].measure, []
 
     def stopping(*args, **options):
         batches.append(len(args[1]))
@@ -223,7 +223,7 @@ def test_an_evaluation_that_was_stopped_goes_on(copy, untrainable, monkeypatch):
             raise KeyboardInterrupt
         return measure(*args, **options)
 
-    monkeypatch.setattr(evaluation, "measure", stopping)
+    monkeypatch.setattr(sys.modules[evaluate.__module__], "measure", stopping)
     arguments = ("--methods", "erm", "--seeds", "1", *further)
     with pytest.raises(KeyboardInterrupt):
         call(copy, *arguments)

@@ -13,8 +13,7 @@ from egat_hub.core.results import read_rows
 from egat_hub.experiments import sharing
 from egat_hub.experiments.search import Grid
 from egat_hub.experiments.variants import with_chosen
-
-from .tiny import call, elsewhere, parsed
+from tests.experiments.tiny import call, elsewhere, parsed
 
 GRID = "igr: {lambda_igr: [0.0, 1000.0]}\nirm: {lambda_irm: [1, 2]}\n"
 METHODS = ("--methods", "erm", "igr", "irm")

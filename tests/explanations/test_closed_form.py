@@ -12,8 +12,14 @@ from torch import Tensor, nn
 
 from egat_hub.explanations import GradCAM
 from egat_hub.models import TimmModel
-
-from .nets import assert_close, assert_same_gradients, gradients, lively, pictures, saliency_loss
+from tests.explanations.nets import (
+    assert_close,
+    assert_same_gradients,
+    gradients,
+    lively,
+    pictures,
+    saliency_loss,
+)
 
 LAST_LAYER = {"resnet50": "layer4", "mobilenetv2_100": "bn2", "efficientnet_b0": "bn2"}
 

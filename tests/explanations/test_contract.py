@@ -11,8 +11,7 @@ from torch import Tensor
 
 from egat_hub.explanations import EXPLANATIONS, NORMALIZATIONS
 from egat_hub.models import TimmModel
-
-from .nets import lively, pictures
+from tests.explanations.nets import lively, pictures
 
 SIZE = 96
 NETS = {"test_resnet": {}, "test_convnext": {}, "test_vit": {"img_size": SIZE, "depth": 2}}

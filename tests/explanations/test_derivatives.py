@@ -11,8 +11,7 @@ from torch.func import functional_call
 
 from egat_hub.explanations import GradCAM, InputGradient, IntegratedGradients, SmoothGrad
 from egat_hub.models import TimmModel
-
-from .nets import lively, pictures
+from tests.explanations.nets import lively, pictures
 
 SMOOTH = {"test_efficientnet": {}, "test_convnext": {}, "test_vit": {"img_size": 64, "depth": 2}}
 """Smooth activations; a head that is pooled and linear, one to differentiate, and one with attention."""

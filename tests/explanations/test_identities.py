@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from egat_hub.explanations import GradCAM
-
-from .nets import lively, pictures
+from tests.explanations.nets import lively, pictures
 
 POOLED = ("test_resnet", "test_efficientnet", "test_nfnet", "test_maxvit", "test_byobnet")
 SIGNED = GradCAM(relu=False, normalize="none")

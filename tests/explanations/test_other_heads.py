@@ -12,8 +12,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from egat_hub.explanations import GradCAM, InputGradient
 from egat_hub.models import TimmModel
-
-from .nets import assert_close, assert_same_gradients, gradients, lively, pictures, saliency_loss
+from tests.explanations.nets import (
+    assert_close,
+    assert_same_gradients,
+    gradients,
+    lively,
+    pictures,
+    saliency_loss,
+)
 
 SWIN = {"img_size": 64, "depths": (1, 1, 1, 1), "embed_dim": 16, "num_heads": (1, 1, 2, 2), "window_size": 2}
 AVERAGE = {"img_size": 64, "global_pool": "avg"}

@@ -9,8 +9,7 @@ from captum.attr import Saliency
 from torch.nn import functional as F
 
 from egat_hub.explanations import FinerCAM, GradCAM, InputGradient, IntegratedGradients, SmoothGrad
-
-from .nets import lively, pictures
+from tests.explanations.nets import lively, pictures
 
 SIZE = 64
 IMAGES, CLASSES = pictures(3, SIZE), torch.tensor([0, 2, 1])

@@ -12,11 +12,11 @@ import timm
 import torch
 from huggingface_hub import constants
 from huggingface_hub.utils import close_session, set_client_factory
-from local_hub import OWNER, LocalHub
 
 from egat_hub.core.results import Row
 from egat_hub.hub import save_pretrained
 from egat_hub.models import TimmModel
+from tests.helpers.local_hub import OWNER, LocalHub
 
 SIZE = 64
 LABELS = ("dog", "cat", "owl")

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import constants, file_download
-from local_hub import KINDS, Fault
 
 from egat_hub.hub import ChangedMeanwhileError, fetching
 from egat_hub.hub.fetching import Access, fetch
 from egat_hub.hub.layout import NEEDED, ModelId
 from egat_hub.hub.publishing import PushOptions, publish
+from tests.helpers.local_hub import KINDS, Fault
 
 MODEL = ModelId("org/dog")
 BRANCH = ModelId("org/dog", "main")

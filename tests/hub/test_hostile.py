@@ -22,8 +22,7 @@ from torch.nn.modules import module as torch_module
 
 from egat_hub.core.files import read_json
 from egat_hub.hub import from_pretrained
-
-from .conftest import images
+from tests.hub.conftest import images
 
 NAMES = ("config.json", "egat.json", "model.safetensors")
 DEEP = "[" * 100_000 + "]" * 100_000

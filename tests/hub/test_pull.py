@@ -13,15 +13,14 @@ import pytest
 import timm
 import torch
 from huggingface_hub import HfApi, constants
-from local_hub import GUEST, Fault
 from PIL import Image
 
 from egat_hub.core.files import MAX_BYTES
 from egat_hub.core.results import write_rows
 from egat_hub.data import DataConfig, open_dataset
 from egat_hub.hub import from_pretrained, push_to_hub
-
-from .conftest import LABELS, ROWS, images
+from tests.helpers.local_hub import GUEST, Fault
+from tests.hub.conftest import LABELS, ROWS, images
 
 WANTED = {"config.json", "model.safetensors", "egat.json"}
 

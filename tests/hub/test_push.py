@@ -12,7 +12,6 @@ import timm
 import torch
 import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
-from local_hub import GUEST
 from matplotlib.figure import Figure
 from timm.data import resolve_model_data_config
 
@@ -20,8 +19,8 @@ from egat_hub.core.results import Row, write_rows
 from egat_hub.hub import ChangedMeanwhileError, from_pretrained, publishing, push_to_hub
 from egat_hub.hub.cards import is_headline
 from egat_hub.methods import ERM
-
-from .conftest import LABELS, METADATA, ROWS, images, row, small_backbone
+from tests.helpers.local_hub import GUEST
+from tests.hub.conftest import LABELS, METADATA, ROWS, images, row, small_backbone
 
 FILES = ["config.json", "model.safetensors", "egat.json", "results.json", "README.md"]
 

@@ -9,9 +9,8 @@ from torch.nn import functional as F
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.methods import ERM, PGDAT, TRADES
 from egat_hub.methods.losses import kl_divergence
-
-from . import reference
-from .tiny import batch, forwards, model
+from tests.helpers.methods import batch, forwards, model
+from tests.methods import reference
 
 EPSILON, STEPS = 0.02, 3
 ATTACK = {"epsilon": EPSILON, "attack_steps": STEPS}

@@ -15,9 +15,8 @@ from egat_hub.methods.align import Masker
 from egat_hub.methods.losses import Mixup
 from egat_hub.training import TrainConfig
 from egat_hub.training.loop import create_optimizer
-
-from . import reference
-from .tiny import batch, forwards, model
+from tests.helpers.methods import batch, forwards, model
+from tests.methods import reference
 
 MASKER = ("mask_distance", "mask_size", "mask_tv")
 

@@ -10,8 +10,7 @@ import torch
 from egat_hub.explanations import EXPLANATIONS
 from egat_hub.methods import EGAT, METHODS, Method
 from egat_hub.models import TimmModel
-
-from .tiny import FAST, batch, forwards, model
+from tests.helpers.methods import FAST, batch, forwards, model
 
 SIZE = 48
 

@@ -17,8 +17,7 @@ from egat_hub.core import config
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.methods import METHODS, Method
 from egat_hub.models.modes import is_batchnorm
-
-from .tiny import CLASSES, FAST, batch, model
+from tests.helpers.methods import CLASSES, FAST, batch, model
 
 AWAKE = {**FAST, "warmup": 0}
 """Short attacks, and every term from the first step on."""

@@ -10,8 +10,7 @@ import torch
 from egat_hub.methods import METHODS
 from egat_hub.methods.cost import count_passes
 from egat_hub.models import TimmModel
-
-from .tiny import SIZE, batch, forwards, model
+from tests.helpers.methods import SIZE, batch, forwards, model
 
 BATCH, STEPS = 6, 10
 FORWARDS = {"erm": 1, "pgd_at": STEPS + 1, "trades": 1 + STEPS + 2, "egat": STEPS + 3}

@@ -9,8 +9,7 @@ from egat_hub.core.randomness import SampleRandom
 from egat_hub.methods import DMADA, Batch
 from egat_hub.methods.dmada import reverse_gradient
 from egat_hub.methods.environments import change_look
-
-from .tiny import batch, model
+from tests.helpers.methods import batch, model
 
 
 def test_gradients_are_turned_round_and_values_are_not():

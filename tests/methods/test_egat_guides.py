@@ -9,8 +9,7 @@ from torch.nn import functional as F
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.explanations import GradCAM
 from egat_hub.methods import EGAT, Batch
-
-from .tiny import FAST, SIZE, batch, forwards, model
+from tests.helpers.methods import FAST, SIZE, batch, forwards, model
 
 ONLY = {"lambda_cls": 0.0, "lambda_adv": 0.0, "lambda_reg": 0.0, "alignment": "l1"}
 

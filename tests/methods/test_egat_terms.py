@@ -8,9 +8,8 @@ from torch.nn import functional as F
 
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.methods import EGAT
-
-from . import reference
-from .tiny import CLASSES, batch, model
+from tests.helpers.methods import CLASSES, batch, model
+from tests.methods import reference
 
 EPSILON, STEPS = 0.02, 3
 WEIGHTS = {

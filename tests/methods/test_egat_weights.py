@@ -8,8 +8,7 @@ from torch.nn import functional as F
 
 from egat_hub.explanations import GradCAM
 from egat_hub.methods import EGAT, ERM
-
-from .tiny import FAST, batch, forwards, model
+from tests.helpers.methods import FAST, batch, forwards, model
 
 ALL = {"cls", "adv_kl", "adv_cam", "egl", "reg_ce", "reg_cam", "reg_sparse"}
 BATCH = 6

@@ -9,9 +9,8 @@ from egat_hub.core.randomness import SampleRandom
 from egat_hub.explanations import GradCAM
 from egat_hub.methods import DRE, Batch, SGDrop
 from egat_hub.methods.losses import Mixup
-
-from . import reference
-from .tiny import CLASSES, batch, model
+from tests.helpers.methods import CLASSES, batch, model
+from tests.methods import reference
 
 
 def test_dre_is_the_official_loss_with_its_four_forwards():

@@ -7,9 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from egat_hub.methods import IGR, RRR, SGT
-
-from . import reference
-from .tiny import batch, model
+from tests.helpers.methods import batch, model
+from tests.methods import reference
 
 
 def slopes(net, images, labels, objective):

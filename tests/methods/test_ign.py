@@ -9,8 +9,7 @@ from torch.nn import functional as F
 from egat_hub.attacks import PGD
 from egat_hub.methods import IGN
 from egat_hub.methods.ign import LossPath
-
-from .tiny import FAST, batch, forwards, model
+from tests.helpers.methods import FAST, batch, forwards, model
 
 
 @pytest.fixture

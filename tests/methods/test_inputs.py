@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from egat_hub.methods import EGAT, ERM, METHODS
-
-from .tiny import CLASSES, FAST, SIZE, batch, model
+from tests.helpers.methods import CLASSES, FAST, SIZE, batch, model
 
 
 @pytest.fixture(params=list(METHODS))

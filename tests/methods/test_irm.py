@@ -8,9 +8,8 @@ from torch.nn import functional as F
 
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.methods import ENVIRONMENTS, IRM, Batch
-
-from . import reference
-from .tiny import batch, model
+from tests.helpers.methods import batch, model
+from tests.methods import reference
 
 
 def slope(logits, labels):

@@ -9,8 +9,7 @@ from torch.nn import functional as F
 from egat_hub.explanations import NORMALIZATIONS
 from egat_hub.methods import EGAT
 from egat_hub.methods.losses import MAP_DISTANCES, MARGIN, bce
-
-from .tiny import FAST, batch, model
+from tests.helpers.methods import FAST, batch, model
 
 
 def maps(*, dead: bool = False) -> torch.Tensor:

@@ -9,8 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from egat_hub.methods import METHODS
-
-from .tiny import FAST, batch, model
+from tests.helpers.methods import FAST, batch, model
 
 PENALTIES = {"igr": "igr", "rrr": "rrr", "ign": "ign"}
 """Terms that take second derivatives."""

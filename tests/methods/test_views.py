@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from egat_hub.methods import EGAT, TRADES
-
-from .tiny import FAST, batch, forwards, model
+from tests.helpers.methods import FAST, batch, forwards, model
 
 
 def passes(method) -> int:

@@ -6,12 +6,12 @@ import itertools
 
 import pytest
 import torch
-from engine.tiny import network
 from torch.nn import functional as F
 
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.explanations.similarity import pixel_ranks, top_region
 from egat_hub.metrics import CONTROLS, FILLS, Faithfulness, faithfulness
+from tests.helpers.training import network
 
 SIZE = (32, 32)
 RANDOM = SampleRandom(0, tuple(range(5)))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from engine.tiny import network
 
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.metrics import CONTROLS, FILLS
+from tests.helpers.training import network
 
 INDEX = (7, 1, 30)
 RANDOM = SampleRandom(3, INDEX)

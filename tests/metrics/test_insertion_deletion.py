@@ -6,11 +6,11 @@ from itertools import pairwise
 
 import pytest
 import torch
-from engine.tiny import network
 from torch.nn import functional as F
 
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.metrics import FILLS, InsertionDeletion
+from tests.helpers.training import network
 
 RANDOM = SampleRandom(3, (7, 2, 9))
 CLASSES = torch.tensor([0, 4, 1])

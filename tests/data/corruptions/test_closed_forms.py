@@ -13,8 +13,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import affine, pil_to_tensor, resize, to_pil_image
 
 from egat_hub.data.corruptions import CORRUPTIONS, SEVERITIES
-
-from .pictures import draws, photolike
+from tests.data.corruptions.pictures import draws, photolike
 
 
 def corrupt(name, images, severity):

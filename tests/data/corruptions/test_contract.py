@@ -10,8 +10,7 @@ from torch.nn import functional as F
 
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.data.corruptions import CORRUPTIONS, IMAGENET_C, SEVERITIES, families
-
-from .pictures import draws, photolike
+from tests.data.corruptions.pictures import draws, photolike
 
 STILL = {"defocus_blur", "zoom_blur", "brightness", "contrast", "pixelate", "jpeg_compression"}
 """Deterministic corruptions."""

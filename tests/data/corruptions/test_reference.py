@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from egat_hub.data.corruptions import CORRUPTIONS
-
-from .pictures import draws, scenes
+from tests.data.corruptions.pictures import draws, scenes
 
 TABLE = Path(__file__).with_name("reference.csv")
 """Mean distance to ``scenes(224)``, by imagecorruptions 1.1.2, which writes 8 bits.

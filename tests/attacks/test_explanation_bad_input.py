@@ -1,0 +1,123 @@
+"""Networks without a way out, maps without content, settings without meaning."""
+
+from __future__ import annotations
+
+import copy
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from egat_hub.attacks import ATTACKS, EXPLANATION_ATTACKS
+from egat_hub.explanations import EXPLANATIONS, GradCAM
+from tests.attacks.explanation_toy import SIZE, attack, explanation, make_images, trained
+
+NAMES = sorted(EXPLANATION_ATTACKS)
+IMAGES = make_images(4, seed=2)[0]
+
+
+@pytest.mark.parametrize("explained", sorted(EXPLANATIONS))
+@pytest.mark.parametrize("name", NAMES)
+def test_constant_images_give_finite_results(name, explained):
+    images = torch.stack([torch.full((3, SIZE, SIZE), value) for value in (0.0, 0.5, 1.0)])
+    found = attack(name, steps=2)(trained(), explanation(explained), images, 0.02)
+    assert found.images.isfinite().all()
+    assert found.kept.all() or EXPLANATION_ATTACKS[name].flips
+    for values in found.agreement.values():
+        assert values[found.alive].isfinite().all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_where_one_class_always_wins_no_prediction_flips(name):
+    net = copy.deepcopy(trained())
+    with torch.no_grad():
+        net.net.fc.bias[2] = 1e4
+    found = attack(name)(net, explanation("grad_cam"), IMAGES, 0.1)
+    assert found.kept.all()
+    if EXPLANATION_ATTACKS[name].flips:
+        assert torch.equal(found.images, IMAGES)
+        assert not found.success.any()
+    else:
+        assert (found.agreement["cosine"] < 1).any()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_dead_maps_are_left_alone_and_marked(name):
+    net = copy.deepcopy(trained())
+    with torch.no_grad():
+        net.net.fc.weight[0] = 0
+        net.net.fc.bias.copy_(torch.tensor([0.0, -3.0, -3.0, -3.0]))
+        predicted = net(IMAGES).argmax(1)
+    found = attack(name)(net, explanation("grad_cam"), IMAGES, 0.05)
+    empty = predicted == 0
+    assert empty.any()
+    assert not empty.all()
+    assert torch.equal(found.alive, ~empty)
+    assert torch.equal(found.images[empty], IMAGES[empty])
+    assert not found.success[empty].any()
+    assert all(values[empty].isnan().all() for values in found.agreement.values())
+
+
+def test_an_attack_does_not_end_at_a_dead_map():
+    """Where the rest of the budget would empty the map, the last map that shows something is kept."""
+    net = copy.deepcopy(trained())
+    with torch.no_grad():
+        net.net.fc.weight.sub_(net.net.fc.weight.amax(1, keepdim=True) * 0.8)
+    found = attack("top_k", steps=10)(net, explanation("grad_cam"), IMAGES, 0.3)
+    assert torch.equal(found.shown.alive, found.clean.alive)
+
+
+@pytest.mark.parametrize("explained", ["grad_cam", "input_gradient"])
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_that_are_not_finite_are_an_error(name, explained):
+    net = copy.deepcopy(trained())
+    with torch.no_grad():
+        net.net.body[0].weight[0] = torch.nan
+    with pytest.raises(FloatingPointError, match="not finite"):
+        attack(name)(net, explanation(explained), IMAGES, 0.02)
+
+
+def test_what_an_explanation_refuses_is_refused():
+    class Choosy(GradCAM):
+        def check(self, model):
+            raise ValueError("not this network")
+
+    with pytest.raises(ValueError, match="not this network"):
+        attack("top_k")(trained(), Choosy(), IMAGES, 0.02)
+
+
+def test_an_optimizer_without_steps_is_refused(monkeypatch):
+    monkeypatch.setitem(ATTACKS._items, "oracle", SimpleNamespace)
+    with pytest.raises(ValueError, match="follows gradients, such as 'pgd', got 'oracle'"):
+        EXPLANATION_ATTACKS["top_k"](optimizer="oracle")
+
+
+def test_a_budget_in_8_bit_steps_is_refused():
+    with pytest.raises(ValueError, match="Expected epsilon in"):
+        attack("top_k")(trained(), explanation("grad_cam"), IMAGES, 8)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"restarts": 0}, ValueError, "at least 1 restart"),
+        ({"softplus": 0.0}, ValueError, "positive softplus"),
+        ({"overlap": 1.0}, ValueError, "overlap in"),
+        ({"optimizer": "pdg"}, KeyError, "Did you mean 'pgd'"),
+        ({"optimizer_options": {"steps": 0}}, ValueError, "at least 1 step"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(name, settings, error, message):
+    with pytest.raises(error, match=message):
+        EXPLANATION_ATTACKS[name](**settings)
+
+
+def test_a_share_of_all_pixels_is_refused():
+    with pytest.raises(ValueError, match="share in"):
+        EXPLANATION_ATTACKS["top_k"](share=1.0)
+
+
+def test_a_wrong_name_is_answered_with_the_right_one():
+    with pytest.raises(KeyError, match="Did you mean 'top_k'"):
+        EXPLANATION_ATTACKS["topk"]

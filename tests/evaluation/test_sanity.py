@@ -1,0 +1,147 @@
+"""Every sign of a fooled attack on a model made to show it, and none on sound ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from egat_hub.attacks import PGD
+from egat_hub.core.randomness import SampleRandom
+from egat_hub.core.results import SANITY_CHECK, failed_checks
+from egat_hub.evaluation import EvaluationConfig, evaluate
+from egat_hub.evaluation.sanity import CHECKS, check
+from tests.helpers.training import fit, method, network, view
+
+COUNT, EPSILON = 16, 0.05
+
+
+class Brightness(nn.Module):
+    """Class 1 where the mean of the pixels is above one half, seen through a front that may deceive."""
+
+    def __init__(self, front=lambda images: images, scale=20.0):
+        super().__init__()
+        self.front, self.scale = front, scale
+
+    def forward(self, images):
+        score = self.scale * (self.front(images).flatten(1).mean(1) - 0.5)
+        return torch.stack([-score, score], 1)
+
+
+def images(distance=0.03):
+    """Half darker, half brighter than the border by ``distance``, in whole hundredths; and their classes."""
+    noise = 0.2 * torch.rand(COUNT, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(COUNT) % 2
+    level = 0.5 + distance * (2 * labels - 1).view(-1, 1, 1, 1)
+    exact = noise - noise.mean((1, 2, 3), keepdim=True) + level
+    return (exact * 100).round() / 100, labels
+
+
+def flags(model, *, distance=0.03, surrogates=(), start="uniform"):
+    x, y = images(distance)
+    random = SampleRandom(0, tuple(range(COUNT)))
+    found = check(model, PGD(start=start), x, y, EPSILON, random=random, surrogates=surrogates)
+    return {name for name, values in found.items() if values.mean() > CHECKS[name].limit}
+
+
+class Deceptive(torch.autograd.Function):
+    """The identity, whose derivative has the sign that a function of the images gives it."""
+
+    @staticmethod
+    def forward(ctx, x, sign):
+        ctx.sign = sign(x)
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, slope):
+        return slope * ctx.sign, None
+
+
+def quantised(x):
+    return (x * 16).round() / 16
+
+
+def ripples(x):
+    """Steps of a tenth of the ball's diameter pass over them, half as long ones are caught."""
+    mean = x.mean((1, 2, 3), keepdim=True)
+    return mean + 0.004 * torch.sin(2 * torch.pi * mean / 0.0125)
+
+
+def honest_at_whole_levels(x):
+    return torch.where(((x * 100).round() / 100 - x).abs() < 1e-5, 1.0, -1.0)
+
+
+def honest_in_the_middle(x):
+    return 1.0 - 2.0 * ((x - 0.5).abs().amax((1, 2, 3), keepdim=True) > 0.19)
+
+
+def test_a_sound_model_raises_no_flag():
+    assert flags(Brightness(), surrogates=[Brightness()]) == set()
+
+
+def test_a_quantised_input_has_no_gradient_and_falls_to_transfer():
+    raised = flags(Brightness(quantised), surrogates=[Brightness()])
+    assert {"zero_gradient", "huge_epsilon", "transfer"} <= raised
+
+
+def test_images_at_the_border_of_a_quantised_input_fall_to_random_corners():
+    assert "without_gradient" in flags(Brightness(quantised), distance=0.001)
+
+
+def test_a_saturated_loss_has_no_gradient():
+    assert {"zero_gradient", "huge_epsilon"} <= flags(Brightness(scale=1e5))
+
+
+def test_a_randomised_model():
+    assert "random_logits" in flags(Brightness(lambda x: x + 0.01 * torch.randn_like(x)))
+
+
+def test_ripples_that_catch_shorter_steps():
+    assert flags(Brightness(ripples), distance=0.025, start="clean") == {"more_steps"}
+
+
+def test_a_gradient_that_deceives_off_the_clean_image():
+    raised = flags(Brightness(lambda x: Deceptive.apply(x, honest_at_whole_levels)))
+    assert "single_step" in raised
+
+
+def test_a_gradient_that_deceives_far_from_the_clean_image():
+    raised = flags(Brightness(lambda x: Deceptive.apply(x, honest_in_the_middle)))
+    assert {"larger_epsilon", "huge_epsilon"} <= raised
+    assert not raised & {"more_steps", "single_step", "zero_gradient"}
+
+
+def test_there_is_a_test_for_every_check():
+    source = Path(__file__).read_text()
+    assert all(source.count(f'"{name}"') for name in CHECKS)
+
+
+@pytest.mark.parametrize("name", ["erm", "pgd_at"])
+def test_trained_networks_raise_no_flag(name, tmp_path):
+    trained = fit(method(name), tmp_path, steps=40, lr=3e-3)
+    config = EvaluationConfig(epsilons=(0.02, 0.01), explanation=None)
+    rows = evaluate(trained.model, view(), config, surrogates=[network(seed=5)])
+    signs = {row.protocol["check"]: row for row in rows if row.metric == SANITY_CHECK}
+    assert signs.keys() == CHECKS.keys()
+    assert {row.protocol["epsilon"] for row in signs.values()} == {0.01}
+    assert failed_checks(rows) == []
+
+
+def test_checks_look_at_images_all_over_the_data_set():
+    x, y = images()
+    data = list(zip(x, y.tolist(), strict=True))
+    rows = evaluate(Brightness(), data, EvaluationConfig(checks=5, batch_size=3))
+    assert {row.n for row in rows if row.metric == SANITY_CHECK} == {5}
+    signs = evaluate(Brightness(), data, EvaluationConfig(checks=0))
+    assert not [row for row in signs if row.metric == SANITY_CHECK]
+
+
+def test_rounded_images_are_judged_too():
+    x, y = images()
+    data = list(zip(x, y.tolist(), strict=True))
+    rows = evaluate(Brightness(), data, EvaluationConfig(epsilons=(0.001, 0.05), checks=0))
+    found = {(row.metric, row.protocol["epsilon"]): row.value for row in rows if "epsilon" in row.protocol}
+    assert found["robust_accuracy_8bit", 0.05] == found["robust_accuracy", 0.05] == 0
+    assert found["robust_accuracy_8bit", 0.001] == found["robust_accuracy", 0.001] == 100

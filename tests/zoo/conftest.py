@@ -1,1 +1,0 @@
-from hub.conftest import hub, small_model  # noqa: F401
