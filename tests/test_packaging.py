@@ -49,7 +49,7 @@ def test_the_wheel_holds_every_file_of_the_package(installed):
         for path in (installed / "egat_hub").rglob("*")
         if path.is_file()
     }
-    assert {"egat_hub/py.typed", "egat_hub/model_cards/synthetic-tiny/model.safetensors"} <= files
+    assert {"egat_hub/py.typed", "egat_hub/hub/model_cards/synthetic-tiny/model.safetensors"} <= files
 
 
 def test_the_shipped_model_works_from_the_wheel_without_a_network(installed, tmp_path):
