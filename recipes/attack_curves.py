@@ -1,4 +1,4 @@
-"""Accuracy under attacks as the budget grows (Fig. 2 of the EGAT paper), and from model to model.
+"""Accuracy over epsilon (Fig. 2 of the EGAT paper), and transfer of attacks between models.
 
 accelerate launch recipes/attack_curves.py --data-dir PACS --config recipes/pacs_small.yaml
 accelerate launch recipes/attack_curves.py --data synthetic --config recipes/demo.yaml

@@ -1,10 +1,10 @@
-"""Every family of timm as a backbone: its smallest network is attacked, explained, trained and saved.
+"""Test the smallest network of every timm family: explain, attack, train, save and load it.
 
     python recipes/backbones.py --output docs/backbones.md
     python recipes/backbones.py --families cait xcit
 
-Results are appended to a journal, so a run that was interrupted continues. Networks are random and nothing is
-downloaded. "refused" is a network without a map that its logits depend on; "fails" is anything else.
+Results are appended to a journal, so interrupted runs resume. Weights are random; nothing is downloaded.
+"refused" means that the network has no map that its logits depend on, "fails" anything else.
 """
 
 from __future__ import annotations

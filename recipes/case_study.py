@@ -1,10 +1,10 @@
-"""Where models look, clean and under attack, side by side (Fig. 4 of the EGAT paper).
+"""Saliency maps of several models side by side, clean and under attack (Fig. 4 of the EGAT paper).
 
     python recipes/case_study.py runs/pacs/<run>/model org/name --data pacs --data-dir PACS \
         --explanations grad_cam smooth_grad --epsilon 0.01
 
-Any saved models of the same classes: of runs, or of the Hub. Each explanation gives a figure,
-``case_study_<domain>_<explanation>.png`` in the output folder.
+Takes saved models or Hub ids with the same classes. Writes ``case_study_<domain>_<explanation>.png`` for each
+explanation.
 """
 
 from __future__ import annotations

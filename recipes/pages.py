@@ -1,4 +1,4 @@
-"""Result pages of a study, one per training domain: text, tables, rows and a figure."""
+"""Write result pages, one per training domain: text, tables, rows and a figure."""
 
 from __future__ import annotations
 

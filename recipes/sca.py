@@ -1,10 +1,10 @@
-"""Accuracy of a saved model under SCA, an attack that goes through a diffusion model (docs/sca.md).
+"""Robust accuracy of a saved model under SCA, an attack through a diffusion model (docs/sca.md).
 
     python recipes/sca.py --model runs/vlcs/<run>/model --data vlcs --data-dir VLCS \
         --diffusion stable-diffusion-v1-5/stable-diffusion-v1-5
 
-It needs a GPU; `accelerate launch` shares the images among several. Finished batches are kept in the output
-folder, so a run that was stopped goes on where it was.
+Needs a GPU; `accelerate launch` divides the images among several. Finished batches are stored in the output
+folder, so interrupted runs resume.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""EGAT by other explanations and with other guides (Table III of the EGAT paper).
+"""EGAT with other explanations and guides (Table III of the EGAT paper).
 
 accelerate launch recipes/sensitivity.py --data-dir VLCS --domains Caltech101
 accelerate launch recipes/sensitivity.py --data synthetic --methods sensitivity golden

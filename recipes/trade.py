@@ -1,4 +1,4 @@
-"""What a training attack costs and gains, and the figure of it."""
+"""Cost and gain of training attacks, and a plot of both."""
 
 from __future__ import annotations
 
