@@ -178,7 +178,7 @@ def test_the_threat_model_is_that_of_the_figures():
     assert "every pixel by at most epsilon (L-infinity)." in card()
     other = card(rows=[row("robust_accuracy", 40.0, epsilon=0.5, norm="l2", **ATTACK)])
     assert "L-infinity" not in other
-    assert "in the norm that is named with each figure" in other
+    assert "in the norm that is named with each result" in other
 
 
 @pytest.mark.parametrize(
