@@ -1,21 +1,12 @@
 """Attacks on predictions and on explanations, for training and for evaluation."""
 
 from egat_hub.attacks.auto_attack import AutoAttack
-from egat_hub.attacks.base import ATTACKS, Attack, Attacked, GradientAttack
+from egat_hub.attacks.base import ATTACKS, TRAINING_ATTACKS, Attack, AttackResult, Objective
 from egat_hub.attacks.curve import CurvePoint, attack_curve, to_eight_bits
 from egat_hub.attacks.explanation import EXPLANATION_ATTACKS, ExplanationAttack
 from egat_hub.attacks.explanation_goals import KeepMap, MassCentre, TargetMap, TopK
 from egat_hub.attacks.pgd import FGSM, MIFGSM, PGD
-from egat_hub.attacks.training import (
-    FGSMRS,
-    NFGSM,
-    TRAINING_ATTACKS,
-    EarlyStop,
-    PlainPGD,
-    Ramp,
-    TrainingAttack,
-    Warm,
-)
+from egat_hub.attacks.training import FGSMRS, NFGSM, EarlyStop, Ramp, Warm
 
 __all__ = [
     "ATTACKS",
@@ -27,19 +18,17 @@ __all__ = [
     "PGD",
     "TRAINING_ATTACKS",
     "Attack",
-    "Attacked",
+    "AttackResult",
     "AutoAttack",
     "CurvePoint",
     "EarlyStop",
     "ExplanationAttack",
-    "GradientAttack",
     "KeepMap",
     "MassCentre",
-    "PlainPGD",
+    "Objective",
     "Ramp",
     "TargetMap",
     "TopK",
-    "TrainingAttack",
     "Warm",
     "attack_curve",
     "to_eight_bits",

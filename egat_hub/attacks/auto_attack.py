@@ -6,14 +6,23 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from egat_hub.attacks.auto_attack_parts import APGD, CHECKS, FAB, Part, Square, Victim, differ, suspicions
-from egat_hub.attacks.base import ATTACKS, Attack, Attacked, project, without_float16
-from egat_hub.attacks.curve import Survivors
+from egat_hub.attacks.auto_attack_parts import (
+    APGD,
+    CHECKS,
+    FAB,
+    Float32Model,
+    Part,
+    Square,
+    differ,
+    model_flags,
+)
+from egat_hub.attacks.base import ATTACKS, Attack, AttackResult, Objective, project, without_float16
+from egat_hub.attacks.curve import WorstCase
 from egat_hub.core.config import check_choices
 from egat_hub.core.randomness import SampleRandom, derive_seed
 from egat_hub.models.modes import evaluating, frozen
@@ -23,15 +32,17 @@ BLACK_BOX = "square_better"
 
 @dataclass(frozen=True, kw_only=True)
 class Cascade(Attack):
-    """AutoAttack as it is run on a model with a certain number of classes.
+    """AutoAttack for a model of a certain number of classes.
 
-    Every run starts at the clean image, and a fresh forward decides what it broke. Images that are
-    misclassified clean stay as they are.
+    Every run starts at the clean image, and a fresh forward decides whether it succeeded. Images that are
+    misclassified clean are not attacked.
 
     Attributes:
         sequence: the attacks, in this order.
-        settings: what else rows note.
+        settings: further fields of the protocol.
     """
+
+    takes_objective: ClassVar[bool] = False
 
     sequence: tuple[Part, ...]
     settings: Mapping[str, Any]
@@ -42,7 +53,7 @@ class Cascade(Attack):
 
     @property
     def passes(self) -> int:
-        """Forwards and backwards for one image that stands to the end, the verdicts and checks included."""
+        """Forwards and backwards for an image that is never misclassified, with verification and checks."""
         return 4 + sum(part.runs * (part.passes + 1) for part in self.sequence)
 
     @property
@@ -54,37 +65,39 @@ class Cascade(Attack):
         black_box = any(isinstance(part, Square) for part in self.sequence)
         return (*CHECKS, BLACK_BOX) if black_box else CHECKS
 
-    def search(
-        self, model: nn.Module, images: Tensor, labels: Tensor, epsilon: float, random: SampleRandom
-    ) -> Attacked:
+    def perturb(
+        self, objective: Objective, images: Tensor, epsilon: float, random: SampleRandom
+    ) -> AttackResult:
+        model, labels = objective.model, objective.labels
         seed = derive_seed(random.seed, random.step, "auto_attack", *random.index)
         with frozen(model), _seeded(seed, images.device):
             logits = model(images)
             if not torch.isfinite(logits).all():
-                return Attacked(torch.full_like(images, torch.nan))
-            victim = Victim(model, images.dtype, logits.shape[1], images.device)
-            flags = suspicions(model, images, labels)
-            batch = Survivors(model, images, labels, logits.argmax(1) == labels)
-            stands: dict[str, Tensor] = {}
+                return AttackResult(torch.full_like(images, torch.nan))
+            wrapped = Float32Model(model, images.dtype, logits.shape[1], images.device)
+            flags = model_flags(model, images, labels)
+            batch = WorstCase(model, images, labels, logits.argmax(1) == labels)
+            correct_after: dict[str, Tensor] = {}
             for part in self.sequence:
-                before = batch.standing.clone()
+                before = batch.correct.clone()
                 for run in range(part.runs):
                     rows = batch.rows()
                     if len(rows) == 0:
                         break
-                    clean, draws = images[rows], random.select(batch.standing)
+                    clean, draws = images[rows], random.select(batch.correct)
                     pixels = clean.float().contiguous()
-                    found = part.attempt(run, victim, pixels, labels[rows], epsilon, draws)
-                    batch.face(project(found.to(clean.dtype), clean, epsilon), rows)
-                stands[part.name] = batch.standing.clone()
+                    found = part.attempt(run, wrapped, pixels, labels[rows], epsilon, draws)
+                    batch.update(project(found.to(clean.dtype), clean, epsilon), rows)
+                correct_after[part.name] = batch.correct.clone()
                 if isinstance(part, Square):
-                    flags[BLACK_BOX] = before & ~batch.standing
-        return Attacked(torch.where(victim.finite, batch.worst, torch.nan), stands, flags)
+                    flags[BLACK_BOX] = before & ~batch.correct
+        objective.finite = wrapped.finite
+        return AttackResult(batch.images, correct_after, flags)
 
 
 @contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """The global generators, which models with random outputs draw from, seeded inside and put back."""
+    """Seed the global generators, which models with random outputs draw from, and restore them after."""
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         torch.default_generator.manual_seed(seed)
@@ -95,10 +108,10 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 TARGETS = 9
-"""Classes that targeted attacks aim at, where there are as many."""
+"""Number of target classes, where there are as many."""
 
 RESTARTS = 5
-"""Runs of an attack that stands in for nine targeted ones."""
+"""Runs of an attack that replaces nine targeted ones."""
 
 SAMPLES = 20
 """Gradients that are averaged where outputs are random."""
@@ -110,16 +123,16 @@ class AutoAttack(Attack):
     """The cascade of Croce & Hein (2020): APGD on the cross-entropy, targeted APGD, targeted FAB, Square.
 
     It is defined for 10 classes or more. With K < 10, targeted attacks aim at the K - 1 other classes. The
-    targeted DLR loss needs K >= 4: with 3 classes, 5 runs of APGD on the DLR loss take its place; with 2,
-    where there is no DLR loss either, 5 runs on the margin of the logits, and APGD on the cross-entropy has
-    5 runs, too. Rows note the plan that was run and what was replaced.
+    targeted DLR loss needs K >= 4: with 3 classes, 5 runs of APGD on the DLR loss replace it; with 2, where
+    there is no DLR loss either, 5 runs on the margin of the logits do, and APGD on the cross-entropy has 5
+    runs, too. Result rows record the plan that was run and what was replaced.
 
-    Random numbers are keyed by image, so that the batch changes nothing but rounding. The exception are
-    models with random outputs: what they draw themselves depends on the batch. For them, ``"rand"`` is run,
-    asked for or not: APGD on cross-entropy and DLR loss, with gradients averaged over 20 samples.
+    Random numbers are keyed by image, so the batch affects rounding only. Models with random outputs are the
+    exception: their own draws depend on the batch. They always get version ``"rand"``: APGD on cross-entropy
+    and DLR loss, with gradients averaged over 20 samples.
 
-    Cost: up to some 9700 forwards and backwards an image with 10 classes or more; ``adapted(...).passes``
-    tells.
+    Cost: up to some 9700 forwards and backwards per image with 10 classes or more; see
+    ``adapted(...).passes``.
 
     Attributes:
         version: ``"standard"``, or ``"rand"`` for models with random outputs.
@@ -130,6 +143,8 @@ class AutoAttack(Attack):
         ValueError: an unknown version, less than one iteration or query.
         ImportError: the package ``pyautoattack`` is not installed.
     """
+
+    takes_objective: ClassVar[bool] = False
 
     version: Literal["standard", "rand"] = "standard"
     iterations: int = 100
@@ -144,9 +159,9 @@ class AutoAttack(Attack):
             raise ImportError("AutoAttack needs the package pyautoattack: pip install 'egat-hub[autoattack]'")
 
     def adapted(self, model: nn.Module, images: Tensor) -> Cascade:
-        """The attacks that are run on a model, chosen by its answers to two generated images.
+        """The attacks that are run on a model, chosen by its logits of two generated images.
 
-        So all batches agree. Cost: two forwards.
+        All batches therefore get the same attacks. Cost: two forwards.
 
         Raises:
             ValueError: the model has a single class.
@@ -173,10 +188,10 @@ class AutoAttack(Attack):
             settings["replaced"] = "; ".join(replaced)
         return Cascade(sequence=sequence, settings=settings)
 
-    def search(
-        self, model: nn.Module, images: Tensor, labels: Tensor, epsilon: float, random: SampleRandom
-    ) -> Attacked:
-        return self.adapted(model, images).search(model, images, labels, epsilon, random)
+    def perturb(
+        self, objective: Objective, images: Tensor, epsilon: float, random: SampleRandom
+    ) -> AttackResult:
+        return self.adapted(objective.model, images).perturb(objective, images, epsilon, random)
 
     def _standard(self, classes: int) -> tuple[Part, ...]:
         n, targets = self.iterations, min(TARGETS, classes - 1)

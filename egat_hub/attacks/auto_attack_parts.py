@@ -22,7 +22,7 @@ ZERO_GRADIENT = "zero_margin_gradient"
 CHECKS = (RANDOMNESS, PROBABILITIES, INNER_GRADIENT, ZERO_GRADIENT)
 
 
-def suspicions(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+def model_flags(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """For each of ``CHECKS``, whether an image raises it [B].
 
     - ``randomness``: the logits of two forwards differ;
@@ -68,7 +68,7 @@ def differ(first: Tensor, second: Tensor) -> Tensor:
 
 
 class _GradientCalls(TorchFunctionMode):
-    """Notes whether anything inside asks for a gradient."""
+    """Records whether anything inside takes a gradient."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,8 +84,8 @@ class _GradientCalls(TorchFunctionMode):
 SILENT = logging.Logger("pyautoattack", level=logging.CRITICAL + 1)
 
 
-class Victim:
-    """A model as the package calls it: float32 in and out, any batch size.
+class Float32Model:
+    """A model as pyautoattack calls it: float32 in and out, any batch size.
 
     Args:
         model: images in [0,1] to logits.
@@ -93,7 +93,7 @@ class Victim:
         classes: number of logits.
 
     Attributes:
-        finite: whether every gradient was finite so far.
+        finite: whether every gradient so far was finite.
     """
 
     def __init__(self, model: nn.Module, dtype: torch.dtype, classes: int, device: torch.device) -> None:
@@ -119,7 +119,7 @@ class Part(ABC):
     """An attack of the cascade.
 
     Attributes:
-        name: as rows call it.
+        name: name in result rows.
         runs: how often it is run, with other random starts or towards other classes.
     """
 
@@ -129,17 +129,23 @@ class Part(ABC):
     @property
     @abstractmethod
     def passes(self) -> int:
-        """Forwards and backwards of a run for one image that stands."""
+        """Forwards and backwards of a run for an image that is never misclassified."""
 
     @abstractmethod
     def attempt(
-        self, run: int, victim: Victim, images: Tensor, labels: Tensor, epsilon: float, random: SampleRandom
+        self,
+        run: int,
+        model: Float32Model,
+        images: Tensor,
+        labels: Tensor,
+        epsilon: float,
+        random: SampleRandom,
     ) -> Tensor:
         """Perturbed images [B,3,H,W] of correctly classified ones, not necessarily within the ball.
 
         Args:
-            run: which of the runs, from 0.
-            victim: what to attack.
+            run: number of the run, from 0.
+            model: the model to attack.
             images: float32 [B,3,H,W] in [0,1].
             labels: true classes [B].
             epsilon: radius of the ball.
@@ -170,12 +176,18 @@ class APGD(Part):
         return 2 * self.samples * (self.iterations + 1) + (self.loss == "dlr-targeted")
 
     def attempt(
-        self, run: int, victim: Victim, images: Tensor, labels: Tensor, epsilon: float, random: SampleRandom
+        self,
+        run: int,
+        model: Float32Model,
+        images: Tensor,
+        labels: Tensor,
+        epsilon: float,
+        random: SampleRandom,
     ) -> Tensor:
         from pyautoattack.autopgd_base import APGDAttack_targeted
 
         attack = APGDAttack_targeted(
-            victim,
+            model,
             n_iter=self.iterations,
             eps=epsilon,
             eot_iter=self.samples,
@@ -187,7 +199,7 @@ class APGD(Part):
         if self.loss == "margin":
             attack.dlr_loss = margin
         if self.loss == "dlr-targeted":
-            others = victim(images).scatter(1, labels[:, None], -torch.inf)
+            others = model(images).scatter(1, labels[:, None], -torch.inf)
             attack.y_target = others.topk(run + 1).indices[:, run]
         shift = random.uniform(images, -1, 1, f"{self.name} {run}")
         start = images + epsilon * shift / shift.abs().amax((1, 2, 3), keepdim=True)
@@ -212,11 +224,17 @@ class FAB(Part):
         return 3 * self.iterations + 2
 
     def attempt(
-        self, run: int, victim: Victim, images: Tensor, labels: Tensor, epsilon: float, random: SampleRandom
+        self,
+        run: int,
+        model: Float32Model,
+        images: Tensor,
+        labels: Tensor,
+        epsilon: float,
+        random: SampleRandom,
     ) -> Tensor:
         from pyautoattack.fab_pt import FABAttack_PT
 
-        attack = FABAttack_PT(victim, n_iter=self.iterations, eps=epsilon, device=images.device)
+        attack = FABAttack_PT(model, n_iter=self.iterations, eps=epsilon, device=images.device)
         attack.target_class = run + 2
         return attack.attack_single_run(images, labels, is_targeted=True)
 
@@ -225,7 +243,7 @@ class FAB(Part):
 class Square(Part):
     """Square attack (Andriushchenko et al. 2020): random search over squares, by the margin alone.
 
-    The stripes that an image starts with are its own; squares are the same for all images.
+    Every image starts with stripes of its own; squares are the same for all images.
 
     Attributes:
         queries: squares that are tried.
@@ -238,7 +256,13 @@ class Square(Part):
         return self.queries + 1
 
     def attempt(
-        self, run: int, victim: Victim, images: Tensor, labels: Tensor, epsilon: float, random: SampleRandom
+        self,
+        run: int,
+        model: Float32Model,
+        images: Tensor,
+        labels: Tensor,
+        epsilon: float,
+        random: SampleRandom,
     ) -> Tensor:
         from pyautoattack.square import SquareAttack
 
@@ -253,7 +277,7 @@ class Square(Part):
             return (low + (high - low) * torch.rand(1, generator=squares)).long()
 
         attack = SquareAttack(
-            victim, n_queries=self.queries, eps=epsilon, resc_schedule=False, device=images.device
+            model, n_queries=self.queries, eps=epsilon, resc_schedule=False, device=images.device
         )
         attack.init_hyperparam(images)
         attack.random_choice, attack.random_int = signs, integer

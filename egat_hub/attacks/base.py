@@ -1,14 +1,13 @@
-"""The contract of attacks, and what gradient attacks have in common."""
+"""The contract of attacks: what they maximise, how they are called and what they return."""
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
-from typing import Any, NamedTuple, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
@@ -18,35 +17,99 @@ from egat_hub.core.randomness import SampleRandom
 from egat_hub.core.registry import Registry
 from egat_hub.models.modes import evaluating
 
+if TYPE_CHECKING:
+    from egat_hub.attacks.memory import PerturbationMemory
+
 ATTACKS: Registry[type[Attack]] = Registry("attacks")
+"""Attacks that evaluation can run."""
 
-NOTHING: Mapping[str, Tensor] = MappingProxyType({})
+TRAINING_ATTACKS: Registry[type[Attack]] = Registry("training_attacks")
+"""Attacks that training methods can run."""
+
+Rows = Tensor | slice
+"""Positions in the batch [b], or a slice of it."""
+
+ALL = slice(None)
+
+Value = Callable[[Tensor, Rows], Tensor]
+"""From logits [b,C] and their rows in the batch to one value per sample [b]."""
 
 
-class Attacked(NamedTuple):
-    """What an attack found, and what it has to say about the images.
+class Objective:
+    """What an attack maximises: a function of the logits, summed over samples.
+
+    The sum, unlike the mean, keeps gradients independent of the batch size. A subclass overrides
+    :meth:`gradient` where the objective is not a function of the logits.
+
+    Args:
+        model: images in [0,1] to logits, in eval mode.
+        labels: classes [B].
+        value: logits and rows to one value per sample; by default cross-entropy against ``labels``.
+
+    Attributes:
+        logits: logits [b,C] at the images of the last gradient.
+        finite: whether every gradient so far was finite.
+        evaluations: gradients taken so far, counted in images.
+    """
+
+    logits: Tensor
+
+    def __init__(self, model: nn.Module, labels: Tensor, value: Value | None = None) -> None:
+        self.model = model
+        self.labels = labels
+        self.value = value or self._cross_entropy
+        self.finite: bool | Tensor = True
+        self.evaluations = 0
+
+    def gradient(self, images: Tensor, rows: Rows = ALL) -> Tensor:
+        """Gradient [b,3,H,W] of the summed objective at ``images``, which are these ``rows`` of the batch.
+
+        Cost: one forward, one backward to the input.
+        """
+        with torch.enable_grad():
+            images = images.detach().requires_grad_()
+            logits = self.model(images)
+            (gradient,) = torch.autograd.grad(self.value(logits, rows).sum(), images)
+        return self.record(gradient, logits)
+
+    def record(self, gradient: Tensor, logits: Tensor) -> Tensor:
+        """Note a gradient and the logits [b,C] that come with it; every :meth:`gradient` ends here."""
+        self.logits = logits.detach()
+        self.finite = self.finite & torch.isfinite(gradient).all()  # sign(NaN) is 0, which is no attack
+        self.evaluations += len(gradient)
+        return gradient
+
+    def _cross_entropy(self, logits: Tensor, rows: Rows) -> Tensor:
+        return F.cross_entropy(logits, self.labels[rows], reduction="none")
+
+
+EMPTY: Mapping[str, Tensor] = MappingProxyType({})
+
+
+class AttackResult(NamedTuple):
+    """Perturbed images, and what else an attack knows about them.
 
     Attributes:
         images: perturbed images [B,3,H,W].
-        stands: for each of the attack's ``parts``, whether an image was still classified correctly after
-            it [B].
+        correct_after: for each of the attack's ``parts``, whether an image was still classified correctly
+            after it [B].
         flags: for each of the attack's ``checks``, whether an image raised it [B].
+        gradients: gradients that were taken, in units of the whole batch.
+        perturbation: for attacks in a latent space, the perturbation of the latent.
     """
 
     images: Tensor
-    stands: Mapping[str, Tensor] = NOTHING
-    flags: Mapping[str, Tensor] = NOTHING
-
-
-Search = Callable[[Tensor, SampleRandom], Attacked]
-"""From clean images [B,3,H,W] and keyed random numbers to what was found, bounds not yet enforced."""
+    correct_after: Mapping[str, Tensor] = EMPTY
+    flags: Mapping[str, Tensor] = EMPTY
+    gradients: float = 0.0
+    perturbation: Tensor | None = None
 
 
 def check_epsilon(epsilon: float) -> None:
     """Refuse a budget that is not a number in [0, 1].
 
     Raises:
-        ValueError: the remedy for budgets given in 8-bit steps is part of the message.
+        ValueError: the message has the remedy for budgets given in 8-bit steps.
     """
     if not 0 <= epsilon <= 1:
         raise ValueError(
@@ -58,10 +121,24 @@ def check_epsilon(epsilon: float) -> None:
 class Attack(ABC):
     """A perturbation within an L-infinity ball around images in [0, 1].
 
-    The base class owns the contract; a subclass writes the search only. Inside an attack the model is in
-    eval mode (and put back exactly), no parameter's ``.grad`` is touched and float16 autocast is off. The
-    result is detached, finite, within the ball and within [0, 1].
+    A subclass is a frozen dataclass, whose fields are its options, with one method, :meth:`perturb`. The base
+    class owns the rest: the model is in eval mode inside and restored exactly, no parameter's ``.grad`` is
+    touched, float16 autocast is off, and the result is detached, finite, within the ball and within [0, 1].
+
+    Attributes:
+        space: where the ball lies. Budgets in ``"latent"`` space are reported separately from those in
+            ``"pixels"``, which are not bounded then.
+        takes_objective: whether the attack can maximise an objective of the caller.
+        method_options: fields that a training method sets from its own ``attack_steps`` (here ``steps``),
+            ``step_size`` and ``start``.
+        variable_cost: whether the number of gradients changes from step to step of a training; it is then
+            logged.
     """
+
+    space: ClassVar[Literal["pixels", "latent"]] = "pixels"
+    takes_objective: ClassVar[bool] = True
+    method_options: ClassVar[tuple[str, ...]] = ()
+    variable_cost: ClassVar[bool] = False
 
     def __call__(
         self,
@@ -71,24 +148,13 @@ class Attack(ABC):
         epsilon: float,
         *,
         random: SampleRandom | None = None,
+        objective: Objective | Value | None = None,
     ) -> Tensor:
-        """Perturbed images [B,3,H,W].
-
-        Args:
-            model: images in [0,1] to logits.
-            images: clean images [B,3,H,W] in [0,1].
-            labels: true classes [B].
-            epsilon: radius of the ball in pixel units, in [0, 1].
-            random: keyed random numbers; by default those of seed 0 and the position in the batch.
-
-        Raises:
-            ValueError: epsilon outside [0, 1].
-            FloatingPointError: the model's outputs or gradients are not finite.
-        """
-        return self.report(model, images, labels, epsilon, random=random).images
+        """Perturbed images [B,3,H,W]; arguments and errors are those of :meth:`run`."""
+        return self.run(model, images, labels, epsilon, random=random, objective=objective).images
 
     @final
-    def report(
+    def run(
         self,
         model: nn.Module,
         images: Tensor,
@@ -96,39 +162,53 @@ class Attack(ABC):
         epsilon: float,
         *,
         random: SampleRandom | None = None,
-    ) -> Attacked:
-        """As a call, with what else the attack knows; without a budget or images it knows nothing."""
-        with torch.inference_mode(False):
-            labels = labels.clone()  # what inference mode made, autograd refuses
+        objective: Objective | Value | None = None,
+    ) -> AttackResult:
+        """Attack a batch; a budget of 0 pixels returns the images alone.
 
-        def search(clean: Tensor, draws: SampleRandom) -> Attacked:
-            return self.search(model, clean, labels, epsilon, draws)
+        Args:
+            model: images in [0,1] to logits.
+            images: clean images [B,3,H,W] in [0,1].
+            labels: true classes [B].
+            epsilon: radius of the ball, in [0, 1]; in pixel units unless ``space`` is ``"latent"``.
+            random: keyed random numbers; by default those of seed 0 and the position in the batch.
+            objective: what to maximise; by default cross-entropy against ``labels``.
 
-        return self.bounded(search, model, images, epsilon, random)
-
-    @final
-    def bounded(
-        self, search: Search, model: nn.Module, images: Tensor, epsilon: float, random: SampleRandom | None
-    ) -> Attacked:
-        """What ``search`` finds, under the contract."""
+        Raises:
+            ValueError: epsilon outside [0, 1], images that are not floating point, or an objective for an
+                attack that has its own.
+            FloatingPointError: the model's outputs or gradients are not finite.
+        """
         check_epsilon(epsilon)
-        images = images.detach()
-        if epsilon == 0 or len(images) == 0:
-            return Attacked(images.clone())
+        if not images.is_floating_point():
+            raise ValueError(
+                f"Expected floating-point images in [0, 1], got {images.dtype}. Divide 8-bit values by 255."
+            )
+        if objective is not None and not self.takes_objective:
+            raise ValueError(f"{type(self).__name__} maximises losses of its own. Leave out objective.")
+        images, in_pixels = images.detach(), self.space == "pixels"
+        if len(images) == 0 or (in_pixels and epsilon == 0):
+            return AttackResult(images.clone())
         random = random or SampleRandom.by_position(images)
         with torch.inference_mode(False), evaluating(model), without_float16(images), torch.no_grad():
-            images = images.clone()
-            found = search(images, random)
-            perturbed = project(found.images, images, epsilon)
-        if not torch.isfinite(perturbed).all():
-            raise FloatingPointError(
-                f"{type(self).__name__} met a gradient that is not finite: the model's parameters or outputs "
-                "are not finite. Lower the learning rate or clip gradients."
-            )
-        return found._replace(images=perturbed.detach())
+            images, labels = images.clone(), labels.long().clone()  # autograd refuses inference tensors
+            if not isinstance(objective, Objective):
+                objective = Objective(model, labels, objective)
+            result = self.perturb(objective, images, epsilon, random)
+            if isinstance(result, Tensor):
+                result = AttackResult(result)
+            perturbed = result.images
+            if in_pixels:
+                perturbed = project(perturbed, images, min(1.0, self.reach * epsilon))
+            if not (torch.isfinite(perturbed).all() & objective.finite):
+                raise FloatingPointError(
+                    f"{type(self).__name__} met a gradient that is not finite: the model's parameters or "
+                    "outputs are not finite. Lower the learning rate or clip gradients."
+                )
+        return result._replace(images=perturbed.detach(), gradients=objective.evaluations / len(images))
 
     def adapted(self, model: nn.Module, images: Tensor) -> Attack:
-        """The attack as it is run on a model: itself, unless it depends on the number of classes or the like.
+        """The attack as it runs on a model: itself, unless it depends on the number of classes or the like.
 
         Args:
             model: images in [0,1] to logits.
@@ -136,199 +216,63 @@ class Attack(ABC):
         """
         return self
 
+    def state(self) -> PerturbationMemory | None:
+        """What the attack keeps from epoch to epoch; it belongs to the checkpoints of a training method."""
+        return None
+
     def protocol(self) -> dict[str, Any]:
-        """The settings that define the attack, as result rows note them."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        """The settings that define the attack, as result rows store them."""
+        options = {option.name: getattr(self, option.name) for option in fields(self) if option.init}
+        return {name: value for name, value in options.items() if value is not None}
+
+    def budget(self, epsilon: float) -> dict[str, Any]:
+        """The budget, as result rows store it."""
+        if self.space == "pixels":
+            return {"epsilon": epsilon}
+        return {"budget_space": self.space, f"{self.space}_epsilon": epsilon}
+
+    @property
+    def reach(self) -> float:
+        """How far a pixel may move, relative to epsilon."""
+        return 1.0
 
     @property
     def passes(self) -> int | None:
-        """Forwards and backwards for one image that stands to the end; None where that is not known."""
+        """Forwards and backwards for an image that is never misclassified; None if unknown."""
         return None
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Names of the attacks that this one runs after each other; none for a single one."""
+        """Names of the attacks that this one runs in sequence; none for a single one."""
         return ()
 
     @property
     def checks(self) -> tuple[str, ...]:
-        """Names of what the attack finds suspicious."""
+        """Names of the flags that the attack can raise."""
         return ()
 
     @abstractmethod
-    def search(
-        self, model: nn.Module, images: Tensor, labels: Tensor, epsilon: float, random: SampleRandom
-    ) -> Attacked:
-        """From clean ``images`` to perturbed ones of their dtype; gradients are not recorded here.
+    def perturb(
+        self, objective: Objective, images: Tensor, epsilon: float, random: SampleRandom
+    ) -> Tensor | AttackResult:
+        """Perturbed images [B,3,H,W], which the base class projects on the ball.
 
-        A search that met numbers that are not finite gives NaN.
+        Args:
+            objective: what to maximise, with the model and the labels.
+            images: clean images [B,3,H,W] in [0,1]; gradients are not recorded here.
+            epsilon: radius of the ball, above 0.
+            random: keyed random numbers.
         """
 
 
 def project(perturbed: Tensor, images: Tensor, epsilon: float) -> Tensor:
-    """The nearest image within ``epsilon`` of ``images`` and within [0, 1]."""
-    return torch.minimum(torch.maximum(perturbed, images - epsilon), images + epsilon).clamp(0, 1)
+    """The nearest image within ``epsilon`` of ``images`` and, where these are, within [0, 1]."""
+    return torch.minimum(torch.maximum(perturbed.clamp(0, 1), images - epsilon), images + epsilon)
 
 
 def without_float16(images: Tensor) -> AbstractContextManager[object]:
-    """Autocast off inside if it would lower to float16, whose gradients of images vanish."""
+    """Autocast off inside if it would use float16, in which gradients of images vanish."""
     device = images.device.type
     if torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16:
         return torch.autocast(device, enabled=False)
     return nullcontext()
-
-
-Objective = Callable[[Tensor], Tensor]
-"""What an attack maximises: logits [B,C] to one value a sample [B]."""
-
-Gradient = Callable[[Tensor], Tensor]
-"""Images [B,3,H,W] to the gradient of the summed objective with respect to them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class GradientAttack(Attack):
-    """An update rule that follows a gradient; a subclass writes ``run``.
-
-    The objective is summed, so that gradients neither vanish nor depend on the batch size.
-    """
-
-    @final
-    def __call__(
-        self,
-        model: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        epsilon: float,
-        *,
-        random: SampleRandom | None = None,
-        objective: Objective | None = None,
-    ) -> Tensor:
-        """Perturbed images [B,3,H,W].
-
-        Args:
-            model: images in [0,1] to logits.
-            images: clean images [B,3,H,W] in [0,1].
-            labels: true classes [B].
-            epsilon: radius of the ball in pixel units, in [0, 1].
-            random: keyed random numbers; by default those of seed 0 and the position in the batch.
-            objective: what to maximise; by default cross-entropy against ``labels``.
-
-        Raises:
-            ValueError: epsilon outside [0, 1].
-            FloatingPointError: the model's gradient is not finite.
-        """
-        if objective is None:
-            return super().__call__(model, images, labels, epsilon, random=random)
-        return self.ascend(_gradient(model, objective), model, images, epsilon, random=random)
-
-    @final
-    def ascend(
-        self,
-        gradient: Gradient,
-        model: nn.Module,
-        images: Tensor,
-        epsilon: float,
-        *,
-        random: SampleRandom | None = None,
-    ) -> Tensor:
-        """Perturbed images [B,3,H,W] for objectives that are no function of the logits.
-
-        Args:
-            gradient: perturbed images [B,3,H,W] to the gradient of the summed objective.
-            model: the network behind ``gradient``.
-            images: clean images [B,3,H,W] in [0,1].
-            epsilon: radius of the ball in pixel units, in [0, 1].
-            random: as for a call.
-
-        Raises:
-            ValueError: epsilon outside [0, 1].
-            FloatingPointError: the gradient is not finite.
-        """
-
-        def search(clean: Tensor, draws: SampleRandom) -> Attacked:
-            return self._climb(gradient, clean, epsilon, draws)
-
-        return self.bounded(search, model, images, epsilon, random).images
-
-    @final
-    def search(
-        self, model: nn.Module, images: Tensor, labels: Tensor, epsilon: float, random: SampleRandom
-    ) -> Attacked:
-        def objective(logits: Tensor) -> Tensor:
-            return F.cross_entropy(logits, labels, reduction="none")
-
-        return self._climb(_gradient(model, objective), images, epsilon, random)
-
-    def _climb(self, gradient: Gradient, images: Tensor, epsilon: float, random: SampleRandom) -> Attacked:
-        finite = torch.ones((), dtype=torch.bool, device=images.device)
-
-        def watched(perturbed: Tensor) -> Tensor:
-            nonlocal finite
-            slope = gradient(perturbed)
-            finite = finite & torch.isfinite(slope).all()  # sign(NaN) is 0: no attack at all
-            return slope
-
-        perturbed = self.run(watched, images, epsilon, random)
-        return Attacked(torch.where(finite, perturbed, torch.nan))
-
-    @abstractmethod
-    def run(self, gradient: Gradient, images: Tensor, epsilon: float, random: SampleRandom) -> Tensor:
-        """The update rule: from clean ``images`` to perturbed ones; gradients are not recorded here."""
-
-
-def _gradient(model: nn.Module, objective: Objective) -> Gradient:
-    def gradient(perturbed: Tensor) -> Tensor:
-        with torch.enable_grad():
-            perturbed = perturbed.detach().requires_grad_()
-            return torch.autograd.grad(objective(model(perturbed)).sum(), perturbed)[0]
-
-    return gradient
-
-
-REACH = 0.2
-"""Part of epsilon below which all steps together are taken for a mistake, as a step in units of pixels is."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class IterativeAttack(GradientAttack):
-    """A number of steps of one length, which is relative to epsilon.
-
-    Attributes:
-        steps: number of steps T.
-        step_size: length of a step relative to epsilon; by default the attack's own share.
-
-    Raises:
-        ValueError: less than one step, or a step that is not positive.
-    """
-
-    steps: int = 10
-    step_size: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"Expected at least 1 step, got {self.steps}.")
-        if self.step_size is not None and self.step_size <= 0:
-            raise ValueError(f"Expected a positive step_size, got {self.step_size}.")
-        reach = self.steps * self.relative_step
-        if reach < REACH:
-            warnings.warn(
-                f"{self.steps} steps of step_size {self.relative_step:g} reach {reach:.0%} of epsilon. It "
-                "counts in epsilons: an absolute step, alpha in torchattacks, is step_size x epsilon.",
-                stacklevel=3,
-            )
-
-    def protocol(self) -> dict[str, Any]:
-        return super().protocol() | {"step_size": self.relative_step}
-
-    @property
-    def passes(self) -> int:
-        return 2 * self.steps
-
-    @property
-    def relative_step(self) -> float:
-        """Length of a step relative to epsilon."""
-        return self.default_step() if self.step_size is None else self.step_size
-
-    @abstractmethod
-    def default_step(self) -> float:
-        """Length of a step relative to epsilon where none is given."""

@@ -10,48 +10,48 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from egat_hub.attacks.base import NOTHING, Attack
+from egat_hub.attacks.base import EMPTY, Attack
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.models.modes import evaluating
 
 
-class Survivors:
-    """A batch at one budget.
+class WorstCase:
+    """The worst perturbations of a batch so far, at one budget.
 
-    An image stands as long as a fresh forward classifies every perturbation of it correctly. The worst
-    perturbation is one that breaks the image, else the one of highest cross-entropy.
+    An image counts as correct as long as a fresh forward classifies every perturbation of it correctly. The
+    worst perturbation is one that is misclassified, else the one of highest cross-entropy.
 
     Args:
         model: images in [0,1] to logits.
-        images: [B,3,H,W], what counts as the worst while nothing was tried.
+        images: [B,3,H,W], the worst perturbations before anything was tried.
         labels: true classes [B].
-        standing: [B], which images stand at the beginning.
+        correct: [B], which images are classified correctly so far.
 
     Attributes:
-        standing: [B], which images stand.
-        worst: [B,3,H,W], the worst perturbations.
+        correct: [B], which images are still classified correctly.
+        images: [B,3,H,W], the worst perturbations.
     """
 
-    def __init__(self, model: nn.Module, images: Tensor, labels: Tensor, standing: Tensor) -> None:
-        self.standing = standing.clone()
-        self.worst = images.clone()
+    def __init__(self, model: nn.Module, images: Tensor, labels: Tensor, correct: Tensor) -> None:
+        self.correct = correct.clone()
+        self.images = images.clone()
         self._model = model
         self._labels = labels
         self._highest = torch.full((len(images),), -torch.inf, device=images.device)
 
     def rows(self) -> Tensor:
-        """Positions of the images that stand."""
-        return self.standing.nonzero()[:, 0]
+        """Positions of the images that are still classified correctly."""
+        return self.correct.nonzero()[:, 0]
 
-    def face(self, found: Tensor, rows: Tensor) -> None:
-        """Judge perturbed images [len(rows),3,H,W] of the standing images in ``rows``."""
-        logits = self._model(found)
-        holds = logits.argmax(1) == self._labels[rows]
+    def update(self, perturbed: Tensor, rows: Tensor) -> None:
+        """Verify perturbed images [len(rows),3,H,W] of the correct images in ``rows``."""
+        logits = self._model(perturbed)
+        correct = logits.argmax(1) == self._labels[rows]
         loss = F.cross_entropy(logits, self._labels[rows], reduction="none").float()
-        worse = ~holds | (loss > self._highest[rows])
-        self.worst[rows[worse]] = found[worse]
+        worse = ~correct | (loss > self._highest[rows])
+        self.images[rows[worse]] = perturbed[worse]
         self._highest[rows] = torch.maximum(self._highest[rows], loss)
-        self.standing[rows] = holds
+        self.correct[rows] = correct
 
 
 LEVELS = 255
@@ -78,15 +78,15 @@ def to_eight_bits(perturbed: Tensor, images: Tensor, epsilon: float) -> Tensor:
 
 
 class CurvePoint(NamedTuple):
-    """What an attack left standing at one budget.
+    """The result of an attack at one budget.
 
     Attributes:
         epsilon: the budget.
         correct: [B], whether the sample is still classified correctly; never true where it was false at a
             smaller budget.
-        images: [B,3,H,W], the worst image found: one that breaks the sample, else the one of highest loss.
-        stands: for each of the attack's ``parts``, whether the sample is still classified correctly after
-            it [B]; false where it was broken before.
+        images: [B,3,H,W], the worst image found: one that is misclassified, else the one of highest loss.
+        correct_after: for each of the attack's ``parts``, whether the sample is still classified correctly
+            after it [B]; false where it was misclassified before.
         flags: for each of the attack's ``checks``, 1 where the sample raised it, 0 where it did not and NaN
             where it was not attacked [B].
     """
@@ -94,8 +94,8 @@ class CurvePoint(NamedTuple):
     epsilon: float
     correct: Tensor
     images: Tensor
-    stands: Mapping[str, Tensor] = NOTHING
-    flags: Mapping[str, Tensor] = NOTHING
+    correct_after: Mapping[str, Tensor] = EMPTY
+    flags: Mapping[str, Tensor] = EMPTY
 
 
 @torch.no_grad()
@@ -112,8 +112,8 @@ def attack_curve(
 ) -> list[CurvePoint]:
     """Attack a batch at every budget, in ascending order.
 
-    What is misclassified clean, or broke at a smaller budget or an earlier restart, counts as broken and is
-    not attacked again. Correctness always comes from a fresh forward on the stored images.
+    An image that is misclassified clean, at a smaller budget or at an earlier restart is not attacked again.
+    Correctness always comes from a fresh forward on the stored images.
 
     Args:
         model: images in [0,1] to logits.
@@ -121,7 +121,7 @@ def attack_curve(
         images: clean images [B,3,H,W] in [0,1].
         labels: true classes [B].
         epsilons: budgets in [0, 1].
-        restarts: independent runs a budget, the worst of which counts.
+        restarts: independent runs per budget, the worst of which counts.
         random: keyed random numbers; restart r draws from step r.
         correct: [B], whether the clean images are classified correctly, if that is known already.
 
@@ -133,11 +133,12 @@ def attack_curve(
     random = random or SampleRandom.by_position(images)
     with evaluating(model):
         attack = attack.adapted(model, images)
-        standing = model(images).argmax(1) == labels if correct is None else correct
+        if correct is None:
+            correct = model(images).argmax(1) == labels
         worst, points = images, []
         for epsilon in sorted(epsilons):
-            batch = Survivors(model, worst, labels, standing)
-            stands = {part: standing.clone() for part in attack.parts}
+            batch = WorstCase(model, worst, labels, correct)
+            correct_after = {part: correct.clone() for part in attack.parts}
             flags = {
                 check: torch.full(labels.shape, torch.nan, device=images.device) for check in attack.checks
             }
@@ -145,13 +146,13 @@ def attack_curve(
                 rows = batch.rows()
                 if len(rows) == 0:
                     break
-                draws = replace(random.select(batch.standing), step=restart)
-                found = attack.report(model, images[rows], labels[rows], epsilon, random=draws)
-                batch.face(found.images, rows)
-                for part, held in found.stands.items():
-                    stands[part][rows] &= held | batch.standing[rows]
-                for check, raised in found.flags.items():
+                draws = replace(random.select(batch.correct), step=restart)
+                result = attack.run(model, images[rows], labels[rows], epsilon, random=draws)
+                batch.update(result.images, rows)
+                for part, held in result.correct_after.items():
+                    correct_after[part][rows] &= held | batch.correct[rows]
+                for check, raised in result.flags.items():
                     flags[check][rows] = flags[check][rows].fmax(raised.float())
-            worst, standing = batch.worst, batch.standing
-            points.append(CurvePoint(epsilon, standing, worst, stands, flags))
+            worst, correct = batch.images, batch.correct
+            points.append(CurvePoint(epsilon, correct, worst, correct_after, flags))
     return points

@@ -12,7 +12,16 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from egat_hub.attacks.base import ATTACKS, check_epsilon, project, without_float16
+from egat_hub.attacks.base import (
+    ALL,
+    ATTACKS,
+    Attack,
+    Objective,
+    Rows,
+    check_epsilon,
+    project,
+    without_float16,
+)
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.core.registry import Registry
 from egat_hub.explanations import Explanation, dead
@@ -21,75 +30,74 @@ from egat_hub.models import TimmModel
 from egat_hub.models.modes import evaluating, frozen
 
 
-class Look(NamedTuple):
+class ExplainedBatch(NamedTuple):
     """Predictions and their maps.
 
     Attributes:
         logits: [B,C].
-        predicted: [B], the class of the highest logit, or the one that was asked for.
-        maps: [B,h,w], signed, of that class; their positive part is what is shown.
+        classes: [B], the classes that are explained.
+        maps: [B,h,w], signed; their positive part is what a user sees.
     """
 
     logits: Tensor
-    predicted: Tensor
+    classes: Tensor
     maps: Tensor
 
     @classmethod
-    def at(
+    def of(
         cls, model: TimmModel, explanation: Explanation, images: Tensor, classes: Tensor | None = None
-    ) -> Look:
-        """Look at ``images`` [B,3,H,W]; maps are those of ``classes`` [B], by default of the predicted ones.
+    ) -> ExplainedBatch:
+        """Explain ``images`` [B,3,H,W]: ``classes`` [B], by default the predicted ones.
 
         Cost: one forward and one explanation.
         """
         view = model.view(images)
-        predicted = view.logits.argmax(1) if classes is None else classes
-        return cls(view.logits, predicted, explanation.of(model, view, predicted))
+        classes = view.logits.argmax(1) if classes is None else classes
+        return cls(view.logits, classes, explanation.of(model, view, classes))
 
     @property
     def alive(self) -> Tensor:
-        """Which maps show anything at all, as a boolean [B]."""
+        """Which maps have a positive part, as a boolean [B]."""
         return ~dead(self.maps.relu())
 
-    def where(self, condition: Tensor, other: Look) -> Look:
-        """This look where ``condition`` [B] holds, else the other one."""
+    def where(self, condition: Tensor, other: ExplainedBatch) -> ExplainedBatch:
+        """This batch where ``condition`` [B] holds, else the other one."""
         parts = [
             torch.where(condition.view(-1, *[1] * (mine.ndim - 1)), mine, theirs)
             for mine, theirs in zip(self, other, strict=True)
         ]
-        return Look(*parts)
+        return ExplainedBatch(*parts)
 
 
 class AttackedMaps(NamedTuple):
-    """Perturbed images, and what a fresh forward on them shows.
+    """Perturbed images, verified by a fresh forward.
 
     Attributes:
-        images: [B,3,H,W]; where nothing that counts was found, the clean image.
+        images: [B,3,H,W]; the clean image where the attack found nothing valid.
         clean: predictions and signed maps of the clean images.
-        shown: predictions and signed maps of ``images``, each map that of the class predicted there.
-        kept: [B], whether the prediction is that of the clean image.
-        alive: [B], whether neither map is dead. What is not alive has no agreement and is no success.
-        agreement: by the name of every measure of :data:`egat_hub.metrics.STABILITY`, the agreement [B] of
-            both maps; NaN where one is dead.
-        success: [B], whether the attack reached what it wants of prediction and map.
+        attacked: predictions and signed maps of ``images``.
+        same_prediction: [B], whether the prediction is that of the clean image.
+        alive: [B], whether neither map is dead. A dead map has no agreement and is no success.
+        agreement: for every similarity in :data:`egat_hub.explanations.similarity.STABILITY`, the agreement
+            [B] of both maps; NaN where one is dead.
+        success: [B], whether prediction and map are as the attack wants them.
     """
 
     images: Tensor
-    clean: Look
-    shown: Look
-    kept: Tensor
+    clean: ExplainedBatch
+    attacked: ExplainedBatch
+    same_prediction: Tensor
     alive: Tensor
     agreement: Mapping[str, Tensor]
     success: Tensor
 
 
 class SmoothReLU(TorchFunctionMode):
-    """Inside, ReLU and its piecewise linear kin are made of softplus; no module is touched.
+    """Replaces ReLU and other piecewise linear activations by softplus inside, without touching modules.
 
     ``max(x, 0)`` becomes ``log(1 + exp(sharpness x)) / sharpness`` (Dombrowski et al. 2019), which is at most
-    ``log(2) / sharpness`` above it and has second derivatives where ReLU has none. ReLU6 and hard tanh are
-    differences of two of them, leaky ReLU a mixture with x. In-place calls by function (``torch.relu_``) and
-    max pooling stay what they are.
+    ``log(2) / sharpness`` above it and has second derivatives. ReLU6 and hard tanh become differences of two
+    of them, leaky ReLU a mixture with x. In-place functions (``torch.relu_``) and max pooling are unchanged.
 
     Args:
         sharpness: how closely ReLU is followed.
@@ -129,86 +137,90 @@ class SmoothReLU(TorchFunctionMode):
 
 
 Goal = Callable[[Tensor], Tensor]
-"""Signed maps [B,h,w] to what is wanted of them [B], the higher the better, differentiable."""
+"""Signed maps [B,h,w] to the value to be maximised [B], differentiable."""
 
 FIRST_WEIGHT = 0.05
-"""Weight of the prediction's gradient beside the map's until the prediction was lost."""
+"""Weight of the prediction's gradient beside the map's until the prediction is lost."""
 
 
-@dataclass(eq=False)
-class Search:
-    """Ascends a goal on maps, and remembers the best image at which the prediction is as it has to be.
+class MapObjective(Objective):
+    """Maximises a goal on maps under a constraint on the prediction, and keeps the best valid image.
 
-    Where the prediction is not as it has to be, a step follows the prediction's gradient alone. Where it is,
-    a step follows the map's gradient plus ``weight`` times the prediction's, both of mean size 1; the weight
-    doubles each time that the prediction is lost. Images do not influence each other.
+    Where the constraint is violated, a step follows the prediction's gradient alone. Where it holds, a step
+    follows the map's gradient plus ``weight`` times the prediction's, both of mean size 1; the weight doubles
+    each time that the constraint is lost. Images do not influence each other.
+
+    Args:
+        model: the network, in eval mode.
+        explanation: signed maps, differentiable with respect to the images.
+        images: clean images [B,3,H,W].
+        clean: their predictions and maps.
+        epsilon: radius of the ball.
+        goal: what to maximise.
+        flips: whether the prediction must change, rather than stay.
+        sharpness: of the softplus that replaces ReLU in gradients, or None.
 
     Attributes:
-        model: the network, in eval mode.
-        explanation: signed maps, differentiable by the images.
-        images: clean images [B,3,H,W].
-        clean: what they show.
-        epsilon: radius of the ball.
-        goal: what is wanted of the maps.
-        flips: whether the prediction has to change rather than to stay.
-        sharpness: of the softplus that gives the gradients in place of ReLU, or None.
-        best: [B,3,H,W], the best images found.
-        value: [B], the goal there; minus infinity where no image counts yet.
+        best: [B,3,H,W], the best valid images so far.
+        best_goal: [B], the goal there; minus infinity where no image is valid yet.
     """
 
-    model: TimmModel
-    explanation: Explanation
-    images: Tensor
-    clean: Look
-    epsilon: float
-    goal: Goal
-    flips: bool
-    sharpness: float | None
-    best: Tensor = field(init=False)
-    value: Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.best = self.images.clone()
-        self.value = torch.full_like(self.clean.maps[:, 0, 0], -torch.inf)
-        self.offer(self.images, self.clean)
+    def __init__(
+        self,
+        model: TimmModel,
+        explanation: Explanation,
+        images: Tensor,
+        clean: ExplainedBatch,
+        epsilon: float,
+        goal: Goal,
+        flips: bool,
+        sharpness: float | None,
+    ) -> None:
+        super().__init__(model, clean.classes)
+        self.network, self.explanation, self.goal = model, explanation, goal
+        self.images, self.clean, self.epsilon = images, clean, epsilon
+        self.flips, self.sharpness = flips, sharpness
+        self.best = images.clone()
+        self.best_goal = torch.full_like(clean.maps[:, 0, 0], -torch.inf)
+        self.consider(images, clean)
         self.restart()
 
     def restart(self) -> None:
-        """Forget the way so far, but not the best on it."""
-        self._weight = torch.full_like(self.value, FIRST_WEIGHT)
-        self._held = torch.full_like(self.clean.predicted, not self.flips, dtype=torch.bool)
+        """Begin a new run; the best images stay."""
+        self._weight = torch.full_like(self.best_goal, FIRST_WEIGHT)
+        self._held = torch.full_like(self.clean.classes, not self.flips, dtype=torch.bool)
 
     @torch.no_grad()
-    def offer(self, perturbed: Tensor, shown: Look) -> Tensor:
-        """Take over what counts and is better; whether the predictions are as they have to be, [B]."""
-        holds = (shown.predicted != self.clean.predicted) == self.flips
+    def consider(self, perturbed: Tensor, explained: ExplainedBatch) -> Tensor:
+        """Keep images that are valid and better; returns whether the constraint on predictions holds [B]."""
+        holds = (explained.classes != self.clean.classes) == self.flips
         inside = (project(perturbed, self.images, self.epsilon) == perturbed).flatten(1).all(1)
-        counts = holds & inside & self.clean.alive & shown.alive
-        value = torch.where(counts, self.goal(shown.maps), -torch.inf)
-        better = value > self.value
+        valid = holds & inside & self.clean.alive & explained.alive
+        goal = torch.where(valid, self.goal(explained.maps), -torch.inf)
+        better = goal > self.best_goal
         self.best = torch.where(_column(better), perturbed, self.best)
-        self.value = torch.where(better, value, self.value)
+        self.best_goal = torch.where(better, goal, self.best_goal)
         return holds
 
-    def gradient(self, perturbed: Tensor) -> Tensor:
-        """Direction [B,3,H,W] of the next step; what ``perturbed`` shows, without softplus, is offered."""
-        leaf = perturbed.detach().requires_grad_()
-        with frozen(self.model):
+    def gradient(self, images: Tensor, rows: Rows = ALL) -> Tensor:
+        """Direction [B,3,H,W] of the next step; ``images`` themselves, without softplus, are considered."""
+        leaf = images.detach().requires_grad_()
+        with frozen(self.network):
             with torch.set_grad_enabled(self.sharpness is None):
-                look = shown = Look.at(self.model, self.explanation, leaf)
-            holds = self.offer(perturbed, shown)
+                smooth = explained = ExplainedBatch.of(self.network, self.explanation, leaf)
+            holds = self.consider(images, explained)
             with torch.enable_grad():
                 if self.sharpness is not None:
                     with SmoothReLU(self.sharpness):
-                        look = Look.at(self.model, self.explanation, leaf, shown.predicted)
-                error = F.cross_entropy(look.logits, self.clean.predicted, reduction="sum")
-                (by_map,) = torch.autograd.grad(self.goal(look.maps).sum(), leaf, retain_graph=True)
+                        smooth = ExplainedBatch.of(self.network, self.explanation, leaf, explained.classes)
+                error = F.cross_entropy(smooth.logits, self.labels, reduction="sum")
+                (by_map,) = torch.autograd.grad(self.goal(smooth.maps).sum(), leaf, retain_graph=True)
                 (by_prediction,) = torch.autograd.grad(error if self.flips else -error, leaf)
         self._weight = torch.where(self._held & ~holds, 2 * self._weight, self._weight)
         self._held = holds
         by_map, by_prediction = _unit(by_map), _unit(by_prediction)
         both = by_map + _column(self._weight) * by_prediction
-        return torch.where(_column(holds), both, by_prediction)
+        return self.record(torch.where(_column(holds), both, by_prediction), explained.logits)
 
 
 def _unit(slope: Tensor) -> Tensor:
@@ -226,31 +238,31 @@ EXPLANATION_ATTACKS: Registry[type[ExplanationAttack]] = Registry("explanation_a
 
 @dataclass(frozen=True, kw_only=True)
 class ExplanationAttack(ABC):
-    """A perturbation within an L-infinity ball that is after the map, not only after the prediction.
+    """A perturbation within an L-infinity ball that changes the map, not only the prediction.
 
-    The base class owns the contract; a subclass says what it wants of the maps. An image counts only if it is
-    within the ball and within [0, 1], its prediction is as it has to be (unchanged, or flipped for an attack
-    that keeps the map), and its map is alive. Of all images on the way of the optimiser and of all restarts,
-    the best that counts is kept; where none does, the clean image is given back. Images do not influence
-    each other.
+    A gradient attack of :data:`~egat_hub.attacks.ATTACKS` maximises a goal on the maps; a subclass defines
+    the goal. An image is valid if it is within the ball and within [0, 1], its prediction is as required
+    (unchanged, or flipped for an attack that preserves the map), and its map is alive. The best valid image
+    of all steps and restarts counts; where there is none, the clean image is returned. Images do not
+    influence each other.
 
     Cost of a step: a forward and two backwards to the input for maps on the last features. For maps made of n
-    gradients by pixels it is 2 + 5n such passes, and 3 + 7n with ``softplus``.
+    gradients with respect to pixels it is 2 + 5n such passes, and 3 + 7n with ``softplus``.
 
     Attributes:
-        optimizer: name of a gradient-based attack whose steps are taken.
+        optimizer: name of the gradient attack.
         optimizer_options: its fields.
         restarts: independent runs.
         softplus: sharpness of the softplus that replaces ReLU in gradients where the map itself is a gradient
-            (``Explanation.second_order``): second derivatives of ReLU networks are zero. What counts and what
-            is reported is that of the network as it is. None leaves ReLU in place.
-        overlap: share of their top 20 % pixels that two maps have to have in common to count as the same.
-        flips: whether the attack is after a wrong prediction with the same map, rather than after another map
-            with the same prediction.
+            (``Explanation.second_order``): second derivatives of ReLU networks are zero. Results are always
+            those of the unchanged network. None leaves ReLU in place.
+        overlap: share of their top 20 % pixels that two maps must have in common to count as the same.
+        flips: whether the attack wants a wrong prediction with the same map, rather than another map with the
+            same prediction.
 
     Raises:
-        ValueError: no restart, a softplus that is not positive, an overlap outside (0, 1), or an optimiser
-            that takes no gradient.
+        ValueError: no restart, a softplus that is not positive, an overlap outside (0, 1), or an optimizer
+            that takes no objective.
     """
 
     flips: ClassVar[bool] = False
@@ -270,12 +282,12 @@ class ExplanationAttack(ABC):
             raise ValueError(f"Expected overlap in (0, 1), a share of pixels, got {self.overlap}.")
         self.build_optimizer()
 
-    def build_optimizer(self) -> Any:
-        """The gradient-based attack whose steps are taken."""
-        optimizer: Any = ATTACKS[self.optimizer](**self.optimizer_options)
-        if not hasattr(optimizer, "ascend"):
+    def build_optimizer(self) -> Attack:
+        """The gradient attack that maximises the goal."""
+        optimizer = ATTACKS[self.optimizer](**self.optimizer_options)
+        if not optimizer.takes_objective:
             raise ValueError(
-                f"Expected an optimizer that follows gradients, such as 'pgd', got {self.optimizer!r}."
+                f"Expected an optimizer that takes an objective, such as 'pgd', got {self.optimizer!r}."
             )
         return optimizer
 
@@ -293,13 +305,13 @@ class ExplanationAttack(ABC):
 
         Args:
             model: the network that is explained.
-            explanation: how; its maps are attacked before ReLU and normalisation.
+            explanation: the explanation; its maps are attacked before ReLU and normalisation.
             images: clean images [B,3,H,W] in [0,1].
             epsilon: radius of the ball in pixel units, in [0, 1].
             random: keyed random numbers; restart r draws from r steps later.
 
         Raises:
-            ValueError: epsilon outside [0, 1], or a network that cannot be explained in this way.
+            ValueError: epsilon outside [0, 1], or a network that the explanation does not support.
             FloatingPointError: a gradient is not finite.
         """
         check_epsilon(epsilon)
@@ -308,8 +320,8 @@ class ExplanationAttack(ABC):
         random = random or SampleRandom.by_position(images)
         with torch.inference_mode(False), torch.no_grad(), evaluating(model), without_float16(images):
             images = images.detach().clone()
-            clean = Look.at(model, explanation, images)
-            search = Search(
+            clean = ExplainedBatch.of(model, explanation, images)
+            objective = MapObjective(
                 model,
                 explanation,
                 images,
@@ -320,14 +332,15 @@ class ExplanationAttack(ABC):
                 self.softplus if explanation.second_order else None,
             )
             for restart in range(self.restarts):
-                search.restart()
+                objective.restart()
                 draws = replace(random, step=random.step + restart)
-                last = self.build_optimizer().ascend(search.gradient, model, images, epsilon, random=draws)
-                search.offer(last, Look.at(model, explanation, last))
-            return self._judge(model, explanation, images, clean, search.best)
+                optimizer = self.build_optimizer()
+                last = optimizer(model, images, clean.classes, epsilon, random=draws, objective=objective)
+                objective.consider(last, ExplainedBatch.of(model, explanation, last))
+            return self._verify(model, explanation, images, clean, objective.best)
 
     def protocol(self, explanation: Explanation) -> dict[str, Any]:
-        """The settings that define the attack on ``explanation``, as result rows note them."""
+        """The settings that define the attack on ``explanation``, as result rows store them."""
         settings = {key: value for key, value in asdict(self).items() if not key.startswith("optimizer")}
         if not explanation.second_order:
             del settings["softplus"]
@@ -335,28 +348,28 @@ class ExplanationAttack(ABC):
 
     @abstractmethod
     def goal(self, maps: Tensor, size: tuple[int, ...]) -> Goal:
-        """What the attack wants.
+        """What the attack maximises.
 
         Args:
             maps: signed maps [B,h,w] of the clean images.
             size: of the images (H, W).
 
         Returns:
-            A function of signed maps [B,h,w] that is ascended, image by image.
+            A function of signed maps [B,h,w], one value per image.
         """
 
-    def _judge(
-        self, model: TimmModel, explanation: Explanation, images: Tensor, clean: Look, best: Tensor
+    def _verify(
+        self, model: TimmModel, explanation: Explanation, images: Tensor, clean: ExplainedBatch, best: Tensor
     ) -> AttackedMaps:
-        """A fresh look at what was found; what does not hold there is given up for the clean image."""
-        shown = Look.at(model, explanation, best)
-        holds = ((shown.predicted != clean.predicted) == self.flips) & shown.alive
-        best, shown = torch.where(holds[:, None, None, None], best, images), shown.where(holds, clean)
-        kept, alive = shown.predicted == clean.predicted, clean.alive & shown.alive
+        """Explain the images found once more, and fall back to the clean image where one is not valid."""
+        attacked = ExplainedBatch.of(model, explanation, best)
+        holds = ((attacked.classes != clean.classes) == self.flips) & attacked.alive
+        best, attacked = torch.where(_column(holds), best, images), attacked.where(holds, clean)
+        same_prediction, alive = attacked.classes == clean.classes, clean.alive & attacked.alive
         agreement = {
-            name: torch.where(alive, measure(clean.maps, shown.maps, tuple(images.shape[-2:])), torch.nan)
+            name: torch.where(alive, measure(clean.maps, attacked.maps, tuple(images.shape[-2:])), torch.nan)
             for name, measure in STABILITY.items()
         }
-        same = agreement["topk_overlap"] >= self.overlap
-        success = alive & (kept != self.flips) & (same == self.flips)
-        return AttackedMaps(best, clean, shown, kept, alive, agreement, success)
+        same_map = agreement["topk_overlap"] >= self.overlap
+        success = alive & (same_prediction != self.flips) & (same_map == self.flips)
+        return AttackedMaps(best, clean, attacked, same_prediction, alive, agreement, success)

@@ -1,4 +1,4 @@
-"""Attacks on explanations: what each of them is after."""
+"""Attacks on explanations: the goal of each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from egat_hub.explanations.similarity import top_region
 
 
 def mass(maps: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Share [B,H,W] that every pixel has in the positive part of signed maps [B,h,w].
+    """Share of every pixel [B,H,W] in the positive part of signed maps [B,h,w].
 
     Maps are enlarged bilinearly to ``size`` (H, W). A map without a positive part has no mass anywhere.
     """
@@ -27,9 +27,8 @@ def mass(maps: Tensor, size: tuple[int, ...]) -> Tensor:
 class KeepMap(ExplanationAttack):
     """Another prediction, whose map is as parallel as possible to that of the clean prediction, by cosine.
 
-    Both are what a user would be shown: the positive part of the map of the class that is predicted.
-    Cross-entropy is ascended until the prediction flips, the agreement of the maps from there on (after Zhang
-    et al. 2020).
+    Both are what a user would see: the positive part of the map of the predicted class. Cross-entropy is
+    maximised until the prediction flips, the agreement of the maps from then on (after Zhang et al. 2020).
     """
 
     flips: ClassVar[bool] = True
@@ -45,8 +44,7 @@ class MassCentre(ExplanationAttack):
     """The map's centre of mass as near as possible to the corner that it was farthest from.
 
     Ghorbani et al. (2019, mass-centre attack) maximise its distance from where it was, whose gradient is zero
-    there. The farthest corner is where that distance is largest, and there is a way to it from the first
-    step.
+    there. At the farthest corner that distance is largest, and the gradient towards it is never zero.
     """
 
     def goal(self, maps: Tensor, size: tuple[int, ...]) -> Goal:
@@ -65,12 +63,11 @@ def centre(shares: Tensor) -> Tensor:
 class TargetMap(ExplanationAttack):
     """The signed map as parallel as possible to a given one, by cosine (after Dombrowski et al. 2019).
 
-    With the sign there is a way also to where nothing speaks for the class yet. Without a target it is a
-    square in the corner that the map's centre of mass is farthest from, with a third of the image's sides: it
-    depends on nothing but the image.
+    The sign leads also to where there is no evidence for the class yet. The default target is a square with a
+    third of the image's sides, in the corner that the map's centre of mass is farthest from.
 
     Attributes:
-        target: map [h,w] for all images, or [B,h,w] for each its own, such as that of another image.
+        target: one map [h,w] for all images or one each [B,h,w], such as that of another image.
     """
 
     target: Tensor | None = field(default=None, compare=False)
@@ -100,7 +97,7 @@ def corner_square(centres: Tensor, size: tuple[int, ...]) -> Tensor:
 @EXPLANATION_ATTACKS.register("top_k")
 @dataclass(frozen=True, kw_only=True)
 class TopK(ExplanationAttack):
-    """As little of the map as possible in what was its top region (Ghorbani et al. 2019, top-k attack).
+    """As little of the map as possible in its former top region (Ghorbani et al. 2019, top-k attack).
 
     Attributes:
         share: share of the pixels in that region.

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from egat_hub.attacks.base import ATTACKS, Gradient, GradientAttack, IterativeAttack, project
+from egat_hub.attacks.base import ATTACKS, TRAINING_ATTACKS, Attack, Objective, project
 from egat_hub.core.config import check_choices
 from egat_hub.core.randomness import SampleRandom
 
 
 @ATTACKS.register("fgsm")
 @dataclass(frozen=True, kw_only=True)
-class FGSM(GradientAttack):
+class FGSM(Attack):
     """``x + epsilon sign(gradient)``, one step from the clean image (Goodfellow et al. 2014).
 
     Cost: one forward, one backward.
@@ -25,11 +27,61 @@ class FGSM(GradientAttack):
     def passes(self) -> int:
         return 2
 
-    def run(self, gradient: Gradient, images: Tensor, epsilon: float, random: SampleRandom) -> Tensor:
-        return images + epsilon * gradient(images).sign()
+    def perturb(self, objective: Objective, images: Tensor, epsilon: float, random: SampleRandom) -> Tensor:
+        return images + epsilon * objective.gradient(images).sign()
+
+
+MINIMAL_REACH = 0.2
+"""Steps that together cover less of epsilon than this are probably meant in pixel units."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IterativeAttack(Attack):
+    """A number of steps of one length, which is relative to epsilon.
+
+    Attributes:
+        steps: number of steps T.
+        step_size: length of a step relative to epsilon; by default that of the attack.
+
+    Raises:
+        ValueError: less than one step, or a step size that is not positive.
+    """
+
+    steps: int = 10
+    step_size: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"Expected at least 1 step, got {self.steps}.")
+        if self.step_size is not None and self.step_size <= 0:
+            raise ValueError(f"Expected a positive step_size, got {self.step_size}.")
+        covered = self.steps * self.relative_step
+        if covered < MINIMAL_REACH:
+            warnings.warn(
+                f"{self.steps} steps of step_size {self.relative_step:g} reach {covered:.0%} of epsilon. It "
+                "counts in epsilons: an absolute step, alpha in torchattacks, is step_size x epsilon.",
+                stacklevel=3,
+            )
+
+    def protocol(self) -> dict[str, Any]:
+        return super().protocol() | {"step_size": self.relative_step}
+
+    @property
+    def passes(self) -> int:
+        return 2 * self.steps
+
+    @property
+    def relative_step(self) -> float:
+        """Length of a step relative to epsilon."""
+        return self.default_step() if self.step_size is None else self.step_size
+
+    @abstractmethod
+    def default_step(self) -> float:
+        """Length of a step relative to epsilon where none is given."""
 
 
 @ATTACKS.register("pgd")
+@TRAINING_ATTACKS.register("pgd")
 @dataclass(frozen=True, kw_only=True)
 class PGD(IterativeAttack):
     """Sign-gradient steps, projected on the ball (Madry et al. 2018). Cost: ``steps`` forwards and backwards.
@@ -41,8 +93,10 @@ class PGD(IterativeAttack):
             ``"clean"``.
 
     Raises:
-        ValueError: less than one step, a step that is not positive, or an unknown start.
+        ValueError: less than one step, a step size that is not positive, or an unknown start.
     """
+
+    method_options: ClassVar[tuple[str, ...]] = ("steps", "step_size", "start")
 
     start: Literal["uniform", "normal", "clean"] = "uniform"
 
@@ -50,21 +104,15 @@ class PGD(IterativeAttack):
         check_choices(self)
         super().__post_init__()
 
-    def run(self, gradient: Gradient, images: Tensor, epsilon: float, random: SampleRandom) -> Tensor:
-        return self.climb(gradient, self.begin(images, epsilon, random), images, epsilon)
-
-    def default_step(self) -> float:
-        return 2.5 / self.steps
-
-    def climb(self, gradient: Gradient, perturbed: Tensor, images: Tensor, epsilon: float) -> Tensor:
-        """All steps, from ``perturbed`` within the ball around ``images``, each [B,3,H,W]."""
-        length = epsilon * self.relative_step
+    def perturb(self, objective: Objective, images: Tensor, epsilon: float, random: SampleRandom) -> Tensor:
+        perturbed, length = self.initial(images, epsilon, random), epsilon * self.relative_step
         for _ in range(self.steps):
-            perturbed = project(perturbed + length * gradient(perturbed).sign(), images, epsilon)
+            step = length * objective.gradient(perturbed).sign()
+            perturbed = project(perturbed + step, images, epsilon)
         return perturbed
 
-    def begin(self, images: Tensor, epsilon: float, random: SampleRandom) -> Tensor:
-        """Where the first step starts [B,3,H,W]."""
+    def initial(self, images: Tensor, epsilon: float, random: SampleRandom) -> Tensor:
+        """Images [B,3,H,W] that the first step starts from."""
         if self.start == "clean":
             return images
         if self.start == "normal":
@@ -73,22 +121,25 @@ class PGD(IterativeAttack):
             noise = random.uniform(images, -epsilon, epsilon, "attack")
         return project(images + noise, images, epsilon)
 
+    def default_step(self) -> float:
+        return 2.5 / self.steps
+
 
 @ATTACKS.register("mi_fgsm")
 @dataclass(frozen=True, kw_only=True)
 class MIFGSM(IterativeAttack):
     """Steps along the sign of accumulated gradients, each divided by its L1 norm (Dong et al. 2018).
 
-    Starts at the clean image. Norms are those of single images, so a batch changes nothing.
+    Starts at the clean image. Norms are per image, so results do not depend on the batch.
     Cost: ``steps`` forwards and backwards.
 
     Attributes:
         steps: number of steps T.
-        momentum: share of the accumulated gradient that is kept.
+        momentum: factor of the accumulated gradient.
         step_size: length of a step relative to epsilon; by default 1 / T.
 
     Raises:
-        ValueError: less than one step, a negative momentum, or a step that is not positive.
+        ValueError: less than one step, a negative momentum, or a step size that is not positive.
     """
 
     momentum: float = 1.0
@@ -98,13 +149,13 @@ class MIFGSM(IterativeAttack):
         if self.momentum < 0:
             raise ValueError(f"Expected a momentum of at least 0, got {self.momentum}.")
 
-    def run(self, gradient: Gradient, images: Tensor, epsilon: float, random: SampleRandom) -> Tensor:
+    def perturb(self, objective: Objective, images: Tensor, epsilon: float, random: SampleRandom) -> Tensor:
         length = epsilon * self.relative_step
         perturbed, direction = images, torch.zeros_like(images)
         for _ in range(self.steps):
-            slope = gradient(perturbed)
-            norm = slope.abs().sum((1, 2, 3), keepdim=True).clamp_min(1e-12)
-            direction = self.momentum * direction + slope / norm
+            gradient = objective.gradient(perturbed)
+            norm = gradient.abs().sum((1, 2, 3), keepdim=True).clamp_min(1e-12)
+            direction = self.momentum * direction + gradient / norm
             perturbed = project(perturbed + length * direction.sign(), images, epsilon)
         return perturbed
 

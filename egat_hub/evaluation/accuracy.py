@@ -23,8 +23,8 @@ OF_THE_MODEL = (RANDOMNESS, PROBABILITIES, INNER_GRADIENT)
 def accuracy(point: CurvePoint, protocol: Mapping[str, Any]) -> Columns:
     """Robust accuracy, the same after each part of the attack, and what the attack found suspicious."""
     columns = {column("robust_accuracy", protocol): percent(point.correct)}
-    for part, stands in point.stands.items():
-        columns[column("robust_accuracy_after", {**protocol, "after": part})] = percent(stands)
+    for part, correct in point.correct_after.items():
+        columns[column("robust_accuracy_after", {**protocol, "after": part})] = percent(correct)
     for flag, raised in point.flags.items():
         limit = 0.0 if flag in OF_THE_MODEL else LIMIT
         columns[column(SANITY_CHECK, {"check": flag, "limit": limit, **protocol})] = 100 * raised

@@ -214,11 +214,16 @@ def attacked_maps(
         stability = "flipped_stability" if attack.flips else "map_stability"
         figures = [
             ("dead_map_pairs", protocol, 100.0 * ~found.alive, known),
-            ("flipped_predictions", protocol, 100.0 * ~found.kept, known & found.alive),
+            ("flipped_predictions", protocol, 100.0 * ~found.same_prediction, known & found.alive),
             ("explanation_attack_success", protocol, 100.0 * found.success, known & found.alive),
         ]
         figures += [
-            (stability, {"measure": measure, **protocol}, values, known & (found.kept != attack.flips))
+            (
+                stability,
+                {"measure": measure, **protocol},
+                values,
+                known & (found.same_prediction != attack.flips),
+            )
             for measure, values in found.agreement.items()
         ]
         for metric, settings, values, defined in figures:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from egat_hub.attacks import FGSM, PGD, Attack
-from egat_hub.attacks.base import IterativeAttack
+from egat_hub.attacks.pgd import IterativeAttack
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.core.results import SANITY_CHECK, Outcome
 from egat_hub.models.modes import evaluating

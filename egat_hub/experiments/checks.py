@@ -58,7 +58,7 @@ def _warn_of_warm_up(cell: Cell) -> None:
     """Say so if a term is still growing, or not there yet, when training ends."""
     config = cell.variant.config
     grown = {name: getattr(config, name, 0) for name in ("warmup", "epsilon_warmup", "ramp")}
-    if isinstance(config, AdversarialConfig) and isinstance(ramp := config.build_training_attack(), Ramp):
+    if isinstance(config, AdversarialConfig) and isinstance(ramp := config.build_attack(), Ramp):
         grown["training_attack_options.over"] = ramp.over - 1
     for name, steps in grown.items():
         if steps >= cell.train.steps:

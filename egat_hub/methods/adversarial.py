@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from egat_hub.attacks import PGD, TRAINING_ATTACKS, TrainingAttack
-from egat_hub.attacks.base import check_epsilon
-from egat_hub.attacks.memory import Memory
-from egat_hub.attacks.training import Ascent, Rows, Slope
+from egat_hub.attacks import TRAINING_ATTACKS, Attack, Objective
+from egat_hub.attacks.base import ALL, Rows, Value, check_epsilon
 from egat_hub.methods.base import METHODS, Batch, Method, MethodConfig
 from egat_hub.models.cuda_graphs import GraphCache, check_capturable
 from egat_hub.models.folding import Folding, find_pairs, folded
-
-RowObjective = Callable[[Tensor, Rows], Tensor]
-"""What a training attack maximises: logits [b,C] and their rows in the batch to one value a sample [b]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,19 +23,23 @@ class AdversarialConfig(MethodConfig):
     """The training attack: by default PGD in an L-infinity ball.
 
     Attributes:
+        start: where PGD starts, unless ``training_attack_options`` say so.
         epsilon: radius in pixel units (the EGAT paper explores 0.01 to 0.04; its default is not legible).
         attack_steps: PGD steps T.
         step_size: step relative to epsilon; by default 2.5 / T.
         epsilon_warmup: steps over which epsilon grows linearly to its full size.
-        training_attack: name of a training attack; all but ``"pgd"`` make fewer or other steps than these.
+        training_attack: name of a training attack. ``"n_fgsm"``, ``"fgsm_rs"`` and ``"warm"`` take steps of
+            their own instead of ``attack_steps`` and ``step_size``.
         training_attack_options: its fields, such as ``{"tau": 1}``.
-        attack_dtype: ``"bfloat16"`` to run the network in autocast to that type while it is attacked, and
-            then alone. It rounds gradients, so that the sign of small ones is another.
+        attack_dtype: ``"bfloat16"`` to run the network in autocast to that type during the attack only. It
+            rounds gradients, which changes the sign of small ones.
 
     Raises:
         ValueError: epsilon outside [0, 1], or an option out of its range.
         UnknownNameError: a training attack that does not exist.
     """
+
+    start: ClassVar[str] = "uniform"
 
     epsilon: float = 0.01
     attack_steps: int = 10
@@ -53,27 +52,24 @@ class AdversarialConfig(MethodConfig):
     def __post_init__(self) -> None:
         check_epsilon(self.epsilon)
         super().__post_init__()
-        self.attack()
-        self.build_training_attack()
+        self.build_attack()
 
     def epsilon_at(self, step: int) -> float:
         """The radius at a training step."""
         return self.epsilon * min(1.0, (step + 1) / max(1, self.epsilon_warmup))
 
-    def attack(self) -> PGD:
-        """PGD with a uniform random start, which the training attack starts from."""
-        return PGD(steps=self.attack_steps, step_size=self.step_size)
-
-    def build_training_attack(self) -> TrainingAttack:
-        """The training attack that is configured."""
-        return TRAINING_ATTACKS[self.training_attack](**self.training_attack_options)
+    def build_attack(self) -> Attack:
+        """The training attack with its options."""
+        attack = TRAINING_ATTACKS[self.training_attack]
+        settings = {"steps": self.attack_steps, "step_size": self.step_size, "start": self.start}
+        shared = {name: settings[name] for name in attack.method_options}
+        return attack(**{**shared, **self.training_attack_options})
 
 
 class AdversarialMethod(Method):
-    """A method that attacks while it trains, on a network made cheaper for as long as the attack lasts.
+    """A method that attacks while it trains, on a network with folded BatchNorm during the attack.
 
-    What can be folded is found when the method is made; nothing of it enters ``state_dict``. What a training
-    attack remembers does.
+    State of the attack, if it has any, is part of ``state_dict``; folded weights are not.
     """
 
     config: AdversarialConfig
@@ -83,8 +79,8 @@ class AdversarialMethod(Method):
         size, channels = self.model.image_size, self.model.mean.shape[1]
         images = torch.rand(2, channels, size, size, generator=torch.Generator().manual_seed(0))
         self.foldable = find_pairs(self.model, images)
-        self.training_attack = self.config.build_training_attack()
-        self.memory = Memory() if self.training_attack.remembers else None
+        self.attack = self.config.build_attack()
+        self.memory = self.attack.state()
         self._graphs: GraphCache | None = None
         self._foldings: dict[str, Folding] | None = None
 
@@ -130,54 +126,25 @@ class AdversarialMethod(Method):
     def check_capturable(self, device: torch.device) -> None:
         check_capturable(self.model, device)
 
-    def perturb(self, batch: Batch, objective: RowObjective | None = None) -> Tensor:
+    def perturb(self, batch: Batch, objective: Objective | Value | None = None) -> Tensor:
         """Attacked images [B,3,H,W] of a training step.
 
         Args:
             batch: of the step.
             objective: what to maximise; by default cross-entropy against the labels.
         """
-        labels = batch.labels
-
-        def cross_entropy(logits: Tensor, rows: Rows) -> Tensor:
-            return F.cross_entropy(logits, labels[rows], reduction="none")
-
-        value = objective or cross_entropy
-
-        def slope(perturbed: Tensor, rows: Rows) -> Slope:
-            if self._graphs and self._foldings is not None and len(perturbed) == len(labels):
-                graphs = self._graphs.graphs(self.model, self._foldings, perturbed)
-                if graphs is not None:
-                    return Slope(*graphs.slope(perturbed, lambda logits: value(logits, rows)))
-            with torch.enable_grad():
-                perturbed = perturbed.detach().requires_grad_()
-                logits = self.model(perturbed)
-                return Slope(torch.autograd.grad(value(logits, rows).sum(), perturbed)[0], logits.detach())
-
-        return self.maximise(batch, slope)
-
-    def maximise(self, batch: Batch, slope: Callable[[Tensor, Rows], Slope]) -> Tensor:
-        """Attacked images [B,3,H,W] for objectives that are no function of the logits.
-
-        Args:
-            batch: of the step.
-            slope: from perturbed images and their rows in the batch, called inside of :meth:`attacking`.
-        """
-        ascent = Ascent(
-            network=self.model,
-            images=batch.images,
-            labels=batch.labels,
-            epsilon=self.config.epsilon_at(batch.step),
-            random=batch.random,
-            slope=slope,
-            frames=batch.frames,
-            memory=self.memory,
-        )
+        images, labels, epsilon = batch.images, batch.labels, self.config.epsilon_at(batch.step)
+        if self.memory is not None:
+            self.memory.frames = batch.frames
         with self.attacking():
-            found = self.training_attack.find(self.config.attack(), ascent)
-        if self.training_attack.varies:
-            batch.figures["attack_gradients"] = torch.tensor(found.gradients, device=batch.images.device)
-        return found.images
+            if self._graphs and self._foldings is not None and not isinstance(objective, Objective):
+                objective = _CapturedObjective(self.model, labels, objective, self._graphs, self._foldings)
+            result = self.attack.run(
+                self.model, images, labels, epsilon, random=batch.random, objective=objective
+            )
+        if self.attack.variable_cost:
+            batch.figures["attack_gradients"] = torch.tensor(result.gradients, device=images.device)
+        return result.images
 
     @contextmanager
     def _lowered(self) -> Iterator[None]:
@@ -189,6 +156,29 @@ class AdversarialMethod(Method):
             raise ValueError("This GPU does not compute in bfloat16. Leave out attack_dtype.")
         with torch.autocast(device, dtype=torch.bfloat16):
             yield
+
+
+class _CapturedObjective(Objective):
+    """An objective whose gradients are launched as CUDA graphs, for whole batches."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        labels: Tensor,
+        value: Value | None,
+        cache: GraphCache,
+        foldings: dict[str, Folding],
+    ) -> None:
+        super().__init__(model, labels, value)
+        self.cache, self.foldings = cache, foldings
+
+    def gradient(self, images: Tensor, rows: Rows = ALL) -> Tensor:
+        graphs = None
+        if len(images) == len(self.labels):
+            graphs = self.cache.graphs(self.model, self.foldings, images)
+        if graphs is None:
+            return super().gradient(images, rows)
+        return self.record(*graphs.slope(images, lambda logits: self.value(logits, rows)))
 
 
 @METHODS.register("pgd_at")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from egat_hub.attacks.training import Rows, Slope
+from egat_hub.attacks.base import ALL, Objective, Rows
 from egat_hub.methods.adversarial import AdversarialConfig, AdversarialMethod
 from egat_hub.methods.base import METHODS, Batch
 from egat_hub.models import TimmModel
@@ -39,19 +39,21 @@ class LossPath:
     def attributions(self, perturbed: Tensor) -> Tensor:
         """Integrated gradients [B,3,H,W] of the path to ``perturbed``."""
         delta = (perturbed - self.images).detach()
-        return delta * sum(self.slope(self._point(delta, j)).gradient for j in self._numbers()) / self.points
+        return (
+            delta * sum(self.loss_gradient(self._point(delta, j))[0] for j in self._numbers()) / self.points
+        )
 
-    def slope(self, point: Tensor) -> Slope:
+    def loss_gradient(self, point: Tensor) -> tuple[Tensor, Tensor]:
         """Gradient [B,3,H,W] of the summed loss at a point [B,3,H,W], and the logits there."""
-        return self._slope_at(point, create_graph=False)[1]
+        return self._gradient_at(point, create_graph=False)[1:]
 
-    def norm_slope(self, perturbed: Tensor) -> Slope:
+    def norm_gradient(self, perturbed: Tensor) -> tuple[Tensor, Tensor]:
         """Gradient [B,3,H,W] of the summed L1 norm of IG by ``perturbed``, and the logits there."""
         attributions, mean, logits, parts = self._parts(perturbed)
         total = attributions.sign() * mean
         for share, point, part in parts:
             total += share * torch.autograd.grad(part, point)[0]
-        return Slope(total, logits)
+        return total, logits
 
     def norm(self, perturbed: Tensor) -> Tensor:
         """L1 norm of IG, averaged over images, as a function of the network's parameters."""
@@ -70,24 +72,24 @@ class LossPath:
     def _parts(
         self, perturbed: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Iterator[tuple[float, Tensor, Tensor]]]:
-        """IG, the mean slope, logits at the end, and the parts of the norm.
+        """IG, the mean gradient, logits at the end, and the parts of the norm.
 
         Of every point: its share j/m, itself, its part of the norm with a graph.
 
         The last point's graph serves both passes.
         """
         delta = (perturbed - self.images).detach()
-        end, (end_slope, logits) = self._slope_at(perturbed, create_graph=True)
+        end, at_end, logits = self._gradient_at(perturbed, create_graph=True)
         others = self._numbers()[:-1]
-        along = sum(self.slope(self._point(delta, j)).gradient for j in others)
-        mean = (end_slope.detach() + along) / self.points
+        along = sum(self.loss_gradient(self._point(delta, j))[0] for j in others)
+        mean = (at_end.detach() + along) / self.points
         weight = delta * (delta * mean).sign() / self.points
 
         def parts() -> Iterator[tuple[float, Tensor, Tensor]]:
-            yield 1.0, end, _weighted_sum(weight, end_slope)
+            yield 1.0, end, _weighted_sum(weight, at_end)
             for j in others:
-                point, (slope, _) = self._slope_at(self._point(delta, j), create_graph=True)
-                yield j / self.points, point, _weighted_sum(weight, slope)
+                point, gradient, _ = self._gradient_at(self._point(delta, j), create_graph=True)
+                yield j / self.points, point, _weighted_sum(weight, gradient)
 
         return delta * mean, mean, logits, parts()
 
@@ -97,7 +99,7 @@ class LossPath:
     def _point(self, delta: Tensor, j: int) -> Tensor:
         return self.images + (j / self.points) * delta
 
-    def _slope_at(self, point: Tensor, *, create_graph: bool) -> tuple[Tensor, Slope]:
+    def _gradient_at(self, point: Tensor, *, create_graph: bool) -> tuple[Tensor, Tensor, Tensor]:
         """A point as a leaf, gradient and logits there; in float32, which second derivatives need."""
         plain = torch.autocast(point.device.type, enabled=False)
         with torch.enable_grad(), plain, twice_differentiable(create_graph):
@@ -105,12 +107,12 @@ class LossPath:
             logits = self.model(point)
             loss = F.cross_entropy(logits, self.labels, reduction="sum")
             (gradient,) = torch.autograd.grad(loss, point, create_graph=create_graph)
-            return point, Slope(gradient, logits.detach())
+            return point, gradient, logits.detach()
 
 
-def _weighted_sum(weight: Tensor, slope: Tensor) -> Tensor:
+def _weighted_sum(weight: Tensor, gradient: Tensor) -> Tensor:
     with torch.enable_grad():
-        return (weight * slope).sum()
+        return (weight * gradient).sum()
 
 
 class _WithGradients(torch.autograd.Function):
@@ -165,6 +167,31 @@ class IGNConfig(AdversarialConfig):
             )
 
 
+class PathObjective(Objective):
+    """What the attack of IGN maximises: the norm of IG, or the loss plus ``weight`` times the norm.
+
+    Args:
+        model: the network, in eval mode.
+        batch: of the step.
+        config: objective and points of the path.
+        weight: of the norm, for ``objective="sum_norm"``.
+    """
+
+    def __init__(self, model: TimmModel, batch: Batch, config: IGNConfig, weight: float) -> None:
+        super().__init__(model, batch.labels)
+        self.network, self.images, self.config, self.weight = model, batch.images, config, weight
+
+    def gradient(self, images: Tensor, rows: Rows = ALL) -> Tensor:
+        c = self.config
+        path = LossPath(self.network, self.images[rows], self.labels[rows], c.attack_points)
+        if c.objective == "norm":
+            return self.record(*path.norm_gradient(images))
+        gradient, logits = path.loss_gradient(images)
+        if self.weight:
+            gradient = gradient + self.weight * path.norm_gradient(images)[0]
+        return self.record(gradient, logits)
+
+
 @METHODS.register("ign")
 class IGN(AdversarialMethod):
     """``CE(f(x), y) + lambda max_x' |IG(x, x')|_1`` (IG-NORM; Chen et al., NeurIPS 2019).
@@ -200,16 +227,5 @@ class IGN(AdversarialMethod):
         return 2.0 * (2 * points - 1) + 4.0 * points + 2.0 * (config.objective == "sum_norm")
 
     def _attacked(self, batch: Batch, weight: float) -> Tensor:
-        c = self.config
-
-        def slope(perturbed: Tensor, rows: Rows) -> Slope:
-            path = LossPath(self.model, batch.images[rows], batch.labels[rows], c.attack_points)
-            if c.objective == "norm":
-                return path.norm_slope(perturbed)
-            along = path.slope(perturbed)
-            if not weight:
-                return along
-            return Slope(along.gradient + weight * path.norm_slope(perturbed).gradient, along.logits)
-
-        with torch.autocast(batch.images.device.type, enabled=False):  # second derivatives are of float32
-            return self.maximise(batch, slope)
+        with torch.autocast(batch.images.device.type, enabled=False):  # second derivatives need float32
+            return self.perturb(batch, PathObjective(self.model, batch, self.config, weight))

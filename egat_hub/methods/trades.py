@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from egat_hub.attacks import PGD
 from egat_hub.attacks.base import without_float16
 from egat_hub.methods.adversarial import AdversarialConfig, AdversarialMethod
 from egat_hub.methods.base import METHODS, Batch
@@ -23,10 +23,9 @@ class TRADESConfig(AdversarialConfig):
         beta: weight of the divergence between clean and attacked predictions (official CIFAR-10 script: 6).
     """
 
-    beta: float = 6.0
+    start: ClassVar[str] = "normal"
 
-    def attack(self) -> PGD:
-        return replace(super().attack(), start="normal")
+    beta: float = 6.0
 
 
 @METHODS.register("trades")

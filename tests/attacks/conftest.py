@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from egat_hub.attacks import ATTACKS, Attack, GradientAttack
+from egat_hub.attacks import ATTACKS, Attack
 from tests.helpers.quadrants import CLASSES, quadrants
 
 SIZE = 12
@@ -35,9 +35,9 @@ def attack(request) -> Attack:
     return build(request.param)
 
 
-@pytest.fixture(params=[name for name in sorted(ATTACKS) if issubclass(ATTACKS[name], GradientAttack)])
-def gradient_attack(request) -> GradientAttack:
-    """Every registered attack that follows the gradient of an objective."""
+@pytest.fixture(params=[name for name in sorted(ATTACKS) if ATTACKS[name].takes_objective])
+def gradient_attack(request) -> Attack:
+    """Every registered attack that takes an objective."""
     return build(request.param)
 
 

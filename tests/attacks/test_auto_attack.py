@@ -67,9 +67,9 @@ def test_what_pgd_breaks_it_breaks(classes):
     for point, other in zip(ours, theirs, strict=True):
         assert point.correct.sum() <= other.correct.sum()
         assert torch.equal(robust(model, point.images, labels), point.correct)
-        assert list(point.stands) == list(attack.adapted(model, images).parts)
-        assert torch.equal([*point.stands.values()][-1], point.correct)
-        left = [int(stands.sum()) for stands in point.stands.values()]
+        assert list(point.correct_after) == list(attack.adapted(model, images).parts)
+        assert torch.equal([*point.correct_after.values()][-1], point.correct)
+        left = [int(correct.sum()) for correct in point.correct_after.values()]
         assert left == sorted(left, reverse=True)
     assert COUNT > ours[1].correct.sum() > ours[2].correct.sum()
 

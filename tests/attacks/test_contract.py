@@ -114,7 +114,7 @@ def test_another_objective_is_followed(gradient_attack, model, images, labels):
     target = (labels + 1) % 4
     with torch.no_grad():
         towards = gradient_attack(
-            model, images, labels, 0.1, objective=lambda z: z.gather(1, target[:, None])[:, 0]
+            model, images, labels, 0.1, objective=lambda z, rows: z.gather(1, target[:, None])[:, 0]
         )
         gain = (model(towards) - model(images)).gather(1, target[:, None])
     assert (gain > 0).all()

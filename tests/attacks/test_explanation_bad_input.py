@@ -22,7 +22,7 @@ def test_constant_images_give_finite_results(name, explained):
     images = torch.stack([torch.full((3, SIZE, SIZE), value) for value in (0.0, 0.5, 1.0)])
     found = attack(name, steps=2)(trained(), explanation(explained), images, 0.02)
     assert found.images.isfinite().all()
-    assert found.kept.all() or EXPLANATION_ATTACKS[name].flips
+    assert found.same_prediction.all() or EXPLANATION_ATTACKS[name].flips
     for values in found.agreement.values():
         assert values[found.alive].isfinite().all()
 
@@ -33,7 +33,7 @@ def test_where_one_class_always_wins_no_prediction_flips(name):
     with torch.no_grad():
         net.net.fc.bias[2] = 1e4
     found = attack(name)(net, explanation("grad_cam"), IMAGES, 0.1)
-    assert found.kept.all()
+    assert found.same_prediction.all()
     if EXPLANATION_ATTACKS[name].flips:
         assert torch.equal(found.images, IMAGES)
         assert not found.success.any()
@@ -64,7 +64,7 @@ def test_an_attack_does_not_end_at_a_dead_map():
     with torch.no_grad():
         net.net.fc.weight.sub_(net.net.fc.weight.amax(1, keepdim=True) * 0.8)
     found = attack("top_k", steps=10)(net, explanation("grad_cam"), IMAGES, 0.3)
-    assert torch.equal(found.shown.alive, found.clean.alive)
+    assert torch.equal(found.attacked.alive, found.clean.alive)
 
 
 @pytest.mark.parametrize("explained", ["grad_cam", "input_gradient"])

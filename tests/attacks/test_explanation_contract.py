@@ -34,9 +34,9 @@ def test_budget_range_and_facts_hold_on_the_stored_images(name, explained):
         before, after = net(IMAGES).argmax(1), net(found.images).argmax(1)
         signed = dataclasses.replace(explain, relu=False, normalize="none")
         maps, other = signed(net, IMAGES, before), signed(net, found.images, after)
-    assert torch.equal(found.kept, before == after)
+    assert torch.equal(found.same_prediction, before == after)
     torch.testing.assert_close(found.clean.maps, maps)
-    torch.testing.assert_close(found.shown.maps, other)
+    torch.testing.assert_close(found.attacked.maps, other)
     alive = ~dead(maps.relu()) & ~dead(other.relu())
     assert torch.equal(found.alive, alive)
     assert alive.any()
@@ -46,13 +46,13 @@ def test_budget_range_and_facts_hold_on_the_stored_images(name, explained):
         torch.testing.assert_close(values, expected, equal_nan=True)
     same = found.agreement["topk_overlap"] >= 0.5
     if EXPLANATION_ATTACKS[name].flips:
-        assert torch.equal(found.success, ~found.kept & same & alive)
-        assert torch.equal(found.images[found.kept], IMAGES[found.kept])
+        assert torch.equal(found.success, ~found.same_prediction & same & alive)
+        assert torch.equal(found.images[found.same_prediction], IMAGES[found.same_prediction])
     else:
-        assert found.kept.all()
+        assert found.same_prediction.all()
         assert torch.equal(found.success, ~same & alive)
     assert not found.images.requires_grad
-    assert not found.shown.maps.requires_grad
+    assert not found.attacked.maps.requires_grad
 
 
 @every_pair
@@ -98,7 +98,7 @@ def test_in_inference_mode_the_result_is_the_same(name):
 def test_no_budget_is_no_attack(name):
     found = attack(name)(trained(), explanation("grad_cam"), IMAGES, 0.0)
     assert torch.equal(found.images, IMAGES)
-    assert found.kept.all()
+    assert found.same_prediction.all()
     assert not found.success.any()
 
 

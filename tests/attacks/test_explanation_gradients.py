@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from egat_hub.attacks import EXPLANATION_ATTACKS
-from egat_hub.attacks.explanation import FIRST_WEIGHT, Look, Search, SmoothReLU
+from egat_hub.attacks.explanation import FIRST_WEIGHT, ExplainedBatch, MapObjective, SmoothReLU
 from egat_hub.explanations import EXPLANATIONS
 from egat_hub.models.modes import frozen
 from tests.attacks.explanation_toy import CLASSES, SIZE, attack, explanation, make_images, trained
@@ -21,11 +21,11 @@ RAW = {"relu": False, "normalize": "none", "head_grad": True}
 
 
 def search_for(name, explain, net, sharpness=None):
-    clean = Look.at(net, explain, IMAGES)
-    clean = Look(*(part.detach() for part in clean))
+    clean = ExplainedBatch.of(net, explain, IMAGES)
+    clean = ExplainedBatch(*(part.detach() for part in clean))
     cls = EXPLANATION_ATTACKS[name]
     goal = attack(name).goal(clean.maps, (SIZE, SIZE))
-    return Search(net, explain, IMAGES, clean, 0.1, goal, cls.flips, sharpness)
+    return MapObjective(net, explain, IMAGES, clean, 0.1, goal, cls.flips, sharpness)
 
 
 def by_differences(function, images, direction, width=1e-7):
@@ -60,11 +60,11 @@ def test_a_goal_has_the_slope_of_finite_differences(name, explained):
 def test_steps_follow_the_map_where_the_prediction_is_right_and_else_the_prediction(name):
     net, explain = copy.deepcopy(trained()).double(), explanation("grad_cam", **RAW)
     search = search_for(name, explain, net)
-    classes = search.clean.predicted
+    classes = search.clean.classes
 
     def slopes(images):
         leaf = images.clone().requires_grad_()
-        look = Look.at(net, explain, leaf)
+        look = ExplainedBatch.of(net, explain, leaf)
         error = F.cross_entropy(look.logits, classes, reduction="sum")
         sign = 1 if search.flips else -1
         return [
@@ -106,7 +106,7 @@ def test_what_does_not_count_is_not_kept(name):
         (IMAGES, right, worse, near),
     )
     for images, classes, shown, best in offers:
-        search.offer(images, Look(logits, classes, shown))
+        search.consider(images, ExplainedBatch(logits, classes, shown))
         assert torch.equal(search.best, best)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from egat_hub.attacks import EXPLANATION_ATTACKS, PGD
-from egat_hub.attacks.explanation import Look
+from egat_hub.attacks.explanation import ExplainedBatch
 from egat_hub.attacks.explanation_goals import MassCentre, TargetMap, centre, mass
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.explanations.similarity import STABILITY
@@ -22,8 +22,8 @@ MOVING = sorted(name for name, cls in EXPLANATION_ATTACKS.items() if not cls.fli
 def agreement_under_noise(net, explain, epsilon):
     """Of maps before and after every pixel moves by epsilon, up or down at random."""
     noise = SampleRandom(0, tuple(range(len(IMAGES)))).uniform(IMAGES, -1, 1, "noise").sign()
-    clean = Look.at(net, explain, IMAGES)
-    noisy = Look.at(net, explain, (IMAGES + epsilon * noise).clamp(0, 1), clean.predicted)
+    clean = ExplainedBatch.of(net, explain, IMAGES)
+    noisy = ExplainedBatch.of(net, explain, (IMAGES + epsilon * noise).clamp(0, 1), clean.classes)
     return STABILITY["cosine"](clean.maps, noisy.maps, (SIZE, SIZE))
 
 
@@ -32,7 +32,7 @@ def agreement_under_noise(net, explain, epsilon):
 def test_maps_move_farther_than_by_noise(name, explained):
     net, explain = trained(), explanation(explained, **RAW)
     found = attack(name, steps=8)(net, explain, IMAGES, 0.03)
-    assert found.kept.all()
+    assert found.same_prediction.all()
     distance = 1 - found.agreement["cosine"].mean()
     assert distance > 10 * (1 - agreement_under_noise(net, explain, 0.03).mean())
 
@@ -41,16 +41,16 @@ def test_maps_move_farther_than_by_noise(name, explained):
 def test_with_a_large_budget_most_maps_are_moved_and_every_prediction_stays(name):
     found = attack(name, steps=20)(trained(), explanation("grad_cam"), IMAGES, 0.1)
     assert found.success.float().mean() > 0.6
-    assert found.kept.all()
+    assert found.same_prediction.all()
 
 
 def test_a_flip_keeps_more_of_the_map_than_plain_pgd():
     net, explain, epsilon = trained(), explanation("grad_cam", **RAW), 0.1
     found = attack("keep_map", steps=20)(net, explain, IMAGES, epsilon)
     with torch.no_grad():
-        clean = Look.at(net, explain, IMAGES)
-        plain = Look.at(net, explain, PGD(steps=20)(net, IMAGES, clean.predicted, epsilon))
-    flipped = ~found.kept & (plain.predicted != clean.predicted)
+        clean = ExplainedBatch.of(net, explain, IMAGES)
+        plain = ExplainedBatch.of(net, explain, PGD(steps=20)(net, IMAGES, clean.classes, epsilon))
+    flipped = ~found.same_prediction & (plain.classes != clean.classes)
     assert flipped.sum() > 8
     for measure in ("cosine", "topk_overlap"):
         plainly = STABILITY[measure](clean.maps, plain.maps, (SIZE, SIZE))
@@ -59,18 +59,18 @@ def test_a_flip_keeps_more_of_the_map_than_plain_pgd():
 
 def test_the_centre_moves_towards_the_farthest_corner():
     found = attack("mass_centre", steps=10)(trained(), explanation("grad_cam"), IMAGES, 0.05)
-    before, after = (centre(mass(look.maps, (SIZE, SIZE))) for look in (found.clean, found.shown))
+    before, after = (centre(mass(look.maps, (SIZE, SIZE))) for look in (found.clean, found.attacked))
     corner = (before < 0.5).float()
     assert ((after - corner).norm(dim=1) < (before - corner).norm(dim=1)).all()
 
 
 def test_the_map_of_another_image_can_be_the_target():
     net, explain = trained(), explanation("grad_cam", **RAW)
-    clean = Look.at(net, explain, IMAGES).maps.detach()
+    clean = ExplainedBatch.of(net, explain, IMAGES).maps.detach()
     wanted = clean.roll(1, 0)
     run = TargetMap(optimizer_options={"steps": 10}, target=wanted)
     found = run(net, explain, IMAGES, 0.05)
-    nearer = torch.cosine_similarity(found.shown.maps.flatten(1), wanted.flatten(1))
+    nearer = torch.cosine_similarity(found.attacked.maps.flatten(1), wanted.flatten(1))
     assert (nearer > torch.cosine_similarity(clean.flatten(1), wanted.flatten(1))).all()
     assert run.protocol(explain)["target"] == "given"
 
@@ -83,8 +83,8 @@ def test_restarts_are_independent_and_the_best_counts(name):
     goal = attack(name).goal(both.clean.maps, (SIZE, SIZE))
 
     def reached(found):
-        failed = found.kept if EXPLANATION_ATTACKS[name].flips else ~found.kept
-        return goal(found.shown.maps).masked_fill(failed, -torch.inf)
+        failed = found.same_prediction if EXPLANATION_ATTACKS[name].flips else ~found.same_prediction
+        return goal(found.attacked.maps).masked_fill(failed, -torch.inf)
 
     first, second = map(reached, single)
     assert (first != second).any()

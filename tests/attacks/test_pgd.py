@@ -73,7 +73,9 @@ def test_follows_the_objective_given(model, images, labels):
     def divergence(logits: Tensor) -> Tensor:
         return (clean * (clean.log() - logits.log_softmax(1))).sum(1)
 
-    found = PGD(start="normal")(model, images, labels, EPSILON, random=RANDOM, objective=divergence)
+    found = PGD(start="normal")(
+        model, images, labels, EPSILON, random=RANDOM, objective=lambda logits, rows: divergence(logits)
+    )
     perturbed = images + 0.001 * RANDOM.normal(images, "attack")
     for _ in range(10):
         perturbed = perturbed.detach().requires_grad_()

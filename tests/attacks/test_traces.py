@@ -56,7 +56,7 @@ def test_modes_come_back_after_an_error(attack, model, images, labels):
 def test_modes_come_back_after_an_objective_that_fails(gradient_attack, model, images, labels):
     before = modes(mix(model))
 
-    def fail(logits):
+    def fail(logits, rows):
         raise RuntimeError("an objective that fails")
 
     with pytest.raises(RuntimeError, match="an objective that fails"):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 import torch
 
-from egat_hub.attacks import NFGSM, PGD, TRAINING_ATTACKS
+from egat_hub.attacks import NFGSM, TRAINING_ATTACKS
 from egat_hub.core.config import from_dict, to_dict
 from egat_hub.core.registry import UnknownNameError
 from egat_hub.methods import METHODS, PGDAT, AdversarialMethod
@@ -27,20 +28,19 @@ def make(attack: str, method: str = "pgd_at", **options) -> AdversarialMethod:
 
 
 def attacked(method: AdversarialMethod, rows: slice = slice(None), step: int = 2) -> torch.Tensor:
-    """The images that a step trains on."""
+    """The attacked images of a step."""
     seen = []
-    find = method.training_attack.find
+    perturb = method.perturb
 
-    class Watched(type(method.training_attack)):
-        def find(self, pgd, ascent):
-            seen.append(find(pgd, ascent))
-            return seen[-1]
+    def watched(*args):
+        seen.append(perturb(*args))
+        return seen[-1]
 
-    kept, method.training_attack = method.training_attack, Watched()
+    method.perturb = watched
     images, labels = batch(size=SIZE)
     method(images[rows], labels[rows], index=INDEX[rows], step=step)
-    method.training_attack = kept
-    return seen[-1].images
+    del method.perturb
+    return seen[-1]
 
 
 @pytest.mark.parametrize("method", ADVERSARIAL)
@@ -60,8 +60,7 @@ def test_images_are_within_reach_and_a_function_of_seed_step_and_number(attack, 
 class FromCleanConfig(PGDAT.config_class):
     """As somebody else's method may attack."""
 
-    def attack(self):
-        return PGD(steps=self.attack_steps, step_size=1.0, start="clean")
+    start: ClassVar[str] = "clean"
 
 
 class FromClean(PGDAT):
@@ -96,7 +95,7 @@ def test_the_cost_of_a_step_follows_from_its_gradients(attack, method):
     gradient = trained.gradient_units(trained.config)
     rest = count_passes(make("fgsm_rs", method), images, labels).units - gradient
     assert passes.units == pytest.approx(rest + gradient * asked)
-    assert (gradients > 0) is trained.training_attack.varies
+    assert (gradients > 0) is trained.attack.variable_cost
 
 
 @pytest.mark.parametrize("attack", TRAINING_ATTACKS)

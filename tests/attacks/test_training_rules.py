@@ -101,9 +101,9 @@ def test_trades_keeps_its_start_where_the_attack_has_none_of_its_own():
     ("schedule", "expected"), [("linear", [1, 3, 6, 8, 10, 10]), ("quadratic", [1, 2, 3, 6, 10, 10])]
 )
 def test_steps_grow_by_schedule(schedule, expected):
-    ramp = Ramp(over=100, schedule=schedule)
-    assert [ramp.steps_at(step, 10) for step in (0, 25, 50, 75, 100, 1000)] == expected
-    assert [Ramp(first=5).steps_at(step, 3) for step in (0, 9999)] == [3, 3]
+    ramp = Ramp(steps=10, over=100, schedule=schedule)
+    assert [ramp.steps_at(step) for step in (0, 25, 50, 75, 100, 1000)] == expected
+    assert [Ramp(steps=3, first=5).steps_at(step) for step in (0, 9999)] == [3, 3]
 
 
 def test_a_ramp_is_pgd_of_as_many_steps():

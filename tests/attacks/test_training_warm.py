@@ -8,7 +8,7 @@ from PIL import Image
 from torchvision import tv_tensors
 
 from egat_hub.attacks import memory
-from egat_hub.attacks.memory import Memory
+from egat_hub.attacks.memory import PerturbationMemory
 from egat_hub.data.transforms import training_transform
 from egat_hub.methods import PGDAT
 from tests.attacks.test_training_contract import EPSILON, INDEX, SIZE, attacked, make
@@ -25,7 +25,7 @@ def shares(seed: int = 0, count: int = 1) -> torch.Tensor:
 
 @pytest.mark.parametrize("frames", [None, WHOLE, WHOLE + torch.tensor([0, 0, 0, 0, 1.0])])
 def test_what_is_kept_comes_back(frames):
-    kept, values = Memory(), shares()
+    kept, values = PerturbationMemory(), shares()
     assert kept.recall((5,), frames, values).isnan().all()
     kept.keep((5,), frames, values)
     torch.testing.assert_close(kept.recall((5,), frames, values), values, atol=0.5 / 127, rtol=0)
@@ -41,7 +41,7 @@ def test_a_canvas_is_cut_out_as_the_image_is(seed):
     transform = training_transform(SIDE)
     torch.manual_seed(seed)
     _, moved = transform(Image.new("RGB", (SIDE, SIDE)), tv_tensors.Mask(picture))
-    kept = Memory()
+    kept = PerturbationMemory()
     kept.keep((0,), None, picture[None] / 127)
     found = 127 * kept.recall((0,), transform.frame[None], shares())[0]
     assert (found - moved).abs().max() <= 1  # nearest pixels, rounded in two ways
@@ -49,7 +49,7 @@ def test_a_canvas_is_cut_out_as_the_image_is(seed):
 
 
 def test_a_crop_renews_what_it_covers_alone():
-    kept, values = Memory(), shares()
+    kept, values = PerturbationMemory(), shares()
     kept.keep((0,), WHOLE, torch.full_like(values, -1.0))
     kept.keep((0,), torch.tensor([[0.25, 0.0, 0.5, 0.75, 0.0]]), torch.ones_like(values))
     whole = kept.recall((0,), WHOLE, values)[0, 0]
@@ -62,7 +62,7 @@ def test_every_process_keeps_what_all_have_found(monkeypatch):
     values = shares(count=2)
     others = {torch.int64: torch.tensor([7]), torch.int8: (127 * values[1:]).round().to(torch.int8)}
     monkeypatch.setattr(memory, "all_gather", lambda mine: torch.cat([mine, others[mine.dtype]]))
-    kept = Memory()
+    kept = PerturbationMemory()
     kept.keep((2,), None, values[:1])
     torch.testing.assert_close(kept.recall((2, 7), None, values), values, atol=0.5 / 127, rtol=0)
 
@@ -82,7 +82,7 @@ def test_the_second_visit_goes_on_from_the_first():
 
 
 def test_images_of_another_size_are_refused():
-    kept = Memory()
+    kept = PerturbationMemory()
     kept.keep((0,), None, shares())
     with pytest.raises(ValueError, match="size of those whose perturbations are kept"):
         kept.recall((0,), None, torch.zeros(1, 3, 8, 8))

@@ -66,12 +66,12 @@ def test_rows_are_those_of_the_attack_on_what_is_classified_correctly(model, dat
         known = correct & found.alive
         expected = {
             ("dead_map_pairs", None): (correct, 100 * ~found.alive),
-            ("flipped_predictions", None): (known, 100 * ~found.kept),
+            ("flipped_predictions", None): (known, 100 * ~found.same_prediction),
             ("explanation_attack_success", None): (known, 100 * found.success),
         }
         stability = "flipped_stability" if cls.flips else "map_stability"
         for measure in STABILITY:
-            defined = known & (found.kept != cls.flips)
+            defined = known & (found.same_prediction != cls.flips)
             expected[stability, measure] = defined, found.agreement[measure]
         expected = {key: pair for key, pair in expected.items() if pair[0].any()}
         assert {(o.row.metric, o.row.protocol.get("measure")) for o in mine} == expected.keys()

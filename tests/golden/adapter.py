@@ -266,11 +266,12 @@ def attack(name: str) -> Any:
             model, ATTACKS[kind](**options), images, labels, budgets, restarts=2, random=random
         )
         return [
-            [p.epsilon, p.correct, p.images, list(p.stands.values()), list(p.flags.values())] for p in points
+            [p.epsilon, p.correct, p.images, list(p.correct_after.values()), list(p.flags.values())]
+            for p in points
         ]
     kind, options = ATTACKED[name]
-    found = ATTACKS[kind](**options).report(model, images, labels, EPSILON, random=random)
-    return [found.images, list(found.stands.values()), list(found.flags.values())]
+    found = ATTACKS[kind](**options).run(model, images, labels, EPSILON, random=random)
+    return [found.images, list(found.correct_after.values()), list(found.flags.values())]
 
 
 def explanation(name: str) -> Any:
@@ -300,8 +301,8 @@ def explanation_attack(name: str) -> Any:
     )
     agreement = list(found.agreement.values())
     return [
-        *(found.images, found.clean.maps, found.shown.maps, found.clean.predicted, found.shown.predicted),
-        *(found.kept, found.alive, found.success, agreement),
+        *(found.images, found.clean.maps, found.attacked.maps, found.clean.classes, found.attacked.classes),
+        *(found.same_prediction, found.alive, found.success, agreement),
     ]
 
 
