@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-from types import SimpleNamespace
 
 import pytest
 import torch
 
-from egat_hub.attacks import ATTACKS, EXPLANATION_ATTACKS
+from egat_hub.attacks import EXPLANATION_ATTACKS
 from egat_hub.explanations import EXPLANATIONS, GradCAM
 from tests.attacks.explanation_toy import SIZE, attack, explanation, make_images, trained
 
@@ -86,10 +85,10 @@ def test_what_an_explanation_refuses_is_refused():
         attack("top_k")(trained(), Choosy(), IMAGES, 0.02)
 
 
-def test_an_optimizer_without_steps_is_refused(monkeypatch):
-    monkeypatch.setitem(ATTACKS._items, "oracle", SimpleNamespace)
-    with pytest.raises(ValueError, match="follows gradients, such as 'pgd', got 'oracle'"):
-        EXPLANATION_ATTACKS["top_k"](optimizer="oracle")
+def test_an_optimizer_with_losses_of_its_own_is_refused():
+    pytest.importorskip("pyautoattack")
+    with pytest.raises(ValueError, match="takes an objective, such as 'pgd', got 'auto_attack'"):
+        EXPLANATION_ATTACKS["top_k"](optimizer="auto_attack", optimizer_options={})
 
 
 def test_a_budget_in_8_bit_steps_is_refused():

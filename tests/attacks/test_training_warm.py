@@ -1,4 +1,4 @@
-"""Perturbations that outlast an epoch: where they lie, what moves them, and what a checkpoint holds."""
+"""Perturbations that are kept from epoch to epoch: storage, crops and checkpoints."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ def shares(seed: int = 0, count: int = 1) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("frames", [None, WHOLE, WHOLE + torch.tensor([0, 0, 0, 0, 1.0])])
-def test_what_is_kept_comes_back(frames):
-    kept, values = PerturbationMemory(), shares()
-    assert kept.recall((5,), frames, values).isnan().all()
-    kept.keep((5,), frames, values)
-    torch.testing.assert_close(kept.recall((5,), frames, values), values, atol=0.5 / 127, rtol=0)
-    assert kept.recall((4,), frames, values).isnan().all()
-    assert kept.levels.dtype == torch.int8
+def test_stored_perturbations_come_back(frames):
+    memory, values = PerturbationMemory(), shares()
+    memory.frames = frames
+    assert memory.recall((5,), values).isnan().all()
+    memory.keep((5,), values)
+    torch.testing.assert_close(memory.recall((5,), values), values, atol=0.5 / 127, rtol=0)
+    assert memory.recall((4,), values).isnan().all()
+    assert memory.levels.dtype == torch.int8
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -41,37 +42,40 @@ def test_a_canvas_is_cut_out_as_the_image_is(seed):
     transform = training_transform(SIDE)
     torch.manual_seed(seed)
     _, moved = transform(Image.new("RGB", (SIDE, SIDE)), tv_tensors.Mask(picture))
-    kept = PerturbationMemory()
-    kept.keep((0,), None, picture[None] / 127)
-    found = 127 * kept.recall((0,), transform.frame[None], shares())[0]
+    memory = PerturbationMemory()
+    memory.keep((0,), picture[None] / 127)
+    memory.frames = transform.frame[None]
+    found = 127 * memory.recall((0,), shares())[0]
     assert (found - moved).abs().max() <= 1  # nearest pixels, rounded in two ways
     assert (found - moved).abs().mean() < 0.4
 
 
-def test_a_crop_renews_what_it_covers_alone():
-    kept, values = PerturbationMemory(), shares()
-    kept.keep((0,), WHOLE, torch.full_like(values, -1.0))
-    kept.keep((0,), torch.tensor([[0.25, 0.0, 0.5, 0.75, 0.0]]), torch.ones_like(values))
-    whole = kept.recall((0,), WHOLE, values)[0, 0]
+def test_a_crop_updates_only_what_it_covers():
+    memory, values = PerturbationMemory(), shares()
+    memory.keep((0,), torch.full_like(values, -1.0))
+    memory.frames = torch.tensor([[0.25, 0.0, 0.5, 0.75, 0.0]])
+    memory.keep((0,), torch.ones_like(values))
+    memory.frames = None
+    whole = memory.recall((0,), values)[0, 0]
     covered = torch.zeros(SIDE, SIDE, dtype=torch.bool)
     covered[SIDE // 4 : SIDE * 3 // 4, : SIDE * 3 // 4] = True
     assert torch.equal(whole, torch.where(covered, 1.0, -1.0))
 
 
-def test_every_process_keeps_what_all_have_found(monkeypatch):
+def test_every_process_stores_the_perturbations_of_all(monkeypatch):
     values = shares(count=2)
     others = {torch.int64: torch.tensor([7]), torch.int8: (127 * values[1:]).round().to(torch.int8)}
     monkeypatch.setattr(memory, "all_gather", lambda mine: torch.cat([mine, others[mine.dtype]]))
     kept = PerturbationMemory()
-    kept.keep((2,), None, values[:1])
-    torch.testing.assert_close(kept.recall((2, 7), None, values), values, atol=0.5 / 127, rtol=0)
+    kept.keep((2,), values[:1])
+    torch.testing.assert_close(kept.recall((2, 7), values), values, atol=0.5 / 127, rtol=0)
 
 
 def test_the_second_visit_goes_on_from_the_first():
     method = make("warm", training_attack_options={"step_size": 0.25})
     clean = torch.empty(6, 3, SIZE, SIZE)
     first = attacked(method, step=2)
-    kept = method.memory.recall(tuple(INDEX.tolist()), None, clean)
+    kept = method.memory.recall(tuple(INDEX.tolist()), clean)
     second = attacked(method, step=9)
     moved = (second - first).abs()
     assert moved.max() <= (0.25 + 1 / 127) * EPSILON
@@ -82,13 +86,13 @@ def test_the_second_visit_goes_on_from_the_first():
 
 
 def test_images_of_another_size_are_refused():
-    kept = PerturbationMemory()
-    kept.keep((0,), None, shares())
-    with pytest.raises(ValueError, match="size of those whose perturbations are kept"):
-        kept.recall((0,), None, torch.zeros(1, 3, 8, 8))
+    memory = PerturbationMemory()
+    memory.keep((0,), shares())
+    with pytest.raises(ValueError, match="size of the stored perturbations"):
+        memory.recall((0,), torch.zeros(1, 3, 8, 8))
 
 
-def test_other_attacks_keep_nothing():
+def test_other_attacks_have_no_state():
     assert not any("memory" in key for key in make("pgd").state_dict())
 
 
