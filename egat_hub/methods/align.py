@@ -1,4 +1,4 @@
-"""Aligning explanations with a mask that is learned."""
+"""ALIGN: align explanations with a learned mask."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ from egat_hub.models.modes import evaluating, frozen
 
 
 class Masker(nn.Module):
-    """Images [B,3,H,W] in [0,1] to masks [B,1,H,W] in (0,1), 1 where an image is to be kept.
+    """Maps images [B,3,H,W] in [0,1] to masks [B,1,H,W] in (0,1), high on what to keep.
 
-    Five convolutions, two of them with stride 2, and two bilinear steps back: 46 thousand parameters. Its
-    normalisation knows no batches, so it behaves alike in training and evaluation and on any number of
-    processes. It begins with masks around 0.73. ALIGN calls its own only "a lightweight convolutional
-    network"; all of this is an assumption.
+    Five convolutions, two of them with stride 2, and two bilinear upsamplings: 46 thousand parameters.
+    Group normalization does not depend on the batch. Initial masks are about 0.73. All of this is assumed;
+    the paper only says "a lightweight convolutional network".
     """
 
     def __init__(self) -> None:
@@ -50,20 +49,20 @@ def _block(channels_in: int, channels_out: int, *, stride: int = 1) -> nn.Sequen
 
 
 COLLAPSED = 0.1, 0.8
-"""A masker whose mean mask leaves this range no longer says where to look."""
+"""Masks whose mean leaves this range carry no information."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ALIGNConfig(MethodConfig):
-    """Weights and schedule of ALIGN. No code was released; all values but ``mixup_alpha`` are assumptions.
+    """Options of ALIGN. No code was released; all defaults but ``mixup_alpha`` are assumed.
 
     Attributes:
         lambda_size: weight of the mean mask in the masker's loss.
         lambda_tv: weight of the mask's total variation in the masker's loss.
         lambda_egl: weight of the explanation's distance to the mask in the classifier's loss.
-        lambda_reg: weight of the mixup regulariser in the classifier's loss.
+        lambda_reg: weight of the mixup regularizer in the classifier's loss.
         mixup_alpha: parameter of Beta(a, a).
-        warmup: steps that train the classifier alone, without mask (the paper: 200 epochs).
+        warmup: steps that train the classifier without mask (paper: 200 epochs).
         masker_lr: learning rate of the masker relative to the classifier's.
     """
 
@@ -78,12 +77,12 @@ class ALIGNConfig(MethodConfig):
 
 @METHODS.register("align")
 class ALIGN(Method):
-    """Classifier and masker teach each other (Hong et al., AAAI 2026, arXiv 2511.06944; from notes on it).
+    """Train a classifier and a masker together (Hong et al., AAAI 2026, arXiv 2511.06944; from notes on it).
 
-    The masker M learns ``mean (d - 1)^2 + l_size mean M + l_tv TV(M)`` with ``d = p_y(x M) - p_y(x (1 - M))``
-    of a classifier that is held fixed; the classifier learns ``CE + l_egl BCE(Phi, M) + l_reg L_reg`` with M
-    held fixed, L_reg being EGAT's Eq. 10. What is masked away becomes the network's mean colour. Both losses
-    are computed at the same weights, so one step of the optimiser is one update of each.
+    The masker minimizes ``mean (d - 1)^2 + l_size mean M + l_tv TV(M)`` with ``d = p_y(x M) - p_y(x (1 -
+    M))`` and a fixed classifier. The classifier minimizes ``CE + l_egl BCE(Phi, M) + l_reg L_reg`` with
+    fixed masks, where L_reg is EGAT's Eq. 10. Masked pixels get the network's mean colour. Both losses are
+    computed at the same weights and updated in one optimizer step.
     Cost: two forwards, two backwards; for the masker two forwards and two backwards to the input.
     """
 
@@ -112,7 +111,7 @@ class ALIGN(Method):
             terms["egl"] = c.lambda_egl * bce(maps, on_grid(masks.detach(), maps))
             terms |= self._masker_terms(masks, batch)
         elif c.lambda_egl:
-            idle = [p.sum() for p in self.masker.parameters()]  # DDP wants every parameter to take part
+            idle = [p.sum() for p in self.masker.parameters()]  # DDP needs every parameter in the graph
             terms["mask_distance"] = 0 * torch.stack(idle).sum()
         if c.lambda_reg:
             terms["reg_ce"] = c.lambda_reg * F.cross_entropy(mixed[0].logits, labels)
@@ -139,6 +138,6 @@ class ALIGN(Method):
         if batch.step % 100 == 0 and not low < mean < high:
             warnings.warn(
                 f"ALIGN's masks have a mean of {mean:.2f} at step {batch.step}, outside {low} to {high}: "
-                f"they no longer say where to look. {'Lower' if mean <= low else 'Raise'} lambda_size.",
+                f"they carry no information. {'Lower' if mean <= low else 'Raise'} lambda_size.",
                 stacklevel=2,
             )

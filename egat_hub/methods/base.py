@@ -1,4 +1,4 @@
-"""The contract of training methods, one module whose forward is a whole training step; and ERM."""
+"""Base class of training methods, whose forward is a whole training step, and ERM."""
 
 from __future__ import annotations
 
@@ -25,18 +25,17 @@ METHODS: Registry[type[Method]] = Registry("methods")
 
 
 POSITIVE = {"positive": True}
-"""Metadata of a field of a config that must not be 0."""
+"""Metadata of config fields that must be above 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MethodConfig:
-    """What every method can be told.
+    """Options of every method.
 
     Attributes:
-        views: whether several versions of a batch (clean, adversarial, mixed) share one forward.
-            ``"joint"`` joins them, so BatchNorm in train mode sees one batch of all; ``"separate"`` gives
-            each its own forward; ``"auto"`` joins them where the result is the same, which is where no
-            BatchNorm is in train mode.
+        views: whether clean, attacked and mixed images share one forward. ``"joint"``: yes, so BatchNorm in
+            train mode sees all of them as one batch; ``"separate"``: no; ``"auto"``: only if no BatchNorm is
+            in train mode, so that the result is the same.
     """
 
     views: Literal["auto", "joint", "separate"] = "auto"
@@ -58,10 +57,10 @@ class Batch:
     Attributes:
         images: [B,3,H,W] in [0,1].
         labels: classes [B].
-        masks: object masks [B,1,H,W] in [0,1], where the data set has them.
-        random: keyed random numbers of this step and these images.
-        frames: which part of its image each one shows [B,5], where that is known.
-        figures: what a method finds worth logging besides its loss; filled by the step.
+        masks: object masks [B,1,H,W] in [0,1], if the data set has them.
+        random: random numbers keyed by seed, step and image.
+        frames: crop and flip of each image [B,5], if known; see :meth:`Method.forward`.
+        figures: values to log besides the loss; filled by the method.
     """
 
     images: Tensor
@@ -80,17 +79,17 @@ class Batch:
 class Method(TrainingTask):
     """A training method around a timm network.
 
-    ``forward`` runs the whole step - attack, explanations, every loss term - so the one object that is
-    prepared for several processes, mixed precision or compilation is also the only one that is called.
+    ``forward`` runs the whole step: attack, explanations and all loss terms. DDP, FSDP, mixed precision and
+    compilation therefore wrap the method as one module.
 
     Args:
         network: a timm classifier, or a :class:`TimmModel`.
         config: the method's config; by default ``config_class(**overrides)``.
-        seed: seed of attack starts, mixup and guide noise.
-        overrides: single fields of the config.
+        seed: seed of attacks, mixup and guide noise.
+        overrides: fields of the config.
 
     Raises:
-        TypeError: ``network`` is no timm classifier, or an override is no field of the config.
+        TypeError: ``network`` is not a timm classifier, or the config has no such field.
     """
 
     config_class: ClassVar[type[MethodConfig]] = MethodConfig
@@ -112,26 +111,26 @@ class Method(TrainingTask):
         return self.trainable_module
 
     def no_weight_decay(self) -> set[str]:
-        """Names of the parameters that the network wants left out of weight decay, for timm's optimisers."""
+        """Names of parameters without weight decay, for timm's optimizers."""
         names: set[str] = getattr(self.model.net, "no_weight_decay", set)()
         return {f"trainable_module.net.{name}" for name in names}
 
     def lr_scale(self, parameter: str) -> float:
-        """Learning rate of a parameter, by its name, relative to that of the run."""
+        """Learning rate of a parameter relative to that of the run."""
         return 1.0
 
     @property
     def needs_masks(self) -> bool:
-        """Whether every batch has to come with object masks."""
+        """Whether every batch needs object masks."""
         return False
 
     @property
     def needs_index(self) -> bool:
-        """Whether images have to come with their numbers, by which they are known again."""
+        """Whether ``forward`` needs ``index``, the numbers that identify images across epochs."""
         return False
 
     def restarts_optimizer(self, step: int) -> bool:
-        """Whether the optimiser forgets its state before a step, as after a jump of the objective."""
+        """Whether to reset the optimizer before a step, because the objective jumps."""
         return False
 
     def forward(
@@ -144,26 +143,24 @@ class Method(TrainingTask):
         mask: Tensor | None = None,
         frame: Tensor | None = None,
     ) -> dict[str, Any]:
-        """One training step up to, and without, the backward pass.
+        """Compute the loss of a training step.
 
         Args:
-            images: [B,3,H,W] in [0,1], not normalised.
+            images: [B,3,H,W] in [0,1], not normalized.
             labels: classes [B].
-            index: stable numbers of the images [B]; by default their position in the global batch.
-            step: training step; by default the number of earlier calls in train mode without one, which is
-                kept in ``state_dict``.
+            index: numbers [B] that identify the images; by default their position in the global batch.
+            step: training step; by default a counter of calls in train mode, stored in ``state_dict``.
             mask: object masks [B,1,H,W] in [0,1].
-            frame: which part of its image each one shows after augmentation [B,5]: ``top, left, height,
-                width`` in shares of the image's sides, and 1 where it is flipped. By default the whole of
-                it.
+            frame: crop and flip of each image [B,5]: ``top, left, height, width`` relative to the image's
+                size, and 1 if flipped. By default the whole image.
 
         Returns:
-            ``"loss"``, ``"output"`` (logits of the clean images [B,C]), ``"figures"`` (detached scalars that
-            are worth watching, by name) and the weighted loss terms by name; the terms sum to the loss.
+            ``"loss"``, ``"output"`` (logits [B,C]), ``"figures"`` (detached scalars to log, by name) and the
+            weighted loss terms by name, which sum to the loss.
 
         Raises:
-            ValueError: at the first call, shapes that do not fit, images that are not in [0, 1], masks needed
-                but missing; at any call, numbers of images needed but missing.
+            ValueError: ``index`` is needed but missing; at the first call also wrong shapes, images outside
+                [0, 1], labels out of range, or missing masks.
         """
         if step is None:
             step = int(self._next_step)
@@ -171,8 +168,8 @@ class Method(TrainingTask):
         if index is None:
             if self.needs_index:
                 raise ValueError(
-                    f"{type(self).__name__} is set to keep something of every image and does not know which "
-                    "these are. Pass index=, stable numbers of the images [B]."
+                    f"{type(self).__name__} stores perturbations of images between epochs and must identify "
+                    "them. Pass index=, numbers [B] that identify the images."
                 )
             index = torch.arange(len(images)) + rank() * len(images)
         if not self._checked:
@@ -190,38 +187,38 @@ class Method(TrainingTask):
 
     @contextmanager
     def seeded(self) -> Iterator[None]:
-        """Inside, new parameters come from the method's seed; the global random state is left alone."""
+        """Initialize parameters from the method's seed; the global random state does not change."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)
             yield
 
     @contextmanager
     def captured(self) -> Iterator[None]:
-        """Inside, the gradients of a training attack are launched as CUDA graphs, equal up to rounding.
+        """Run gradients of training attacks as CUDA graphs; results are equal up to rounding.
 
-        Methods that do not attack, objectives that are no function of the logits (IGN), and batches of
-        another shape than the first run as always. Inside, the method cannot be copied.
+        Without effect on methods without attack, objectives that are not a function of the logits (IGN) and
+        batches of another shape than the first. The method cannot be copied meanwhile.
 
         Raises:
             ValueError: as :meth:`check_capturable`.
-            RuntimeError: at the first step, a network that cannot be captured.
+            RuntimeError: at the first step, if the network cannot be captured.
         """
         yield
 
     def check_capturable(self, device: torch.device) -> None:
-        """Refuse what :meth:`captured` is known not to work with, on the device to come.
+        """Check that :meth:`captured` supports the method on a device.
 
         Raises:
-            ValueError: the method attacks, and its device or network is not for it.
+            ValueError: the method attacks, and its device or network is not supported.
         """
 
     def plain(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """``CE(f(x), y)`` alone: what is left of a method whose further terms have weight 0."""
+        """``CE(f(x), y)`` alone, for methods whose other terms have weight 0."""
         logits = self.model(batch.images)
         return logits, {"cls": F.cross_entropy(logits, batch.labels)}
 
     def views(self, *images: Tensor) -> list[View]:
-        """Forward passes of several versions of a batch, in as few calls as ``config.views`` allows."""
+        """Views of several versions of a batch, in one forward if ``config.views`` allows it."""
         joint = self.config.views == "joint" or (
             self.config.views == "auto"
             and not any(m.training for m in self.model.modules() if is_batchnorm(m))
@@ -235,14 +232,14 @@ class Method(TrainingTask):
         ]
 
     def prepare_distributed(self, device_ids: list | None = None, **ddp_kwargs: Any) -> TrainingTask:
-        """Refused: wrapping a part of a method would let processes drift apart.
+        """Not supported: DDP must wrap the whole method.
 
         Raises:
-            RuntimeError: always, with the remedy.
+            RuntimeError: always.
         """
         raise RuntimeError(
-            "A method is distributed as a whole: use accelerator.prepare(method) or "
-            "torch.nn.parallel.DistributedDataParallel(method) and call only the result."
+            "DDP must wrap the whole method: use accelerator.prepare(method) or "
+            "torch.nn.parallel.DistributedDataParallel(method), and call only the result."
         )
 
     def _check(self, images: Tensor, labels: Tensor, mask: Tensor | None) -> None:
@@ -256,24 +253,23 @@ class Method(TrainingTask):
         if not (low >= 0 and high <= 1):  # so that NaN is refused too
             raise ValueError(
                 f"Expected images in [0, 1], got values from {low:.3g} to {high:.3g}. Divide 8-bit values by "
-                "255. Do not normalise: the network's mean and standard deviation are applied inside."
+                "255. Do not normalize: the method applies the network's mean and standard deviation."
             )
         first, last = int(labels.min()), int(labels.max())
         if first < 0 or last >= self.model.num_classes:
             raise ValueError(
                 f"Expected labels from 0 to below num_classes={self.model.num_classes}, got "
-                f"{first if first < 0 else last}; create the network with the number of classes of the data "
-                "set."
+                f"{first if first < 0 else last}; create the network with the data set's number of classes."
             )
         expected = (len(images), 1, *images.shape[2:])
         if mask is not None and mask.shape != expected:
             raise ValueError(
-                f"Expected masks [B,1,H,W] as large as the images, {expected}, got {tuple(mask.shape)}."
+                f"Expected masks [B,1,H,W] of the images' size, {expected}, got {tuple(mask.shape)}."
             )
         if self.needs_masks and mask is None:
             raise ValueError(
-                f"{type(self).__name__} is set to use object masks and the batch has none. Give the data set "
-                "a masks_dir, or use --data synthetic, which has masks."
+                f"{type(self).__name__} needs object masks and the batch has none. Set masks_dir, or use "
+                "--data synthetic, which has masks."
             )
 
 

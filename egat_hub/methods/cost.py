@@ -1,4 +1,4 @@
-"""What a training step costs, counted in forward passes."""
+"""Compute cost of a training step, in forward-equivalents."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from egat_hub.models import TimmModel
 
 @dataclass
 class Passes:
-    """Passes of images, or of whole batches, through a network."""
+    """Number of passes of images, or of whole batches, through a network."""
 
     forward: float = 0.0
     to_input: float = 0.0
@@ -26,21 +26,20 @@ class Passes:
 
     @property
     def units(self) -> float:
-        """All of them, a forward being one.
+        """Cost in forward-equivalents.
 
-        A backward to the input costs as much, one to the weights twice as much, for it passes through the
-        network too, and a backward through a backward four times as much, for it goes back through both.
+        A forward or a backward to the input counts 1, a backward to the weights 2, a double backward 4.
         """
         return self.forward + self.to_input + 2 * self.to_weights + 4 * self.through_backward
 
 
 @contextmanager
 def counted(model: TimmModel, batch_size: int = 1) -> Iterator[Passes]:
-    """Count what goes through a network inside. What the head and further networks do is not counted.
+    """Count passes through a network's features. The head and other networks are not counted.
 
     Args:
         model: the network.
-        batch_size: images that count as one.
+        batch_size: number of images that count as one pass.
     """
     passes, features = Passes(), model.features
 
@@ -64,16 +63,15 @@ def counted(model: TimmModel, batch_size: int = 1) -> Iterator[Passes]:
 
 
 STEP = 10_000
-"""A step after every warm-up."""
+"""A training step after every warm-up."""
 
 
 class StepCost(NamedTuple):
-    """What a step took.
+    """Cost of a training step.
 
     Attributes:
         passes: of the whole batch.
-        attack_gradients: gradients that a training attack asked for, if their number changes from step to
-            step, else 0.
+        attack_gradients: gradients of the training attack if their number varies between steps, else 0.
     """
 
     passes: Passes
@@ -81,15 +79,15 @@ class StepCost(NamedTuple):
 
 
 def count_passes(method: Method, images: Tensor, labels: Tensor, *, mask: Tensor | None = None) -> Passes:
-    """The passes of :func:`step_cost`."""
+    """Passes of a training step; see :func:`step_cost`."""
     return step_cost(method, images, labels, mask=mask).passes
 
 
 def step_cost(method: Method, images: Tensor, labels: Tensor, *, mask: Tensor | None = None) -> StepCost:
-    """Run one step, past every warm-up, and count. What the head and further networks do is not counted.
+    """Run one training step after all warm-ups and count its passes; see :func:`counted`.
 
     Args:
-        method: training method in train mode; its running statistics move as in any step.
+        method: training method in train mode; its running statistics change as in any step.
         images: [B,3,H,W] in [0,1].
         labels: classes [B].
         mask: object masks [B,1,H,W], for methods that need them.

@@ -1,4 +1,4 @@
-"""Adversarial domain adaptation with domain mixup, without its generator."""
+"""DMADA-lite: adversarial domain adaptation with domain mixup, without a generator."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class _Reverse(torch.autograd.Function):
 
 @dataclass(frozen=True, kw_only=True)
 class DMADAConfig(MethodConfig):
-    """Weights and schedule of DMADA-lite; all assumptions but the mixing ratio.
+    """Options of DMADA-lite; all defaults but ``mixup_alpha`` are assumed.
 
     Attributes:
-        lambda_domain: weight of the four domain losses together.
+        lambda_domain: weight of the sum of the four domain losses.
         lambda_triplet: weight of the triplet loss.
-        mixup_alpha: parameter of Beta(a, a), from which a step's ratio is drawn (official code: 2).
-        ramp: steps over which the reversed gradient grows from 0 to nearly its full strength.
+        mixup_alpha: parameter of Beta(a, a), the distribution of a step's mixing ratio (official code: 2).
+        ramp: steps over which the reversed gradient grows from 0 to nearly full strength.
         hidden: units of the discriminator's hidden layer.
     """
 
@@ -53,14 +53,13 @@ class DMADAConfig(MethodConfig):
 
 @METHODS.register("dmada")
 class DMADA(Method):
-    """DMADA-lite: ``CE(f(x), y)`` while a discriminator cannot tell images from altered ones.
+    """DMADA-lite: ``CE(f(x), y)``, with features that do not reveal whether an image was altered.
 
-    DM-ADA (Xu et al., AAAI 2020) adapts to an unlabelled target domain with a generator of 32 x 32 images.
-    Here there is one domain and a network of any size, so the target is the training images themselves with
-    colours or focus changed, and the generator is left out. What is kept: a discriminator with gradient
-    reversal on pooled features, pixel and feature mixup of both domains with soft domain labels, and a
-    triplet loss that draws a mixture to the domain it has more of. It is not the published method.
-    Cost: three forwards, three backwards.
+    Not the published method: DM-ADA (Xu et al., AAAI 2020) adapts to an unlabelled target domain with a
+    generator of 32 x 32 images. Here the target domain is the training images with changed colours or focus,
+    and there is no generator. The rest remains: a discriminator with gradient reversal on pooled features,
+    mixup of both domains in pixels and features with soft domain labels, and a triplet loss that pulls a
+    mixture to its nearer domain. Cost: three forwards, three backwards.
     """
 
     config_class = DMADAConfig
@@ -70,7 +69,7 @@ class DMADA(Method):
         super().__init__(*args, **kwargs)
         with self.seeded():
             self.embed = nn.Sequential(nn.Linear(self.model.channels, self.config.hidden), nn.ReLU())
-            self.judge = nn.Linear(self.config.hidden, 1)
+            self.discriminator = nn.Linear(self.config.hidden, 1)
         self.to(self.model.mean)
 
     def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -85,12 +84,12 @@ class DMADA(Method):
         pooled.append(ratio * pooled[0] + (1 - ratio) * pooled[1])
         source, other, blend, between = (self.embed(reverse_gradient(p, strength)) for p in pooled)
         domain = sum(
-            F.binary_cross_entropy_with_logits(judged, torch.full_like(judged, share))
-            for judged, share in (
-                (self.judge(source), 1.0),
-                (self.judge(other), 0.0),
-                (self.judge(between), ratio),
-                (self.judge(blend), ratio),
+            F.binary_cross_entropy_with_logits(score, torch.full_like(score, share))
+            for score, share in (
+                (self.discriminator(source), 1.0),
+                (self.discriminator(other), 0.0),
+                (self.discriminator(between), ratio),
+                (self.discriminator(blend), ratio),
             )
         )
         near, far = (source, other) if ratio > 0.5 else (other, source)
@@ -103,6 +102,6 @@ class DMADA(Method):
         }
 
     def _ratio(self, batch: Batch) -> float:
-        """The step's share of source, kept 0.1 away from one half."""
+        """Share of the source domain in a step, at least 0.1 away from one half."""
         drawn = replace(batch.random, index=(0,)).beta(self.config.mixup_alpha, "ratio").item()
         return max(drawn, 0.6) if drawn > 0.5 else min(drawn, 0.4)

@@ -17,14 +17,14 @@ from egat_hub.methods.losses import Mixup
 
 @dataclass(frozen=True, kw_only=True)
 class DREConfig(MethodConfig):
-    """Weights of DRE, as in its official code.
+    """Options of DRE; defaults as in its official code.
 
     Attributes:
-        lambda_exp: weight of the distance of mixed explanations.
+        lambda_exp: weight of the distance between mixed explanations.
         lambda_sparse: weight of the norm of the explanations.
-        lambda_mix: weight of the mixed images' cross-entropy.
-        sparsity: ``"official"`` is what the code's matrix norm comes to, the largest value of every column of
-            a map, averaged; ``"mean_l1"`` the mean value of a map.
+        lambda_mix: weight of the cross-entropy of mixed images.
+        sparsity: ``"official"`` is the official code's matrix norm, the mean over columns of a map's largest
+            value; ``"mean_l1"`` the mean value of a map.
         mixup_alpha: parameter of Beta(a, a).
     """
 
@@ -39,10 +39,10 @@ class DREConfig(MethodConfig):
 class DRE(Method):
     """``CE + l_exp |Phi(x~) - mix(Phi)| + l_sparse norm + l_mix CE(f(x~), y)`` (Li et al., CVPR 2023).
 
-    Images are mixed within their class. Maps are Grad-CAM of the label without ReLU, stretched to [0, 1];
-    gradients flow through both sides. Every class present counts as much, and terms are divided by the number
-    of classes of the data set, as in the official code, whose four forwards are two here.
-    Cost: two forwards, two backwards.
+    Images are mixed within their class. Maps are Grad-CAM of the label without ReLU, scaled to [0, 1];
+    gradients flow through both sides. As in the official code, classes in the batch have equal weight, and
+    terms are divided by the number of classes of the data set. Cost: two forwards, two backwards (official
+    code: four forwards).
     """
 
     config_class = DREConfig
@@ -70,11 +70,11 @@ class DRE(Method):
         }
 
     def _class_share(self, labels: Tensor) -> Tensor:
-        """Weight of a sample [B], ``1 / (C n_c)`` with n_c images of its class in the global batch."""
+        """Weights [B], ``1 / (C n_c)`` with n_c images of the class in the global batch."""
         classes = self.model.num_classes
         counts = torch.bincount(all_gather(labels), minlength=classes)
         return world_size() / (classes * counts[labels])
 
     def _norm(self, maps: Tensor) -> Tensor:
-        """Norm of every map [B]."""
+        """Norms of maps [B]."""
         return maps.amax(1).mean(1) if self.config.sparsity == "official" else maps.mean((1, 2))

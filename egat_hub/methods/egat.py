@@ -18,30 +18,30 @@ from egat_hub.methods.losses import MAP_DISTANCES, Mixup, kl_divergence
 
 @dataclass(frozen=True, kw_only=True)
 class EGATConfig(AdversarialConfig):
-    """Every weight and choice of EGAT; ``docs/paper.md`` says which of them the paper states.
+    """Options of EGAT; ``docs/paper.md`` says which values the paper states.
 
     Attributes:
         lambda_cls: weight of the classification loss.
         lambda_adv: weight of the adversarial loss, Eq. 7.
         lambda_egl: weight of the explanation guidance, Eq. 8.
-        lambda_reg: weight of the mixup regulariser, Eq. 10.
-        adv_kl: weight of the divergence of predictions within Eq. 7.
-        adv_cam: weight of the distance of explanations within Eq. 7.
-        reg_ce: weight of the mixed images' cross-entropy within Eq. 10.
-        reg_cam: weight of the mixed explanations' distance within Eq. 10.
+        lambda_reg: weight of the mixup regularizer, Eq. 10.
+        adv_kl: weight of the KL divergence within Eq. 7.
+        adv_cam: weight of the distance between explanations within Eq. 7.
+        reg_ce: weight of the cross-entropy of mixed images within Eq. 10.
+        reg_cam: weight of the distance between mixed explanations within Eq. 10.
         reg_sparse: weight of the explanations' L1 norm within Eq. 10.
-        consistency: distance of two explanations in Eq. 7 and 10, ``"l1"`` or ``"l2"``.
-        alignment: distance of explanation and guide in Eq. 8, ``"bce"``, ``"l1"`` or ``"l2"``.
+        consistency: distance between explanations in Eq. 7 and 10, ``"l1"`` or ``"l2"``.
+        alignment: distance between explanation and guide in Eq. 8, ``"bce"``, ``"l1"`` or ``"l2"``.
         guide: name of a guide map, or ``"none"``.
-        guide_noise: standard deviation of Gaussian noise on the guide, in units of the guide.
+        guide_noise: standard deviation of Gaussian noise on the guide, whose values are in [0, 1].
         mixup_alpha: parameter of Beta(a, a) in Eq. 9.
-        mixup_pairs: partners of the ``"same_class"`` or ``"any"``.
+        mixup_pairs: mix images of the ``"same_class"`` or of ``"any"`` class.
         explanation: name of an explanation.
-        head_grad: whether explanations train the weights of the head too.
-        normalize: per-image normalisation of the maps.
+        head_grad: whether explanations also train the head.
+        normalize: per-image normalization of the maps.
 
     Raises:
-        ValueError: maps that are not normalised, with ``alignment="bce"``.
+        ValueError: ``alignment="bce"`` without normalization.
     """
 
     lambda_cls: float = 1.0
@@ -73,9 +73,9 @@ class EGATConfig(AdversarialConfig):
 class EGAT(AdversarialMethod):
     """``L = L_cls + l1 L_adv + l2 L_egl + l3 L_reg``.
 
-    Clean, attacked and mixed images share one forward where that changes nothing; explanations come from
-    the same features. A term of weight 0 is not computed, nor is what only it needs. Cost: T forwards and
-    input backwards for the attack, three forwards, three backwards.
+    Clean, attacked and mixed images share one forward if that changes nothing. Explanations come from the
+    same features. Terms with weight 0 are not computed. Cost: T forwards and input backwards for the
+    attack, three forwards, three backwards.
     """
 
     config_class = EGATConfig
@@ -99,7 +99,7 @@ class EGAT(AdversarialMethod):
             "reg_sparse": c.lambda_reg * c.reg_sparse,
         }
         if not any(self.weights.values()):
-            raise ValueError("Every term of EGAT has weight 0; give at least lambda_cls.")
+            raise ValueError("All terms of EGAT have weight 0; set lambda_cls, for example.")
 
     @property
     def needs_masks(self) -> bool:
@@ -136,13 +136,13 @@ class EGAT(AdversarialMethod):
         return view["clean"].logits, terms
 
     def _mixed_labels(self, mixup: Mixup, labels: Tensor) -> Tensor:
-        """Classes [B], or their shares [B,C] where partners may be of another class."""
+        """Classes [B], or class probabilities [B,C] if images of different classes are mixed."""
         if self.config.mixup_pairs == "same_class":
             return labels
         return mixup(F.one_hot(labels, self.model.num_classes).float())
 
     def _guide(self, batch: Batch, maps: Tensor) -> Tensor:
-        """The guide [B,h,w] on the grid of the maps; noise is added there, where it does not average out."""
+        """Guide [B,h,w] on the grid of the maps. Noise is added after pooling, which would average it out."""
         guide = on_grid(self.guide(batch.images, batch.masks), maps)
         level = self.config.guide_noise
         return add_noise(guide, level, batch.random) if level else guide

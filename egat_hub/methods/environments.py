@@ -1,4 +1,4 @@
-"""Environments made from one domain, for methods that look for what several have in common."""
+"""Environments made from one training domain, for invariant learning."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from egat_hub.methods.base import Batch
 COUNT = 3
 
 Environments = Callable[[Batch], tuple[Tensor, Tensor]]
-"""A batch to its images [B,3,H,W] and the number of every image's environment [B]."""
+"""Batch -> images [B,3,H,W] and environment numbers [B]."""
 
 Look = Callable[[Tensor, list[float]], Tensor]
-"""(image [3,H,W] in [0,1], five numbers in [0,1) that decide) to the image with another look."""
+"""(image [3,H,W] in [0,1], five random numbers in [0,1)) -> altered image."""
 
 ENVIRONMENTS: Registry[Environments] = Registry("environments")
 
 
 @ENVIRONMENTS.register("single")
 def single(batch: Batch) -> tuple[Tensor, Tensor]:
-    """One environment: the batch as it is."""
+    """One environment with all images."""
     return batch.images, torch.zeros_like(batch.labels)
 
 
 @ENVIRONMENTS.register("random")
 def random(batch: Batch) -> tuple[Tensor, Tensor]:
-    """Three random parts of the training images, the same in every step."""
+    """Three fixed random parts of the training images."""
     return batch.images, _parts(replace(batch, random=replace(batch.random, step=0)))
 
 
 @ENVIRONMENTS.register("photometric")
 def photometric(batch: Batch) -> tuple[Tensor, Tensor]:
-    """Three looks: as it is; strong colour jitter and, for every second image, grayscale; out of focus."""
+    """Three alterations: none; strong colour jitter, half of it with grayscale; blur."""
     parts = _parts(batch)
     return _look(batch, parts, (lambda image, _: image, _colours, _focus)), parts
 
 
 def change_look(batch: Batch) -> Tensor:
-    """Images [B,3,H,W] with another look each: strong colour jitter, or out of focus."""
+    """Images [B,3,H,W] with strong colour jitter or blur."""
     return _look(batch, _parts(batch) % 2, (_colours, _focus))
 
 

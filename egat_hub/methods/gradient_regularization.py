@@ -20,15 +20,14 @@ from egat_hub.models.modes import evaluating, twice_differentiable
 def input_gradient(
     model: TimmModel, images: Tensor, objective: Callable[[Tensor], Tensor], *, create_graph: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Logits [B,C] of images, and the gradient [B,3,H,W] of an objective with respect to their pixels.
+    """Logits [B,C] of images, and the gradient [B,3,H,W] of an objective with respect to pixels.
 
-    Autocast is off inside: second derivatives in half precision are not to be trusted.
+    Runs without autocast, because second derivatives need float32.
 
     Args:
         model: the network.
         images: [B,3,H,W] in [0,1].
-        objective: logits [B,C] to one value a sample [B]; it is summed, so that samples do not interact
-            (unless BatchNorm in train mode makes them).
+        objective: logits [B,C] -> one value per image [B]. Values are summed.
         create_graph: whether the gradient can be differentiated again.
     """
     with torch.autocast(images.device.type, enabled=False), twice_differentiable(create_graph):
@@ -40,11 +39,11 @@ def input_gradient(
 
 @dataclass(frozen=True, kw_only=True)
 class IGRConfig(MethodConfig):
-    """Weight of the penalty.
+    """Options of IGR.
 
     Attributes:
-        lambda_igr: weight of the mean squared norm of the input gradient. An assumption: the official sweep,
-            converted to this scale, runs from 0.2 to 195 on 28 x 28 images.
+        lambda_igr: weight of the mean squared norm of the input gradient. Assumed: the official sweep, in
+            this scale, runs from 0.2 to 195 on 28 x 28 images.
     """
 
     lambda_igr: float = 0.1
@@ -54,8 +53,8 @@ class IGRConfig(MethodConfig):
 class IGR(Method):
     """``CE + lambda mean_i |d CE_i / d x_i|^2`` (Ross and Doshi-Velez, AAAI 2018).
 
-    The gradient is that of every sample's own loss with respect to its pixels in [0, 1]. The official code
-    halves the square and differentiates the batch mean, so its weight is ``2 B`` times this one.
+    Gradients are those of each image's own loss with respect to pixels in [0, 1]. The official code takes
+    half the square of the gradient of the batch mean, so its weight is ``2 B`` times this one.
     Cost: one forward, one backward to the input, one double backward.
     """
 
@@ -75,12 +74,12 @@ class IGR(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class RRRConfig(MethodConfig):
-    """Weight of the penalty, and what counts as irrelevant.
+    """Options of RRR.
 
     Attributes:
-        lambda_rrr: weight of the normalised penalty. An assumption, to be chosen so that both terms have the
-            same order.
-        guide: name of a guide map; what it leaves dark is irrelevant. The paper has annotations instead.
+        lambda_rrr: weight of the normalized penalty. Assumed; both terms should be of the same order.
+        guide: name of a guide map; where it is low, the image counts as irrelevant. The paper uses
+            annotations.
     """
 
     lambda_rrr: float = 10.0
@@ -91,8 +90,8 @@ class RRRConfig(MethodConfig):
 class RRR(Method):
     """``CE + lambda sum_i |A_i * d/dx_i sum_c log p_c(x_i)|^2`` (Ross et al., IJCAI 2017), A = 1 - guide.
 
-    The sum runs over all classes, not the label alone. The penalty of an image is divided by the sum of its
-    A, and the batch averaged, so that the weight depends on neither.
+    The sum is over all classes. The penalty of an image is divided by the sum of its A and averaged over the
+    batch.
     Cost: one forward, one backward to the input, one double backward.
     """
 
@@ -120,14 +119,11 @@ class RRR(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class SGTConfig(MethodConfig):
-    """What is masked, and how much it weighs.
+    """Options of SGT.
 
     Attributes:
         lambda_sgt: weight of the divergence (official code: 1).
-        drop: share of the pixels that are masked (official recipe: 0.5).
-
-    Raises:
-        ValueError: a share outside [0, 1].
+        drop: share of masked pixels in [0, 1] (official recipe: 0.5).
     """
 
     lambda_sgt: float = 1.0
@@ -143,9 +139,9 @@ class SGTConfig(MethodConfig):
 class SGT(Method):
     """``CE + lambda KL(p(x) || p(x~))``, x~ without the least salient pixels (Ismail et al., NeurIPS 2021).
 
-    Salience is the mean over channels of the absolute gradient of the label's logit (the official code keeps
-    the sign, which masks evidence *against* the class first). Masked pixels become uniform noise between the
-    darkest and brightest value of their channel in that image. Gradients flow through both predictions.
+    Pixels are ranked by the mean over channels of the absolute gradient of the label's logit; the official
+    code keeps the sign, which masks evidence *against* the class first. Masked pixels become uniform noise
+    in the range of their channel in the image. Gradients flow through both predictions.
     Cost: three forwards, one backward to the input, two backwards.
     """
 

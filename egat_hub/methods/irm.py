@@ -1,4 +1,4 @@
-"""Invariant risk minimisation."""
+"""Invariant risk minimization."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from egat_hub.methods.environments import ENVIRONMENTS
 
 @dataclass(frozen=True, kw_only=True)
 class IRMConfig(MethodConfig):
-    """Weight and schedule of the penalty (DomainBed's defaults), and where environments come from.
+    """Options of IRM; defaults as in DomainBed.
 
     Attributes:
-        lambda_irm: weight of the penalty after its warm-up; 1 before.
-        warmup: steps of the warm-up, after which the optimiser starts afresh.
-        environments: name of a way to make environments from one domain. An assumption: the EGAT paper
-            trains on one domain and does not say.
+        lambda_irm: weight of the penalty after the warm-up; 1 before.
+        warmup: steps of the warm-up, after which the optimizer restarts.
+        environments: how to make environments from one domain. Assumed: the EGAT paper does not say.
     """
 
     lambda_irm: float = 100.0
@@ -32,15 +31,12 @@ class IRMConfig(MethodConfig):
 
 @METHODS.register("irm")
 class IRM(Method):
-    """``mean_e [CE_e + w g_e' g_e'']``, g the slope of the loss along the scale of the logits (IRMv1).
+    """``mean_e [CE_e + w g_e' g_e'']``, g the derivative of the loss by a scale of the logits (IRMv1).
 
-    The slopes of two halves of an environment's images are multiplied, which estimates the squared slope
-    without bias and may be negative (arXiv 1907.02893, as in DomainBed). ``g = mean_i (sum_c p_ic z_ic -
-    z_i,y)`` needs no second derivative. Processes exchange their logits, so that the penalty is that of the
-    whole batch. Cost: one forward, one backward.
-
-    Raises:
-        UnknownNameError: no such way to make environments.
+    The penalty multiplies g of two halves of an environment, an unbiased estimate of its square that may be
+    negative (arXiv 1907.02893, as in DomainBed). ``g = mean_i (sum_c p_ic z_ic - z_i,y)`` needs no second
+    derivative. Logits of all processes are gathered, so the penalty is that of the global batch.
+    Cost: one forward, one backward.
     """
 
     config_class = IRMConfig
@@ -69,7 +65,7 @@ class IRM(Method):
 
 
 def _slope(logits: Tensor, labels: Tensor) -> Tensor:
-    """``d CE(s z, y) / d s`` at s = 1; zero for no samples."""
+    """``d CE(s z, y) / d s`` at s = 1; zero without images."""
     if len(labels) == 0:
         return logits.sum()
     expected = (logits.softmax(1) * logits).sum(1)

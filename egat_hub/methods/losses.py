@@ -1,4 +1,4 @@
-"""Distances of predictions and of maps, and mixup."""
+"""Distances between predictions and between maps, and mixup."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from egat_hub.methods.base import Batch
 
 
 def kl_divergence(logits: Tensor, other: Tensor, *, reduction: Literal["mean", "none"] = "mean") -> Tensor:
-    """``KL(p || q)`` of the softmax of ``logits`` against that of ``other`` [B,C], a sample or averaged."""
+    """``KL(p || q)`` between the softmax of ``logits`` and that of ``other`` [B,C]."""
     precision = torch.promote_types(logits.dtype, torch.float32)
     log_p, log_q = F.log_softmax(logits, 1, dtype=precision), F.log_softmax(other, 1, dtype=precision)
     divergence = (log_p.exp() * (log_p - log_q)).sum(1)
@@ -24,12 +24,12 @@ def kl_divergence(logits: Tensor, other: Tensor, *, reduction: Literal["mean", "
 
 
 MapDistance = Callable[[Tensor, Tensor], Tensor]
-"""(maps [B,h,w], reference [B,h,w]) to one number: the mean over images and positions."""
+"""(maps [B,h,w], reference [B,h,w]) -> mean distance over images and positions."""
 
 MAP_DISTANCES: Registry[MapDistance] = Registry("map_distances")
 
 MARGIN = 0.05
-"""Maps are kept this far from 0 and 1 inside the logarithms of :func:`bce`, which bounds its slope by 20."""
+"""Distance of maps from 0 and 1 in the logarithms of :func:`bce`; bounds its gradient by 20."""
 
 
 @MAP_DISTANCES.register("l1")
@@ -48,9 +48,9 @@ def l2(maps: Tensor, reference: Tensor) -> Tensor:
 def bce(maps: Tensor, reference: Tensor) -> Tensor:
     """Binary cross-entropy of maps in [0,1] against a reference in [0,1].
 
-    A map stretched to [0,1] holds exact zeros and ones, where the slope of the logarithm has no float32
-    value, and after a ReLU many cells near zero, whose slopes would drown every other term of a loss. Maps
-    are therefore clamped to [0.05, 0.95]; what is clamped passes no gradient.
+    A map that is min-max scaled contains exact zeros and ones, where the gradient of the logarithm is
+    infinite, and many values near zero, whose gradients would dominate the loss. Maps are therefore clamped
+    to [0.05, 0.95]; clamped values get no gradient.
     """
     inner = maps.clamp(MARGIN, 1 - MARGIN)
     return -(reference * inner.log() + (1 - reference) * (1 - inner).log()).mean()
@@ -58,11 +58,11 @@ def bce(maps: Tensor, reference: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Mixup:
-    """Pairs of a batch and the share of each.
+    """Pairs of images and their mixing weights.
 
     Attributes:
-        partner: position of every sample's partner in the global batch [B].
-        share: weight of the sample itself [B]; its partner has ``1 - share``.
+        partner: position of each image's partner in the global batch [B].
+        share: weight of the image itself [B]; its partner has ``1 - share``.
     """
 
     partner: Tensor
@@ -70,10 +70,10 @@ class Mixup:
 
     @classmethod
     def draw(cls, batch: Batch, *, alpha: float, same_class: bool) -> Mixup:
-        """Random partners, within the class or among all, with shares from Beta(alpha, alpha).
+        """Draw random partners, within the class or among all images, and weights from Beta(alpha, alpha).
 
-        Partners are a permutation of the *global* batch: processes exchange what they need, so their
-        number changes nothing. A sample that is alone in its class is its own partner.
+        Partners are a permutation of the *global* batch, so the number of processes does not matter. An image
+        that is alone in its class is its own partner.
         """
         chance = batch.random.uniform(torch.empty(len(batch.random)), 0, 1, "partner")
         chance = all_gather(chance.to(batch.labels.device))
@@ -86,6 +86,6 @@ class Mixup:
         return cls(partner.view(-1, len(share))[rank()], share)
 
     def __call__(self, values: Tensor) -> Tensor:
-        """``share * v_i + (1 - share) * v_partner`` for values [B,...] of any shape."""
+        """``share * v_i + (1 - share) * v_partner`` for values [B,...]."""
         share = self.share.to(values.dtype).view(-1, *[1] * (values.ndim - 1))
         return share * values + (1 - share) * all_gather(values)[self.partner]

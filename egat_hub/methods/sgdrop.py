@@ -1,4 +1,4 @@
-"""SGDrop: the most salient features of the last map are dropped."""
+"""SGDrop: drop the most salient features."""
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ from egat_hub.methods.base import METHODS, Batch, Method, MethodConfig
 
 @dataclass(frozen=True, kw_only=True)
 class SGDropConfig(MethodConfig):
-    """How much is dropped.
+    """Options of SGDrop.
 
     Attributes:
-        drop: share of the feature values of an image that are set to zero, at most 90 % of those with
-            positive evidence. An assumption (a replication uses 0.1, the paper's value is not known).
-
-    Raises:
-        ValueError: a share outside [0, 1].
+        drop: share of an image's feature values that are set to zero, in [0, 1], at most 90 % of those with
+            positive evidence. Assumed: a replication uses 0.1, the paper's value is not known.
     """
 
     drop: float = 0.05
@@ -33,9 +30,9 @@ class SGDropConfig(MethodConfig):
 
 @METHODS.register("sgdrop")
 class SGDrop(Method):
-    """``CE(head(m * a), y)``, m dropping the top of ``ReLU(d logit_y / d a * a)`` (arXiv 2409.17370).
+    """``CE(head(m * a), y)``, where m drops the top of ``ReLU(d logit_y / d a * a)`` (arXiv 2409.17370).
 
-    The mask is a constant; dropout is off in the attribution; nothing is dropped outside of training.
+    The mask gets no gradient, the attribution ignores dropout, and inference drops nothing.
     Cost: one forward, one backward, and the head twice more.
     """
 

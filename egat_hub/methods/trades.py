@@ -1,4 +1,4 @@
-"""TRADES: clean accuracy against the stability of the prediction."""
+"""TRADES: trade clean accuracy against stability of the prediction."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from egat_hub.methods.losses import kl_divergence
 
 @dataclass(frozen=True, kw_only=True)
 class TRADESConfig(AdversarialConfig):
-    """Weights of TRADES.
+    """Options of TRADES.
 
     Attributes:
         beta: weight of the divergence between clean and attacked predictions (official CIFAR-10 script: 6).
@@ -30,11 +30,11 @@ class TRADESConfig(AdversarialConfig):
 
 @METHODS.register("trades")
 class TRADES(AdversarialMethod):
-    """``CE(f(x), y) + beta KL(p(x) || p(x'))``, x' maximising the same divergence (Zhang et al. 2019).
+    """``CE(f(x), y) + beta KL(p(x) || p(x'))``, where x' maximizes the divergence (Zhang et al. 2019).
 
-    The attack starts at ``x + 0.001 N(0, 1)``; gradients flow through both predictions, which are compared
-    without dropout. Cost: one forward for the attack's target, T forwards and input backwards, two forwards,
-    two backwards.
+    The attack starts at ``x + 0.001 N(0, 1)``. The divergence ignores dropout, and both predictions get
+    gradients. Cost: one forward for the attack's target, T forwards and input backwards, two forwards, two
+    backwards.
     """
 
     config_class = TRADESConfig

@@ -21,11 +21,11 @@ def test_gradients_are_turned_round_and_values_are_not():
 
 
 def test_a_step_down_the_gradient_helps_the_discriminator_and_hurts_it_through_the_features():
-    for part, better in (("judge", True), ("trunk", False)):
+    for part, better in (("discriminator", True), ("trunk", False)):
         method = DMADA(model(), ramp=1)
         images, labels = batch()
         before = method(images, labels, step=50)["domain"]
-        moved = [*method.embed.parameters(), *method.judge.parameters()]
+        moved = [*method.embed.parameters(), *method.discriminator.parameters()]
         if part == "trunk":
             moved = list(method.model.parameters())[:-2]
         slopes = torch.autograd.grad(before, moved)
@@ -39,8 +39,8 @@ def test_a_step_down_the_gradient_helps_the_discriminator_and_hurts_it_through_t
 
 def test_domain_labels_are_soft():
     method = DMADA(model(), ramp=0)
-    method.judge.weight.data.zero_()
-    method.judge.bias.data.fill_(2.0)
+    method.discriminator.weight.data.zero_()
+    method.discriminator.bias.data.fill_(2.0)
     images, labels = batch()
     random = SampleRandom(0, tuple(range(len(images))), 7)
     ratio = method._ratio(Batch(images, labels, None, random))
@@ -65,8 +65,8 @@ def test_the_ratio_stays_away_from_one_half_and_is_one_for_all_images():
 def test_the_discriminator_is_trained_with_the_network_and_not_saved_in_it():
     method = DMADA(model())
     names = {name.split(".")[0] for name, _ in method.named_parameters()}
-    assert names == {"trainable_module", "embed", "judge"}
-    assert not any("judge" in name for name in method.model.state_dict())
+    assert names == {"trainable_module", "embed", "discriminator"}
+    assert not any("discriminator" in name for name in method.model.state_dict())
 
 
 def test_every_image_gets_another_look_within_range():

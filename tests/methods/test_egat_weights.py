@@ -59,7 +59,7 @@ def test_without_its_terms_egat_is_erm():
 
 @pytest.mark.parametrize("egl", [{"lambda_egl": 0.0}, {"guide": "none"}])
 def test_nothing_to_minimise(egl):
-    with pytest.raises(ValueError, match="give at least lambda_cls"):
+    with pytest.raises(ValueError, match="set lambda_cls"):
         EGAT(model(), lambda_cls=0.0, lambda_adv=0.0, lambda_reg=0.0, **egl)
 
 

@@ -18,7 +18,7 @@ def method(request):
 @pytest.mark.parametrize("change", [lambda x: (x - 0.5) / 0.2, lambda x: x * 255, lambda x: x * float("nan")])
 def test_images_outside_the_unit_interval(method, change):
     images, labels = batch()
-    with pytest.raises(ValueError, match=r"images in \[0, 1\], got .* by 255\. Do not normalise"):
+    with pytest.raises(ValueError, match=r"images in \[0, 1\], got .* by 255\. Do not normalize"):
         method(change(images), labels)
 
 
