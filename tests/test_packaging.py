@@ -64,6 +64,7 @@ assert egat_hub.__file__.startswith({str(installed)!r})
 model = egat_hub.from_pretrained("synthetic-tiny")
 (known,) = [known for known in egat_hub.list_models() if known.known_as == "synthetic-tiny"]
 assert str(known.weights).startswith({str(installed)!r})
+egat_hub.register_timm_models()
 weights = timm.create_model(known.name, pretrained=True).state_dict()
 assert all((weights[key] == value).all() for key, value in model.model.net.state_dict().items())
 from PIL import Image
