@@ -77,4 +77,5 @@ def test_no_noise_changes_nothing(masks):
 def test_noise_belongs_to_the_sample(masks):
     whole = add_noise(masks, 0.5, SampleRandom(0, (4, 5, 6), step=2))
     assert torch.equal(add_noise(masks[2:], 0.5, SampleRandom(0, (6,), step=2)), whole[2:])
-    assert not torch.equal(add_noise(masks, 0.5, SampleRandom(0, (4, 5, 6), step=3)), whole)
+    for other in (SampleRandom(0, (4, 5, 6), step=3), SampleRandom(1, (4, 5, 6), step=2)):
+        assert not torch.equal(add_noise(masks, 0.5, other), whole)

@@ -21,6 +21,8 @@ from tests.helpers.methods import CLASSES, FAST, batch, model
 
 AWAKE = {**FAST, "warmup": 0}
 """Short attacks, and every term from the first step on."""
+UNCHANGED_BY = {METHODS["irm"]: {"step": 1}, METHODS["dmada"]: {"first": 6}}
+"""IRM's environments keep their images from step to step; DMADA draws one ratio for the batch."""
 
 
 @pytest.fixture(params=list(METHODS))
@@ -66,20 +68,31 @@ def test_a_step_is_a_function_of_seed_step_and_index(cls):
     assert_equal(*results)
 
 
-def test_other_steps_seeds_and_indices_draw_other_numbers(cls, monkeypatch):
-    drawn = []
-    for name in ("uniform", "normal", "beta"):
+def test_draws_depend_on_seed_step_and_index(cls, monkeypatch):
+    drawn: list[torch.Tensor] = []
+
+    def record(name: str) -> None:
         draw = getattr(SampleRandom, name)
-        monkeypatch.setattr(SampleRandom, name, lambda *a, d=draw, **k: drawn.append(1) or d(*a, **k))
-    method, index = make(cls), torch.arange(6)
-    first = method(*batch(), step=0, index=index)["loss"]
-    others = [
-        method(*batch(), step=1, index=index)["loss"],
-        method(*batch(), step=0, index=index + 6)["loss"],
-        make(cls, seed=1)(*batch(), step=0, index=index)["loss"],
-    ]
-    equal = [torch.equal(first, other) for other in others]
-    assert all(equal) != bool(drawn)  # a draw may stay from step to step, or change nothing for once
+
+        def recorded(*arguments):
+            drawn.append(draw(*arguments))
+            return drawn[-1].clone()
+
+        monkeypatch.setattr(SampleRandom, name, recorded)
+
+    for name in ("uniform", "normal", "beta"):
+        record(name)
+
+    def draws(seed: int = 0, step: int = 0, first: int = 0) -> list[torch.Tensor]:
+        drawn.clear()
+        make(cls, seed=seed)(*batch(), step=step, index=torch.arange(6) + first)
+        return list(drawn)
+
+    base = draws()
+    assert all(torch.equal(one, other) for one, other in zip(base, draws(), strict=True))
+    for change in ({"seed": 1}, {"step": 1}, {"first": 6}):
+        if change != UNCHANGED_BY.get(cls):
+            assert not any(torch.equal(one, two) for one, two in zip(base, draws(**change), strict=True))
 
 
 def test_without_step_and_index_calls_count_up_and_images_are_numbered_in_order(cls):

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from egat_hub.methods import METHODS
 from tests.helpers.training import MEASURED, fit, log_of, method, network, same
@@ -64,16 +65,26 @@ def test_a_run_without_checkpoint_starts_its_log_again(tmp_path):
     assert figures(tmp_path) == figures(tmp_path / "whole")
 
 
-def test_dropout_depends_on_seed_and_step_alone(tmp_path):
+def test_dropout_depends_on_seed_and_step_alone(tmp_path, monkeypatch):
+    masks: list[torch.Tensor] = []
+    dropout = F.dropout
+
+    def recorded(images: torch.Tensor, p: float, training: bool) -> torch.Tensor:
+        if training:
+            masks.append(dropout(torch.ones_like(images), p))
+        return images * masks[-1] if training else images
+
+    monkeypatch.setattr(F, "dropout", recorded)
     runs = {}
     for name, state, seed in (("first", 0, 3), ("again", 1, 3), ("other", 0, 4)):
         torch.manual_seed(state)
+        masks.clear()
         fit(method(model=network(drop_rate=0.5)), tmp_path / name, seed=seed)
-        runs[name] = figures(tmp_path / name)
-    assert runs["first"] == runs["again"]
-    assert runs["first"] != runs["other"]
-    fit(method(model=network(drop_rate=0.0)), tmp_path / "none")
-    assert runs["first"] != figures(tmp_path / "none")
+        runs[name] = torch.stack(masks)
+    assert torch.equal(runs["first"], runs["again"])
+    for step, mask in enumerate(runs["first"]):
+        assert not (mask == runs["first"][step + 1 :]).flatten(1).all(1).any()
+        assert not torch.equal(mask, runs["other"][step])
 
 
 def test_resources_change_no_result(tmp_path):
