@@ -57,7 +57,7 @@ class Objective:
     def __init__(self, model: nn.Module, labels: Tensor, value: Value | None = None) -> None:
         self.model = model
         self.labels = labels
-        self.value = value or self._cross_entropy
+        self._value = value
         self.finite: bool | Tensor = True
         self.evaluations = 0
 
@@ -79,7 +79,10 @@ class Objective:
         self.evaluations += len(gradient)
         return gradient
 
-    def _cross_entropy(self, logits: Tensor, rows: Rows) -> Tensor:
+    def value(self, logits: Tensor, rows: Rows) -> Tensor:
+        """One value per sample [b] from logits [b,C] and their rows in the batch."""
+        if self._value is not None:
+            return self._value(logits, rows)
         return F.cross_entropy(logits, self.labels[rows], reduction="none")
 
 
