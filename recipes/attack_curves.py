@@ -22,7 +22,6 @@ from egat_hub.attacks import Attack
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.core.results import Outcome, Row, Summary
 from egat_hub.data import EvaluationView
-from egat_hub.evaluation.sanity import LIMIT
 from egat_hub.experiments.cell import MODEL, Cell
 from egat_hub.experiments.command import start
 from egat_hub.experiments.experiment import Experiment, Finished, Ready
@@ -30,6 +29,7 @@ from egat_hub.experiments.further_attack import FurtherAttack
 from egat_hub.experiments.tables.in_domain import attempt_of, distinct
 from egat_hub.experiments.tables.table import Entry, Table, markdown
 from egat_hub.hub import from_pretrained
+from egat_hub.metrics.accuracy import LIMIT
 from egat_hub.models import TimmModel
 from egat_hub.models.modes import evaluating
 

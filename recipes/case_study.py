@@ -20,7 +20,7 @@ from egat_hub.evaluation import EvaluationConfig
 from egat_hub.experiments.plots import case_study_of, save_figure
 from egat_hub.hub import from_pretrained
 from egat_hub.hub.classifier import Classifier
-from egat_hub.hub.datasets import judged_images
+from egat_hub.hub.datasets import evaluation_images
 from egat_hub.models import TimmModel
 
 
@@ -55,7 +55,7 @@ def case_study(
         raise ValueError("Expected at least one model to look at.")
     evaluation = EvaluationConfig(epsilons=(epsilon,), attack=attack, attack_options=attack_options or {})
     classifiers = [from_pretrained(model) for model in models]
-    views = [judged_images(one, data, domain=domain, split=split) for one in classifiers]
+    views = [evaluation_images(one, data, domain=domain, split=split) for one in classifiers]
     sizes = {one.model.image_size for one in classifiers}
     if len(sizes) > 1:
         raise ValueError(f"Expected models of one image size, got {', '.join(map(str, sorted(sizes)))}.")

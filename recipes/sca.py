@@ -19,10 +19,10 @@ from egat_hub.core.distributed import join_processes
 from egat_hub.core.options import Flat, Without, run
 from egat_hub.core.results import write_outcomes
 from egat_hub.data import DataConfig
-from egat_hub.evaluation import judge_sca
+from egat_hub.evaluation import evaluate_sca
 from egat_hub.hub import from_pretrained
 from egat_hub.hub.card_tables import result_sections
-from egat_hub.hub.datasets import judged_images
+from egat_hub.hub.datasets import evaluation_images
 
 
 def sca(
@@ -55,12 +55,12 @@ def sca(
     state = join_processes()
     classifier = from_pretrained(model)
     told = classifier.metadata
-    view = judged_images(classifier, data, domain=domain, split=split)
+    view = evaluation_images(classifier, data, domain=domain, split=split)
     attack = SCA(
         diffusion=load_diffusion(diffusion, dtype=getattr(torch, precision), device=state.device),
         prompts=Prompts(label_names=classifier.label_names),
     )
-    outcomes = judge_sca(
+    outcomes = evaluate_sca(
         classifier.to(state.device),
         view,
         attack,

@@ -14,7 +14,7 @@ from egat_hub.data import DataConfig
 from egat_hub.evaluation import EvaluationConfig
 from egat_hub.evaluation import evaluate as evaluate_model
 from egat_hub.hub.card_tables import result_sections
-from egat_hub.hub.datasets import judged_images
+from egat_hub.hub.datasets import evaluation_images
 
 
 def evaluate(
@@ -54,7 +54,7 @@ def evaluate(
     config = dataclasses.replace(evaluation, epsilons=epsilons) if epsilons else evaluation
     classifier = open_model(model, device)
     told = classifier.metadata
-    view = judged_images(classifier, data, domain=domain, split=split)
+    view = evaluation_images(classifier, data, domain=domain, split=split)
     rows = evaluate_model(
         classifier,
         view if images is None else view.drawn(images, seed=config.seed),

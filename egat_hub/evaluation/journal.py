@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from egat_hub.core.config import digest
 from egat_hub.core.distributed import gather_objects
 from egat_hub.core.files import atomic_write_text
+from egat_hub.core.metric import Key
 from egat_hub.data import EvaluationView
-from egat_hub.evaluation.batch import PROTOCOL
-from egat_hub.evaluation.columns import Column
+from egat_hub.evaluation.config import PROTOCOL
 
 
 class Measured(NamedTuple):
@@ -31,7 +31,7 @@ class Measured(NamedTuple):
 
     positions: Sequence[int]
     numbers: Sequence[int]
-    columns: Mapping[Column, Sequence[float]]
+    columns: Mapping[Key, Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Journal:
                     "settings, or measured by another version. Name another folder, or remove it."
                 )
             columns = {
-                Column(metric, _tuples(protocol)): values for metric, protocol, values in content["columns"]
+                Key(metric, _tuples(protocol)): values for metric, protocol, values in content["columns"]
             }
             batches.append(Measured(content["positions"], content["numbers"], columns))
         return batches

@@ -1,13 +1,10 @@
-"""Sanity checks of attacks and of faithfulness."""
+"""Sanity checks of attacks."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from statistics import fmean, stdev
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +12,13 @@ from torch.nn import functional as F
 
 from egat_hub.attacks import FGSM, PGD, Attack
 from egat_hub.attacks.pgd import IterativeAttack
+from egat_hub.core.metric import is_correct
 from egat_hub.core.randomness import SampleRandom
-from egat_hub.core.results import SANITY_CHECK, Outcome
+from egat_hub.metrics.accuracy import LIMIT
 from egat_hub.models.modes import evaluating
 
 CORNERS = 8
 """Random corners of the ball that stand for an attack without gradients."""
-
-LIMIT = 5.0
-"""Percent that luck may do: three of 64 images, between two attacks of equal strength."""
 
 HUGE = 0.5
 """A budget at which any image can be made uniformly gray."""
@@ -59,7 +54,7 @@ class Suspect:
     @cached_property
     def correct(self) -> Tensor:
         """Which clean images [B] are classified correctly."""
-        return self.logits.argmax(1) == self.labels
+        return is_correct(self.logits, self.labels)
 
     @cached_property
     def withstands(self) -> Tensor:
@@ -71,7 +66,7 @@ class Suspect:
         still, chosen = self.correct.clone(), self.correct
         images, labels, random = self.images[chosen], self.labels[chosen], self.random.select(chosen)
         found = attack(against or self.model, images, labels, epsilon, random=random)
-        still[chosen] = self.model(found).argmax(1) == labels
+        still[chosen] = is_correct(self.model(found), labels)
         return still
 
 
@@ -126,7 +121,7 @@ def without_gradient(suspect: Suspect) -> Tensor:
             break
         images, draws = suspect.images[standing], replace(suspect.random.select(standing), step=corner)
         found = (images + suspect.epsilon * draws.uniform(images, -1, 1, "corner").sign()).clamp(0, 1)
-        standing[standing.clone()] = suspect.model(found).argmax(1) == suspect.labels[standing]
+        standing[standing.clone()] = is_correct(suspect.model(found), suspect.labels[standing])
     return _points(suspect.withstands, standing)
 
 
@@ -200,64 +195,3 @@ def _percent(condition: Tensor) -> Tensor:
 
 def _points(more: Tensor, less: Tensor) -> Tensor:
     return _percent(more) - _percent(less)
-
-
-MATERIAL = 5.0
-"""Comprehensiveness, in points, that is too much for a random map."""
-STANDARD_ERRORS = 3.0
-"""Distance from 0 at which a mean over images is believed to differ from it."""
-
-CAUTIONS = {
-    "random_maps_score_high": "random maps are comprehensive too: compare the model's with theirs",
-    "not_above_random_maps": "the maps are not shown to be more comprehensive than random ones",
-}
-"""Names of the flags, and what to tell a reader where one is raised."""
-
-
-def control_flags(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Rows of metric ``sanity_check``, 100 where it is raised and else 0, about the first comprehensiveness.
-
-    - ``random_maps_score_high``: the comprehensiveness of random maps differs from 0 by more than 5 points
-      and 3 standard errors. Then it is in part what any removed pixels do to the model, and counts only in
-      comparison.
-    - ``not_above_random_maps``: the model's maps are not better than random ones by 3 standard errors of
-      the difference on the same images. Then there is no evidence that they explain anything.
-
-    Without at least two images that both maps have a value for, there is no row.
-
-    Args:
-        outcomes: of one model on one data set.
-    """
-    comps = [outcome for outcome in outcomes if outcome.row.metric == "comprehensiveness"]
-    model = next((outcome for outcome in comps if outcome.row.protocol["map"] == "model"), None)
-    if model is None:
-        return []
-    expected = {**model.row.protocol, "map": "random"}
-    control = next((outcome for outcome in comps if outcome.row.protocol == expected), None)
-    return [] if control is None else list(_flags(model, control))
-
-
-def _flags(model: Outcome, control: Outcome) -> Iterator[Outcome]:
-    both = zip(model.values, control.values, strict=True)
-    pairs = [(mine, other) for mine, other in both if not math.isnan(mine + other)]
-    if len(pairs) < 2:
-        return
-    gain = [mine - other for mine, other in pairs]
-    random = [other for _, other in pairs]
-    settings = {name: value for name, value in model.row.protocol.items() if name != "map"}
-    raised: dict[str, tuple[bool, dict[str, Any]]] = {
-        "random_maps_score_high": (
-            abs(fmean(random)) > max(MATERIAL, STANDARD_ERRORS * _error(random)),
-            {"beyond": MATERIAL},
-        ),
-        "not_above_random_maps": (fmean(gain) <= STANDARD_ERRORS * _error(gain), {}),
-    }
-    for name, (value, limits) in raised.items():
-        protocol = {"check": name, "limit": 0.0, **settings, **limits, "standard_errors": STANDARD_ERRORS}
-        row = replace(model.row, metric=SANITY_CHECK, value=100.0 * value, n=len(pairs), protocol=protocol)
-        yield Outcome(row, [row.value])
-
-
-def _error(values: Sequence[float]) -> float:
-    """Standard error of the mean."""
-    return stdev(values) / math.sqrt(len(values))

@@ -1,4 +1,4 @@
-"""Judge a model under SCA on a data set."""
+"""Evaluate a model under SCA on a data set."""
 
 from __future__ import annotations
 
@@ -12,15 +12,31 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from egat_hub.attacks.diffusion import SCA
+from egat_hub.core.metric import Key, Metric, Section, Values, is_correct, register
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.core.results import Outcome
-from egat_hub.evaluation.batch import check_labels
-from egat_hub.evaluation.columns import Column, Columns
-from egat_hub.evaluation.dataset_pass import judge_by
+from egat_hub.evaluation.config import check_labels
+from egat_hub.evaluation.dataset import evaluate_by
 from egat_hub.models.modes import evaluating, full_precision
 
+LATENT = Section("Accuracy under unrestricted attack")
+register(
+    Metric(
+        name="pixel_linf",
+        title="pixel Linf",
+        about="largest change of a pixel of the images that a latent attack breaks",
+        section=LATENT,
+    ),
+    Metric(
+        name="pixel_l2",
+        title="pixel L2",
+        about="L2 norm of the change of the images that a latent attack breaks",
+        section=LATENT,
+    ),
+)
 
-def judge_sca(
+
+def evaluate_sca(
     model: nn.Module,
     dataset: Dataset | Sequence[tuple[Tensor, int]],
     attack: SCA,
@@ -69,7 +85,7 @@ def judge_sca(
         "protocols": [attack.protocol(epsilon) for epsilon in budgets],
         "seed": noise_seed,
     }
-    return judge_by(
+    return evaluate_by(
         partial(_measure, attack=attack, budgets=budgets),
         model,
         dataset,
@@ -92,11 +108,11 @@ def _measure(
     attack: SCA,
     budgets: Sequence[float],
     masks: Tensor | None = None,
-) -> Columns:
+) -> Values:
     with evaluating(model), full_precision(images.device):
         logits = model(images)
         check_labels(labels, logits.shape[1])
-        correct = logits.argmax(1) == labels
+        correct = is_correct(logits, labels)
         return _attacked(model, images, labels, correct, random, attack, budgets)
 
 
@@ -108,10 +124,10 @@ def _attacked(
     random: SampleRandom,
     attack: SCA,
     budgets: Sequence[float],
-) -> Columns:
+) -> Values:
     standing, restored = correct.clone(), correct.clone()
-    columns = {Column("clean_accuracy"): 100.0 * correct}
-    found: Columns = {}
+    columns = {Key("clean_accuracy"): 100.0 * correct}
+    found: Values = {}
     for epsilon in budgets:
         rows = standing.nonzero()[:, 0]
         linf, l2 = (torch.full(labels.shape, torch.nan) for _ in range(2))
@@ -126,8 +142,8 @@ def _attacked(
             linf[broken.cpu()] = result.pixel_linf[result.success].float().cpu()
             l2[broken.cpu()] = result.pixel_l2[result.success].float().cpu()
         protocol = tuple(attack.protocol(epsilon).items())
-        found[Column("robust_accuracy", protocol)] = 100.0 * standing
-        found[Column("pixel_linf", protocol)] = linf
-        found[Column("pixel_l2", protocol)] = l2
-    columns[Column("robust_accuracy", tuple(attack.protocol(0.0).items()))] = 100.0 * restored
+        found[Key("robust_accuracy", protocol)] = 100.0 * standing
+        found[Key("pixel_linf", protocol)] = linf
+        found[Key("pixel_l2", protocol)] = l2
+    columns[Key("robust_accuracy", tuple(attack.protocol(0.0).items()))] = 100.0 * restored
     return columns | found

@@ -22,8 +22,8 @@ from egat_hub.core.files import atomic_write_text
 from egat_hub.core.randomness import derive_seed
 from egat_hub.core.results import Outcome, Row, read_outcomes
 from egat_hub.data import DataConfig, EvaluationView, MultiDomain, TrainingView
-from egat_hub.evaluation import EvaluationConfig, judge
-from egat_hub.evaluation.batch import PROTOCOL
+from egat_hub.evaluation import EvaluationConfig, evaluate_per_image
+from egat_hub.evaluation.config import PROTOCOL
 from egat_hub.experiments.further_attack import FurtherAttack
 from egat_hub.experiments.kept import journal_of, keep, kept
 from egat_hub.experiments.plots import case_study_of
@@ -322,7 +322,7 @@ class Bench:
         images: int | None = None,
     ) -> list[Outcome]:
         view = self._view(cell, domain or cell.domain, split)
-        return judge(
+        return evaluate_per_image(
             network,
             view if images is None else view.drawn(images, seed=config.seed),
             config,

@@ -18,8 +18,8 @@ from egat_hub.core.distributed import rank
 from egat_hub.core.files import atomic_write_text
 from egat_hub.core.results import Row
 from egat_hub.data import Domain, EvaluationView
-from egat_hub.evaluation import judge
-from egat_hub.evaluation.batch import PROTOCOL
+from egat_hub.evaluation import evaluate_per_image
+from egat_hub.evaluation.config import PROTOCOL
 from egat_hub.experiments.cell import MODEL
 from egat_hub.experiments.claim import claimed
 from egat_hub.experiments.finetuning import Ready
@@ -205,7 +205,7 @@ def _measured(ready: Ready, model: str, network: TimmModel, domain: Domain | Non
     data = ready.old.data if domain is ready.old.domain else cell.data
     settings = [PROTOCOL, to_dict(replace(config, batch_size=1)), data and to_dict(data)]
     measure = partial(
-        judge,
+        evaluate_per_image,
         network,
         EvaluationView(domain, "test", image_size=network.image_size),
         config,

@@ -6,7 +6,7 @@ from egat_hub.data import DataConfig, EvaluationView, open_dataset
 from egat_hub.hub.classifier import Classifier
 
 
-def judged_images(
+def evaluation_images(
     classifier: Classifier, data: DataConfig, *, domain: str | None = None, split: str = "test"
 ) -> EvaluationView:
     """A split of a domain, at the size that the model has.

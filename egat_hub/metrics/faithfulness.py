@@ -2,22 +2,63 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
-from typing import Literal, NamedTuple
+from statistics import fmean, stdev
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from egat_hub.core.config import check_choices
+from egat_hub.core.metric import Better, Metric, Section, Values, key, register, where
 from egat_hub.core.randomness import SampleRandom
+from egat_hub.core.results import SANITY_CHECK, Outcome
+from egat_hub.explanations import dead
 from egat_hub.explanations.similarity import pixel_ranks, top_count
+from egat_hub.metrics.batch import EvaluationBatch, Target
 from egat_hub.metrics.controls import FILLS
 from egat_hub.models import TimmModel
 from egat_hub.models.modes import evaluating
 
-Target = Literal["predicted", "label"]
-"""The ``"predicted"`` class of the clean image, or its ``"label"``."""
+FAITHFULNESS = Section(
+    "Faithfulness of explanations",
+    "Change of the class's probability when pixels are removed, x 100. A map that explains the model differs "
+    "from its controls.",
+    across="map",
+)
+MODEL, RANDOM = {"map": "model"}, {"map": "random"}
+
+
+def _record(name: str, title: str, about: str, better: Better, *, headline: bool = False) -> Metric:
+    return Metric(
+        name=name,
+        title=title,
+        about=about,
+        better=better,
+        section=FAITHFULNESS,
+        table="results" if headline else "faithfulness",
+        headline=headline,
+        shown=MODEL,
+        control=RANDOM,
+    )
+
+
+WITHOUT = "fall of the class's probability without the most salient pixels"
+ALONE = "fall of the class's probability with the most salient pixels alone"
+register(
+    _record("comprehensiveness", "comprehensiveness", WITHOUT, "higher", headline=True),
+    _record("sufficiency", "sufficiency", ALONE, "lower", headline=True),
+    _record("relative_comprehensiveness", "comprehensiveness / p", f"{WITHOUT}, relative to it", "higher"),
+    _record("relative_sufficiency", "sufficiency / p", f"{ALONE}, relative to it", "lower"),
+    _record("comprehensiveness_aopc", "comprehensiveness AOPC", "its mean over shares of pixels", "higher"),
+    _record("sufficiency_aopc", "sufficiency AOPC", "its mean over shares of pixels", "lower"),
+)
+
+UNSURE = 0.01
+"""Probability below which nothing is divided by it."""
 
 
 class Removal(NamedTuple):
@@ -106,3 +147,91 @@ class Faithfulness:
                 comp, suff = (probability - p.gather(1, index)[:, 0] for p in (without, alone))
                 found.append(Removal(q, fill, comp, suff))
         return found
+
+    def measure(self, batch: EvaluationBatch) -> Values:
+        """Comprehensiveness and sufficiency of maps and controls, also relative and averaged."""
+        classes, probability, maps = batch.of(self.target)
+        assert batch.network is not None
+        values: Values = {}
+        for name, judged in batch.with_controls(maps).items():
+            removals = self(batch.network, batch.images, judged, classes, probability, batch.random)
+            for name_of, settings, comp, suff in self._variants(removals, probability):
+                protocol = {"explanation": batch.explanation, "map": name, **settings, "class": self.target}
+                for metric, found in (("comprehensiveness", comp), ("sufficiency", suff)):
+                    values[key(name_of.format(metric), protocol)] = where(~dead(judged), 100 * found)
+        return values
+
+    def _variants(
+        self, removals: list[Removal], probability: Tensor
+    ) -> Iterator[tuple[str, dict[str, Any], Tensor, Tensor]]:
+        """Format of the names, settings, comprehensiveness and sufficiency."""
+        for q, fill, comp, suff in removals:
+            yield "{}", {"q": q, "fill": fill}, comp, suff
+        q, fill, comp, suff = removals[0]
+        sure = where(probability >= UNSURE, probability)
+        yield "relative_{}", {"q": q, "fill": fill}, comp / sure, suff / sure
+        for fill in dict.fromkeys(removal.fill for removal in removals) if self.shares else ():
+            mine = [removal for removal in removals if removal.fill == fill and removal.q in self.shares]
+            comp, suff = (torch.stack(found).mean(0) for found in zip(*(m[2:] for m in mine), strict=True))
+            yield "{}_aopc", {"shares": " ".join(f"{q:g}" for q in self.shares), "fill": fill}, comp, suff
+
+
+MATERIAL = 5.0
+"""Comprehensiveness, in points, that is too much for a random map."""
+STANDARD_ERRORS = 3.0
+"""Distance from 0 at which a mean over images is believed to differ from it."""
+
+RANDOM_MAP_CHECKS = {
+    "random_maps_score_high": "random maps are comprehensive too: compare the model's with theirs",
+    "not_above_random_maps": "the maps are not shown to be more comprehensive than random ones",
+}
+"""What it means that a check fails, by its name."""
+
+
+def random_map_checks(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Rows of metric ``sanity_check``, 100 where it is raised and else 0, about the first comprehensiveness.
+
+    - ``random_maps_score_high``: the comprehensiveness of random maps differs from 0 by more than 5 points
+      and 3 standard errors. Then it is in part what any removed pixels do to the model, and counts only in
+      comparison.
+    - ``not_above_random_maps``: the model's maps are not better than random ones by 3 standard errors of
+      the difference on the same images. Then there is no evidence that they explain anything.
+
+    Without at least two images that both maps have a value for, there is no row.
+
+    Args:
+        outcomes: of one model on one data set.
+    """
+    comps = [outcome for outcome in outcomes if outcome.row.metric == "comprehensiveness"]
+    model = next((outcome for outcome in comps if outcome.row.protocol["map"] == "model"), None)
+    if model is None:
+        return []
+    expected = {**model.row.protocol, "map": "random"}
+    control = next((outcome for outcome in comps if outcome.row.protocol == expected), None)
+    return [] if control is None else list(_compare(model, control))
+
+
+def _compare(model: Outcome, control: Outcome) -> Iterator[Outcome]:
+    both = zip(model.values, control.values, strict=True)
+    pairs = [(mine, other) for mine, other in both if not math.isnan(mine + other)]
+    if len(pairs) < 2:
+        return
+    gain = [mine - other for mine, other in pairs]
+    random = [other for _, other in pairs]
+    settings = {name: value for name, value in model.row.protocol.items() if name != "map"}
+    raised: dict[str, tuple[bool, dict[str, Any]]] = {
+        "random_maps_score_high": (
+            abs(fmean(random)) > max(MATERIAL, STANDARD_ERRORS * _error(random)),
+            {"beyond": MATERIAL},
+        ),
+        "not_above_random_maps": (fmean(gain) <= STANDARD_ERRORS * _error(gain), {}),
+    }
+    for name, (value, limits) in raised.items():
+        protocol = {"check": name, "limit": 0.0, **settings, **limits, "standard_errors": STANDARD_ERRORS}
+        row = replace(model.row, metric=SANITY_CHECK, value=100.0 * value, n=len(pairs), protocol=protocol)
+        yield Outcome(row, [row.value])
+
+
+def _error(values: Sequence[float]) -> float:
+    """Standard error of the mean."""
+    return stdev(values) / math.sqrt(len(values))

@@ -9,12 +9,42 @@ import torch
 from torch import Tensor
 
 from egat_hub.core.config import check_choices
+from egat_hub.core.metric import Metric, Section, Values, key, register, where
 from egat_hub.core.randomness import SampleRandom
+from egat_hub.explanations import dead
 from egat_hub.explanations.similarity import pixel_ranks, top_count
+from egat_hub.metrics.batch import EvaluationBatch, Target
 from egat_hub.metrics.controls import FILLS
-from egat_hub.metrics.faithfulness import Target
 from egat_hub.models import TimmModel
 from egat_hub.models.modes import evaluating
+
+CURVES = Section(
+    "Insertion and deletion",
+    "Area under the curve of the class's probability, x 100.",
+    across="map",
+)
+register(
+    Metric(
+        name="insertion_auc",
+        title="insertion",
+        about="area under the probability while the most salient pixels appear first",
+        section=CURVES,
+        better="higher",
+        table="faithfulness",
+        shown={"map": "model"},
+        control={"map": "random"},
+    ),
+    Metric(
+        name="deletion_auc",
+        title="deletion",
+        about="area under the probability while the most salient pixels disappear first",
+        section=CURVES,
+        better="lower",
+        table="faithfulness",
+        shown={"map": "model"},
+        control={"map": "random"},
+    ),
+)
 
 
 class Areas(NamedTuple):
@@ -85,6 +115,22 @@ class InsertionDeletion:
                     for before, after in ((blank, images), (images, emptied))
                 )
             )
+
+    def measure(self, batch: EvaluationBatch) -> Values:
+        """Areas under both curves, of the model's maps and of controls."""
+        classes, _, maps = batch.of(self.target)
+        assert batch.network is not None
+        values: Values = {}
+        for name, judged in batch.with_controls(maps).items():
+            areas = self(batch.network, batch.images, judged, classes, batch.random, chunk=batch.chunk)
+            for metric, fill, area in (
+                ("insertion_auc", self.insertion_fill, areas.insertion),
+                ("deletion_auc", self.deletion_fill, areas.deletion),
+            ):
+                source = {"explanation": batch.explanation, "map": name, "steps": self.steps}
+                protocol = {**source, "fill": fill, "class": self.target}
+                values[key(metric, protocol)] = where(~dead(judged), 100 * area)
+        return values
 
     def _curve(
         self, model: TimmModel, before: Tensor, after: Tensor, ranks: Tensor, classes: Tensor, chunk: int

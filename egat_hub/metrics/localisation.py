@@ -9,11 +9,48 @@ import torch
 from torch import Tensor
 
 from egat_hub.core.config import check_choices
-from egat_hub.explanations import enlarge
-from egat_hub.metrics.faithfulness import Target
+from egat_hub.core.metric import Key, Metric, Section, Values, key, register, where
+from egat_hub.explanations import dead, enlarge
+from egat_hub.metrics.batch import EvaluationBatch, Target
 
 RULE = "share of maximum"
 """How ``Localisation.threshold`` cuts a region out of a map."""
+
+
+LOCALISATION = Section(
+    "Localisation of explanations",
+    "Agreement of maps with masks of the object, in %. A bump in the centre scores high where objects are in "
+    "the middle.",
+    across="map",
+)
+
+
+def _record(name: str, title: str, about: str) -> Metric:
+    shown, control = {"map": "model"}, {"map": "centre"}
+    return Metric(
+        name=name,
+        title=title,
+        about=about,
+        section=LOCALISATION,
+        better="higher",
+        table="localisation",
+        shown=shown,
+        control=control,
+    )
+
+
+register(
+    _record("pointing_game", "pointing", "share of maps whose highest pixel is on the object, or near it"),
+    _record("energy_inside", "energy", "share of the map that is on the object"),
+    _record("mask_iou", "IoU", "intersection over union of the object and the map's region"),
+    Metric(
+        name="mask_area",
+        title="mask area",
+        about="share of the image that is object",
+        section=LOCALISATION,
+        table="localisation",
+    ),
+)
 
 
 class Located(NamedTuple):
@@ -87,6 +124,24 @@ class Localisation:
             (positive * objects).sum((1, 2)) / torch.where(alive, total, 1.0),
             common / either.clamp(min=1),
         )
+
+    def measure(self, batch: EvaluationBatch) -> Values:
+        """How well the model's maps and controls find the objects; nothing without masks."""
+        if batch.masks is None:
+            return {}
+        objects = batch.masks[:, 0] >= 0.5
+        values: Values = {Key("mask_area"): 100 * objects.float().mean((1, 2))}
+        for name, judged in batch.with_controls(batch.of(self.target).maps).items():
+            located = self(judged, objects)
+            defined = objects.any(2).any(1) & ~dead(judged.relu())
+            source = {"explanation": batch.explanation, "map": name, "class": self.target}
+            for metric, settings, found in (
+                ("pointing_game", {"tolerance": self.tolerance}, located.pointing),
+                ("energy_inside", {}, located.energy),
+                ("mask_iou", {"threshold": self.threshold, "rule": RULE}, located.iou),
+            ):
+                values[key(metric, {**source, **settings})] = where(defined, 100 * found)
+        return values
 
     def _near(self, peaks: Tensor, objects: Tensor) -> Tensor:
         """Whether the first peak in reading order is within the tolerance of an object, boolean [B]."""

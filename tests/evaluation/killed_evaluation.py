@@ -12,7 +12,7 @@ import pytest
 
 from egat_hub.core.results import Row
 from egat_hub.evaluation import EvaluationConfig, evaluate
-from egat_hub.evaluation.batch import measure
+from egat_hub.evaluation.config import measure
 from tests.helpers.training import network, view
 
 DONE = 2

@@ -9,7 +9,7 @@ import torch
 
 from egat_hub.attacks import EXPLANATION_ATTACKS
 from egat_hub.core.randomness import SampleRandom
-from egat_hub.evaluation import EvaluationConfig, evaluate, judge
+from egat_hub.evaluation import EvaluationConfig, evaluate, evaluate_per_image
 from egat_hub.explanations import GradCAM
 from egat_hub.explanations.similarity import STABILITY
 from tests.helpers.training import CLASSES, SIZE, network
@@ -49,7 +49,7 @@ def dataset(model):
 
 
 def test_rows_are_those_of_the_attack_on_what_is_classified_correctly(model, dataset):
-    outcomes = judge(model, dataset, config(*EXPLANATION_ATTACKS, batch_size=4))
+    outcomes = evaluate_per_image(model, dataset, config(*EXPLANATION_ATTACKS, batch_size=4))
     images, labels = torch.stack([image for image, _ in dataset]), torch.tensor([y for _, y in dataset])
     correct = model(images).argmax(1) == labels
     assert 2 < correct.sum() < 7

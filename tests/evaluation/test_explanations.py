@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from egat_hub.core.randomness import SampleRandom
-from egat_hub.evaluation import EvaluationConfig, evaluate, judge
+from egat_hub.evaluation import EvaluationConfig, evaluate, evaluate_per_image
 from egat_hub.explanations import GradCAM
 from egat_hub.explanations.similarity import STABILITY
 from egat_hub.metrics import CONTROLS, Faithfulness, InsertionDeletion, Localisation
@@ -43,7 +43,7 @@ def items(model):
 
 @pytest.fixture(scope="module")
 def outcomes(model, items):
-    return judge(model, items, CONFIG)
+    return evaluate_per_image(model, items, CONFIG)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from egat_hub.evaluation import evaluate
-from egat_hub.evaluation.batch import measure
+from egat_hub.evaluation.config import measure
 from tests.evaluation import killed_evaluation
 from tests.evaluation.killed_evaluation import DONE, rows
 from tests.helpers.training import view

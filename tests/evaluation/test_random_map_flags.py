@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from egat_hub.core.results import Outcome, Row
-from egat_hub.evaluation.sanity import control_flags
+from egat_hub.metrics.faithfulness import random_map_checks
 
 SETTINGS = {"explanation": "grad_cam", "q": 0.2, "fill": "mean", "class": "predicted"}
 
@@ -32,7 +32,7 @@ def comp(name, values, **settings):
 
 
 def flags(model, random, *others):
-    rows = [row for row, _ in control_flags([comp("model", model), comp("random", random), *others])]
+    rows = [row for row, _ in random_map_checks([comp("model", model), comp("random", random), *others])]
     assert all(row.metric == "sanity_check" for row in rows)
     return {row.protocol["check"]: row for row in rows}
 
@@ -83,7 +83,7 @@ def test_the_first_share_and_fill_count_and_images_without_a_value_do_not():
 
 
 def test_there_is_no_flag_without_figures():
-    assert control_flags([]) == []
-    assert control_flags([comp("model", [1.0, 2.0])]) == []
+    assert random_map_checks([]) == []
+    assert random_map_checks([comp("model", [1.0, 2.0])]) == []
     assert not flags([1.0], [2.0])
     assert not flags([1.0, math.nan], [2.0, 1.0])

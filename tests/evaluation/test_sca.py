@@ -12,7 +12,7 @@ import torch
 from egat_hub.attacks.diffusion import Prompts
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.core.results import Outcome
-from egat_hub.evaluation import judge_sca
+from egat_hub.evaluation import evaluate_sca
 from tests.attacks.diffusion.tiny import CLASSES, attack, classifier, make_images
 
 IMAGES, TRUE = make_images(12, seed=2)
@@ -27,7 +27,7 @@ def figures(outcomes: list[Outcome]) -> dict[tuple[str, float | None], Outcome]:
 
 @pytest.fixture(scope="module")
 def found():
-    return figures(judge_sca(classifier(), DATA, attack(), latent_epsilons=BUDGETS, batch_size=4))
+    return figures(evaluate_sca(classifier(), DATA, attack(), latent_epsilons=BUDGETS, batch_size=4))
 
 
 def test_figures_are_those_of_the_attack_on_what_stands(found):
@@ -71,22 +71,22 @@ def test_a_run_goes_on_where_it_stopped(found, tmp_path, monkeypatch):
     monkeypatch.setattr(type(sca), "perturb", counted)
     settings = {"latent_epsilons": BUDGETS, "batch_size": 4, "journal": tmp_path}
     with pytest.raises(KeyboardInterrupt):
-        judge_sca(classifier(), DATA, sca, **settings)
-    again = figures(judge_sca(classifier(), DATA, sca, **settings))
+        evaluate_sca(classifier(), DATA, sca, **settings)
+    again = figures(evaluate_sca(classifier(), DATA, sca, **settings))
     assert again.keys() == found.keys()
     for key, outcome in again.items():
         torch.testing.assert_close(
             torch.tensor(outcome.values), torch.tensor(found[key].values), equal_nan=True
         )
     done = len(calls)
-    judge_sca(classifier(), DATA, sca, **settings)
+    evaluate_sca(classifier(), DATA, sca, **settings)
     assert len(calls) == done
 
 
 def test_batches_of_others_are_refused(tmp_path):
     data, settings = DATA[:2], {"latent_epsilons": (0.15,), "journal": tmp_path}
     sca = attack()
-    judge_sca(classifier(), data, sca, **settings)
+    evaluate_sca(classifier(), data, sca, **settings)
     other = classifier()
     with torch.no_grad():
         other[-1].bias += 0.5
@@ -97,15 +97,15 @@ def test_batches_of_others_are_refused(tmp_path):
         (classifier(), data, replace(sca, prompts=Prompts(label_names=("a", "b", "c", "d"), template="{}"))),
     ):
         with pytest.raises(ValueError, match="batches of another evaluation"):
-            judge_sca(model, dataset, judged, **settings)
+            evaluate_sca(model, dataset, judged, **settings)
 
 
 @pytest.mark.parametrize("budgets", [(), (0.0, 0.1), (0.2, 0.1), (0.1, 0.1), (-0.1,)])
 def test_budgets_that_are_none_are_refused(budgets):
     with pytest.raises(ValueError, match="above 0 and ascending"):
-        judge_sca(classifier(), DATA, attack(), latent_epsilons=budgets)
+        evaluate_sca(classifier(), DATA, attack(), latent_epsilons=budgets)
 
 
 def test_a_label_that_is_no_class_is_refused():
     with pytest.raises(ValueError, match="labels from 0 to below 4"):
-        judge_sca(classifier(), [(IMAGES[0], 7)], attack())
+        evaluate_sca(classifier(), [(IMAGES[0], 7)], attack())

@@ -89,7 +89,7 @@ def test_every_run_and_the_comparison_are_there(finished):
 
 
 def test_the_second_call_does_nothing_and_gives_the_same_rows(copy, untrainable, monkeypatch):
-    monkeypatch.setattr(cells, "judge", None)
+    monkeypatch.setattr(cells, "evaluate_per_image", None)
     kept = [path for path in copy.rglob("*.*") if path.suffix in (".json", ".jsonl", ".md", ".safetensors")]
     before = [path.read_bytes() for path in kept]
     assert len(before) == 2 + 4 * 8
@@ -214,7 +214,7 @@ def test_tables_follow_the_runs_that_are_finished(tmp_path, monkeypatch):
 
 
 def test_an_evaluation_that_was_stopped_goes_on(copy, untrainable, monkeypatch):
-    further = ("--further", '[{"attack": "mi_fgsm", "images": 8}]', "--evaluation.batch_size", "4")
+    further = ("--further", '[{"attack": "mi_fgsm", "images": 8}]', "--evaluation.config_size", "4")
     measure, batches = sys.modules[evaluate.__module__].measure, []
 
     def stopping(*args, **options):

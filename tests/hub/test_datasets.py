@@ -9,7 +9,7 @@ import torch
 from egat_hub.core.config import to_dict
 from egat_hub.data import DataConfig, open_dataset
 from egat_hub.hub.classifier import Classifier
-from egat_hub.hub.datasets import judged_images
+from egat_hub.hub.datasets import evaluation_images
 from egat_hub.models import TimmModel
 
 DATA = DataConfig(synthetic_size=15)
@@ -23,10 +23,10 @@ def classifier(labels=CLASSES, **metadata):
 
 
 def test_the_domain_of_training_at_the_models_size():
-    view = judged_images(classifier(train_domain="meadow", data=to_dict(DATA)), DATA)
+    view = evaluation_images(classifier(train_domain="meadow", data=to_dict(DATA)), DATA)
     assert (view.domain.name, view.split) == ("meadow", "test")
     assert view[0]["image"].shape == (3, 32, 32)
-    other = judged_images(classifier(train_domain="meadow"), DATA, domain="desert", split="all")
+    other = evaluation_images(classifier(train_domain="meadow"), DATA, domain="desert", split="all")
     assert (other.domain.name, len(other)) == ("desert", 15)
 
 
@@ -38,14 +38,14 @@ def test_another_split_would_show_images_of_training(other):
     )
     ((name, value),) = [(name, getattr(DATA, name)) for name in other]
     with pytest.raises(ValueError, match=f"trained with {name} {value}"):
-        judged_images(model, data)
-    assert judged_images(model, data, split="all").split == "all"
-    assert judged_images(model, data, domain="desert").domain.name == "desert"
+        evaluation_images(model, data)
+    assert evaluation_images(model, data, split="all").split == "all"
+    assert evaluation_images(model, data, domain="desert").domain.name == "desert"
 
 
 def test_other_generated_images_may_be_split_as_they_like():
     model = classifier(train_domain="meadow", data=to_dict(DATA))
-    assert len(judged_images(model, DataConfig(synthetic_size=20, synthetic_seed=5))) == 5
+    assert len(evaluation_images(model, DataConfig(synthetic_size=20, synthetic_seed=5))) == 5
 
 
 @pytest.mark.parametrize(
@@ -57,4 +57,4 @@ def test_other_generated_images_may_be_split_as_they_like():
 )
 def test_what_does_not_fit(model, pattern):
     with pytest.raises(ValueError, match=pattern):
-        judged_images(model, DATA)
+        evaluation_images(model, DATA)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from egat_hub.core.results import SANITY_CHECK, Outcome, Row, failed_checks
-from egat_hub.evaluation.sanity import CAUTIONS
 from egat_hub.experiments.tables.differences import differences
 from egat_hub.experiments.tables.explanations import explanations
 from egat_hub.experiments.tables.in_domain import COMPARED, headline, in_domain
@@ -15,6 +14,7 @@ from egat_hub.experiments.tables.out_of_domain import out_of_domain
 from egat_hub.experiments.tables.table import PAPER, Published, Table, markdown, write_tables
 from egat_hub.experiments.variants import ABLATION, GOLDEN, SENSITIVITY, VARIANTS
 from egat_hub.hub.card_tables import protocol_text
+from egat_hub.metrics.faithfulness import RANDOM_MAP_CHECKS
 
 MEANINGS = {
     "clean_accuracy": "accuracy on the test split; OOD: mean over the test splits of other domains",
@@ -90,7 +90,9 @@ def legend(rows: Sequence[Row], *, published: bool, suspect: bool, intervals: bo
 
 def _flags(rows: Sequence[Row]) -> Iterator[str]:
     """Signs that an attack was fooled: what was looked for and what was found."""
-    flags = [row for row in rows if row.metric == SANITY_CHECK and row.protocol["check"] not in CAUTIONS]
+    flags = [
+        row for row in rows if row.metric == SANITY_CHECK and row.protocol["check"] not in RANDOM_MAP_CHECKS
+    ]
     if flags:
         raised = [
             f"{row.method} on {row.train_domain}, seed {row.seed}: {row.protocol['check']} {row.value:.1f} "
@@ -104,7 +106,7 @@ def _flags(rows: Sequence[Row]) -> Iterator[str]:
 
 def _cautions(rows: Sequence[Row]) -> Iterator[str]:
     """What the flags that were raised about controls mean, and for which methods."""
-    for flag, caution in CAUTIONS.items():
+    for flag, caution in RANDOM_MAP_CHECKS.items():
         found = [row for row in rows if row.metric == SANITY_CHECK and row.protocol["check"] == flag]
         runs = {
             method: [row for row in found if row.method == method] for method in {r.method for r in found}

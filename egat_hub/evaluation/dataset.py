@@ -1,4 +1,4 @@
-"""One pass over a data set: the same figures on any number of processes, and after a kill."""
+"""Evaluate a model on a data set: the same rows on any number of processes, and after an interruption."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +18,20 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
+from egat_hub.core.config import to_dict
 from egat_hub.core.distributed import gather_objects, rank, world_size
+from egat_hub.core.metric import Key, Values
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.core.results import Outcome, Row
 from egat_hub.data import EvaluationView
-from egat_hub.evaluation.columns import Column, Columns
+from egat_hub.evaluation.config import EvaluationConfig, measure, measure_checks
 from egat_hub.evaluation.journal import Journal, Measured
+from egat_hub.metrics.faithfulness import random_map_checks
 from egat_hub.models import TimmModel
 
 log = logging.getLogger(__name__)
 
-Measure = Callable[..., Columns]
+Measure = Callable[..., Values]
 """Figures of a batch from (model, images [B,3,H,W] in [0,1], labels [B], random, masks=[B,1,H,W] or None)."""
 
 Sample = tuple[Tensor, int, int, Tensor]
@@ -35,7 +40,109 @@ Sample = tuple[Tensor, int, int, Tensor]
 NO_MASK = torch.empty(0)
 
 
-def judge_by(
+def evaluate(
+    model: nn.Module,
+    dataset: Dataset | Sequence[tuple[Tensor, int]],
+    config: EvaluationConfig | None = None,
+    *,
+    method: str = "",
+    train_domain: str = "",
+    seed: int = 0,
+    selection: str = "",
+    surrogates: Sequence[nn.Module] = (),
+    workers: int = 0,
+    journal: str | Path | None = None,
+) -> list[Row]:
+    """Accuracy, robust accuracy, faithfulness and stability of explanations, as result rows.
+
+    With several processes every one of them calls this function and gets all rows. Batches are cut before
+    they are shared out, so their number changes no figure. Everything runs in float32.
+
+    Args:
+        model: images in [0,1] to logits. A :class:`TimmModel`, or a bare timm network, which is wrapped in
+            one, gets all figures; any other module accuracy and robust accuracy only.
+        dataset: items are (image [3,H,W] in [0,1], label) or what :class:`EvaluationView` gives.
+        config: what to measure.
+        method: training method, as noted in the rows.
+        train_domain: training domain, as noted in the rows.
+        seed: training seed, as noted in the rows.
+        selection: the rule that chose the weights, as noted in the rows.
+        surrogates: other models of the same classes, on the model's device; whether attacks on them harm the
+            model more than those on itself is one of the signs that are looked for.
+        workers: processes that load images.
+        journal: folder that keeps every batch when it is measured, so that a killed evaluation goes on
+            where it stopped and ends with the same rows; ``config.batch_size`` is what a kill may cost.
+            Remove it once the rows are kept.
+
+    Raises:
+        ValueError: the data set is empty, images are not in [0, 1], labels do not fit the model, or the
+            journal is that of another model, data set or configuration.
+    """
+    noted = {"method": method, "train_domain": train_domain, "seed": seed, "selection": selection}
+    outcomes = evaluate_per_image(
+        model, dataset, config, surrogates=surrogates, workers=workers, journal=journal, **noted
+    )
+    return [outcome.row for outcome in outcomes]
+
+
+def evaluate_per_image(
+    model: nn.Module,
+    dataset: Dataset | Sequence[tuple[Tensor, int]],
+    config: EvaluationConfig | None = None,
+    *,
+    surrogates: Sequence[nn.Module] = (),
+    workers: int = 0,
+    journal: str | Path | None = None,
+    **noted: Any,
+) -> list[Outcome]:
+    """As :func:`evaluate`, with the value of every image behind each row.
+
+    Args:
+        model: as for :func:`evaluate`.
+        dataset: as for :func:`evaluate`.
+        config: as for :func:`evaluate`.
+        surrogates: as for :func:`evaluate`.
+        workers: as for :func:`evaluate`.
+        journal: as for :func:`evaluate`.
+        noted: further fields of the rows: ``method``, ``train_domain``, ``seed``, ``selection``.
+    """
+    config = config or EvaluationConfig()
+    settings = to_dict(replace(config, batch_size=1))
+    shared: dict[str, Any] = {
+        "settings": settings,
+        "random_seed": config.seed,
+        "batch_size": config.batch_size,
+        "workers": workers,
+        **noted,
+    }
+    classes = len(dataset.domain.classes) if isinstance(dataset, EvaluationView) else None
+    outcomes = evaluate_by(
+        partial(measure, config=config, classes=classes),
+        model,
+        dataset,
+        journal=journal,
+        announce=partial(_cost, config=config),
+        **shared,
+    )
+    if config.epsilons and config.checks:
+        checks = partial(
+            measure_checks, config=config, surrogates=[unwrapped(other)[0] for other in surrogates]
+        )
+        kept = None if journal is None else Path(journal) / "checks"
+        outcomes += evaluate_by(checks, model, dataset, images=config.checks, journal=kept, **shared)
+    return [*outcomes, *random_map_checks(outcomes)]
+
+
+def _cost(model: nn.Module, images: Tensor, count: int, *, config: EvaluationConfig) -> str:
+    """Passes that the attack takes at most; empty if that is not known."""
+    passes = config.build_attack().adapted(model, images).passes if config.epsilons else None
+    if passes is None:
+        return ""
+    most = passes * config.restarts * len(config.epsilons)
+    return f"{config.attack}: up to {most:,} passes an image that stands, {most * count:,} in all"
+
+
+def evaluate_by(
     measure: Measure,
     model: nn.Module,
     dataset: Dataset | Sequence[tuple[Tensor, int]],
@@ -180,7 +287,7 @@ def _measured(
     return [batch for part in gather_objects(found) for batch in part]
 
 
-def _join(batches: Sequence[Measured], count: int) -> dict[Column, list[float]]:
+def _join(batches: Sequence[Measured], count: int) -> dict[Key, list[float]]:
     """Values of every column in the order of the images, NaN where one is not defined."""
     batches = sorted(batches, key=lambda batch: batch.positions[0])
     numbers = [number for batch in batches for number in batch.numbers]

@@ -1,4 +1,4 @@
-"""Every figure of one batch of images, sample by sample, in as few forwards as they need."""
+"""What an evaluation measures, and how, on a batch of images."""
 
 from __future__ import annotations
 
@@ -11,23 +11,18 @@ from torch import Tensor, nn
 
 from egat_hub.attacks import ATTACKS, EXPLANATION_ATTACKS, Attack, ExplanationAttack, attack_curve
 from egat_hub.attacks.base import check_epsilon
+from egat_hub.core.metric import METRICS, Values, key
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.core.results import SANITY_CHECK
 from egat_hub.data.corruptions import SEVERITIES
-from egat_hub.evaluation import accuracy as attacking
-from egat_hub.evaluation import explanations as explaining
-from egat_hub.evaluation.accuracy import check_corruptions, corruption_accuracy
-from egat_hub.evaluation.columns import Column, Columns, column, percent
-from egat_hub.evaluation.explanations import Explained, attacked_maps
 from egat_hub.evaluation.sanity import CHECKS, check, stand_in
-from egat_hub.explanations import EXPLANATIONS
-from egat_hub.metrics import Faithfulness, InsertionDeletion, Localisation
-from egat_hub.models import TimmModel
+from egat_hub.metrics import EvaluationBatch, Faithfulness, InsertionDeletion, Localisation
+from egat_hub.metrics.accuracy import check_corruptions, corruption_accuracy, robust_accuracy
+from egat_hub.metrics.stability import explanation_attacks, stability
 from egat_hub.models.modes import evaluating, full_precision
-from egat_hub.models.timm_model import View
 
 PROTOCOL = 2
-"""Version of how figures are computed; rows of another one are measured again."""
+"""Version of how metrics are computed; rows of another one are measured again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +34,7 @@ class EvaluationConfig:
         attack: name of an attack.
         attack_options: its fields, such as ``{"steps": 20}``.
         restarts: independent attacks a budget, the worst of which counts.
+        metrics: names of metrics that are measured on their own (``Metric.measure``), without settings.
         explanation: name of an explanation, or None for accuracy only. It is left out where the network's
             logits depend on no map (``TimmModel.head_form`` is ``"independent"``).
         faithfulness: how comprehensiveness and sufficiency are measured, or None to leave them out.
@@ -54,19 +50,20 @@ class EvaluationConfig:
         severities: at which of the severities 1 to 5; each costs a forward a corruption.
         seed: seed of attack starts, random control maps and corruptions.
         batch_size: images in a forward.
-        checks: images, spread evenly over the data set, on which signs of a fooled attack are looked for
-            (:mod:`egat_hub.evaluation.sanity`) wherever there is an attack; 0 for none.
+        checks: images, spread evenly over the data set, for sanity checks of the attack
+            (:mod:`egat_hub.evaluation.sanity`); 0 for none.
 
     Raises:
-        ValueError: an epsilon outside [0, 1], fewer than 1 restart, a negative number of checks, or no
-            severity among 1 to 5.
-        UnknownNameError: a corruption that does not exist.
+        ValueError: an epsilon outside [0, 1], fewer than 1 restart, a negative number of checks, no severity
+            among 1 to 5, or a metric that is not measured on its own.
+        UnknownNameError: a metric, attack or corruption that does not exist.
     """
 
     epsilons: tuple[float, ...] = (0.01,)
     attack: str = "pgd"
     attack_options: dict[str, Any] = field(default_factory=dict)
     restarts: int = 1
+    metrics: tuple[str, ...] = ("clean_accuracy", "dead_maps")
     explanation: str | None = "grad_cam"
     faithfulness: Faithfulness | None = field(default_factory=Faithfulness)
     insertion_deletion: InsertionDeletion | None = None
@@ -88,13 +85,20 @@ class EvaluationConfig:
             check_epsilon(epsilon)
         if self.restarts < 1:
             raise ValueError(f"Expected at least 1 restart, got {self.restarts}.")
+        for name in self.metrics:
+            if METRICS[name].measure is None:
+                alone = ", ".join(name for name in METRICS if METRICS[name].measure)
+                raise ValueError(
+                    f"{name} belongs to another setting of the evaluation; metrics takes {alone}."
+                )
         self.build_attack()
         self.build_explanation_attacks()
         check_corruptions(self.corruptions, self.severities)
 
     def accuracy_only(self, **changes: Any) -> EvaluationConfig:
-        """This configuration with other fields and without all that judges maps, corruptions or attacks."""
+        """This configuration with other fields and only the clean and robust accuracy."""
         nothing: dict[str, Any] = {
+            "metrics": ("clean_accuracy",),
             "explanation": None,
             "faithfulness": None,
             "insertion_deletion": None,
@@ -125,7 +129,7 @@ def measure(
     masks: Tensor | None = None,
     *,
     classes: int | None = None,
-) -> Columns:
+) -> Values:
     """Measure a batch.
 
     Args:
@@ -141,48 +145,47 @@ def measure(
         ValueError: a label that is no class of the model, or a model of another number of classes.
     """
     with evaluating(model), full_precision(images.device):
-        view = model.view(images) if isinstance(model, TimmModel) else View(images, images, model(images))
-        check_labels(labels, view.logits.shape[1], classes)
-        correct = view.logits.argmax(1) == labels
-        columns = {Column("clean_accuracy"): percent(correct)}
-        explained = _explain(model, view, labels, random, config) if isinstance(model, TimmModel) else None
-        if explained:
-            columns |= _judge_maps(explained, masks, config)
+        batch = EvaluationBatch(
+            model, images, labels, random, masks, explanation=config.explanation, chunk=config.batch_size
+        )
+        check_labels(labels, batch.logits.shape[1], classes)
+        values: Values = {}
+        for name in config.metrics:
+            if found := METRICS[name].measure:
+                values |= found(batch)
+        if batch.network is not None:
+            for family in (config.faithfulness, config.insertion_deletion, config.localisation):
+                values |= family.measure(batch) if family else {}
         if config.epsilons:
-            attack = config.build_attack().adapted(model, images)
-            points = attack_curve(
-                model,
-                attack,
-                images,
-                labels,
-                config.epsilons,
-                restarts=config.restarts,
-                random=random,
-                correct=correct,
-            )
-            protocols = [_attack_protocol(config, attack, point.epsilon) for point in points]
-            for point, protocol in zip(points, protocols, strict=True):
-                columns |= attacking.accuracy(point, protocol)
-                columns |= attacking.as_stored(model, images, labels, correct, point, protocol)
-            if explained:
-                columns |= explaining.stability(explained, correct, points[0].images, protocols[0])
-                found = attacked_maps(
-                    explained.model,
-                    images,
-                    correct,
-                    random,
-                    attacks=config.build_explanation_attacks(),
-                    explanation=explained.name,
-                    epsilon=points[0].epsilon,
-                )
-                columns |= {column(metric, protocol): values for metric, protocol, values in found}
-        corrupted = corruption_accuracy(model, images, labels, random, config.corruptions, config.severities)
-        columns |= {column(metric, protocol): values for metric, protocol, values in corrupted}
-    return columns
+            values |= _measure_attacks(batch, config)
+        return values | corruption_accuracy(batch, config.corruptions, config.severities)
+
+
+def _measure_attacks(batch: EvaluationBatch, config: EvaluationConfig) -> Values:
+    attack = config.build_attack().adapted(batch.model, batch.images)
+    points = attack_curve(
+        batch.model,
+        attack,
+        batch.images,
+        batch.labels,
+        config.epsilons,
+        restarts=config.restarts,
+        random=batch.random,
+        correct=batch.correct,
+    )
+    settings = {**attack.protocol(), "restarts": config.restarts}
+    protocols = [{"attack": config.attack, "epsilon": point.epsilon, **settings} for point in points]
+    values: Values = {}
+    for point, protocol in zip(points, protocols, strict=True):
+        values |= robust_accuracy(batch, point, protocol)
+    if batch.network is not None:
+        values |= stability(batch, points[0].images, protocols[0])
+        values |= explanation_attacks(batch, config.build_explanation_attacks(), points[0].epsilon)
+    return values
 
 
 @torch.no_grad()
-def measure_signs(
+def measure_checks(
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
@@ -191,8 +194,8 @@ def measure_signs(
     masks: Tensor | None = None,
     *,
     surrogates: Sequence[nn.Module] = (),
-) -> Columns:
-    """Signs that the attack was fooled at the smallest budget; arguments are those of :func:`measure`.
+) -> Values:
+    """Sanity checks of the attack at the smallest budget; arguments are those of :func:`measure`.
 
     Args:
         surrogates: other models of the same classes, whose adversarial images are tried too.
@@ -207,29 +210,9 @@ def measure_signs(
     with full_precision(images.device):
         found = check(model, attack, images, labels, epsilon, random=random, surrogates=surrogates)
     return {
-        column(SANITY_CHECK, {"check": flag, "limit": CHECKS[flag].limit, **protocol}): values
-        for flag, values in found.items()
+        key(SANITY_CHECK, {"check": name, "limit": CHECKS[name].limit, **protocol}): values
+        for name, values in found.items()
     }
-
-
-def _explain(
-    network: TimmModel, view: View, labels: Tensor, random: SampleRandom, config: EvaluationConfig
-) -> Explained | None:
-    if config.explanation is None or network.head_form == "independent":
-        return None
-    explanation = EXPLANATIONS[config.explanation](relu=False, normalize="none")
-    return Explained(network, view, labels, random, config.explanation, explanation)
-
-
-def _judge_maps(explained: Explained, masks: Tensor | None, config: EvaluationConfig) -> Columns:
-    columns = explaining.dead_maps(explained)
-    if config.faithfulness:
-        columns |= explaining.faithfulness(explained, config.faithfulness)
-    if config.insertion_deletion:
-        columns |= explaining.insertion_deletion(explained, config.insertion_deletion, config.batch_size)
-    if config.localisation and masks is not None:
-        columns |= explaining.localisation(explained, masks, config.localisation)
-    return columns
 
 
 def check_labels(labels: Tensor, classes: int, expected: int | None = None) -> None:
@@ -238,19 +221,15 @@ def check_labels(labels: Tensor, classes: int, expected: int | None = None) -> N
     Raises:
         ValueError: the first label that is outside, or another number of classes than ``expected``.
     """
+    advice = "Evaluate a model on the classes it was trained on."
     if expected not in (None, classes):
         raise ValueError(
             f"Expected a model of the data set's {expected} classes, in their order, got one of {classes}. "
-            "Judge a model on the classes that it was trained on."
+            + advice
         )
     first, last = int(labels.min()), int(labels.max())
     if first < 0 or last >= classes:
         raise ValueError(
             f"Expected labels from 0 to below {classes}, the number of the model's classes, got "
-            f"{first if first < 0 else last}. Judge a model on the classes that it was trained on."
+            f"{first if first < 0 else last}. {advice}"
         )
-
-
-def _attack_protocol(config: EvaluationConfig, attack: Attack, epsilon: float) -> dict[str, Any]:
-    settings = {**attack.protocol(), "restarts": config.restarts}
-    return {"attack": config.attack, "epsilon": epsilon, **settings}

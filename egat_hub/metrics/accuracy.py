@@ -1,0 +1,167 @@
+"""Clean accuracy, and accuracy under attack and under common corruptions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from egat_hub.attacks import CurvePoint, to_eight_bits
+from egat_hub.attacks.auto_attack_parts import INNER_GRADIENT, PROBABILITIES, RANDOMNESS
+from egat_hub.core.metric import Key, Metric, Section, Values, is_correct, key, percent, register
+from egat_hub.core.results import SANITY_CHECK
+from egat_hub.data.corruptions import CORRUPTIONS, IMAGENET_C, LENGTHS, check_severity, families
+from egat_hub.metrics.batch import EvaluationBatch
+
+CLEAN = Section("Clean accuracy")
+ATTACKED = Section("Accuracy under attack", "In %, by epsilon.", across="epsilon")
+CHECKS = Section(
+    "Sanity checks",
+    "Signs that an attack was too weak or failed to find what there is, or that metrics of explanations mean "
+    "little, in % of the images. A value above its limit fails the check.",
+    across="check",
+)
+CASCADE = Section(
+    "Accuracy after each part of an attack",
+    "In %. A part attacks what the parts before it left; the last value is that of the whole attack.",
+    across="after",
+)
+CORRUPTED = Section("Accuracy under common corruptions", "In %, by severity.", across="severity")
+
+register(
+    Metric(
+        name="clean_accuracy",
+        title="clean accuracy",
+        about="share of images that are classified correctly, in %",
+        section=CLEAN,
+        better="higher",
+        table="results",
+        headline=True,
+        hub_type="accuracy",
+        measure=lambda batch: {Key("clean_accuracy"): percent(batch.correct)},
+    ),
+    Metric(
+        name="robust_accuracy",
+        title="robust accuracy",
+        about="share of images that are classified correctly both clean and under attack, in %",
+        section=ATTACKED,
+        better="higher",
+        table="results",
+        headline=True,
+        columns="epsilon",
+        hub_type="accuracy",
+    ),
+    Metric(
+        name="robust_accuracy_8bit",
+        title="robust accuracy, 8 bits",
+        about="the same with attacked images rounded to 8 bits per channel, within the ball",
+        section=ATTACKED,
+        better="higher",
+    ),
+    Metric(
+        name=SANITY_CHECK,
+        title="sanity check",
+        about="share of images that show the sign, or points of accuracy between two attacks",
+        section=CHECKS,
+    ),
+    Metric(
+        name="robust_accuracy_after",
+        title="robust accuracy after",
+        about="share of images still classified correctly after the first attacks of a cascade",
+        section=CASCADE,
+        better="higher",
+    ),
+    Metric(
+        name="corruption_accuracy",
+        title="corruption accuracy",
+        about="share of images that are classified correctly when corrupted",
+        section=CORRUPTED,
+        better="higher",
+    ),
+    Metric(
+        name="mean_corruption_accuracy",
+        title="mean corruption accuracy",
+        about="its mean over corruptions and severities",
+        section=CORRUPTED,
+        better="higher",
+        table="results",
+        headline=True,
+    ),
+)
+
+LIMIT = 5.0
+"""Points of accuracy by which two equally strong attacks may differ: three of 64 images."""
+
+OF_THE_MODEL = (RANDOMNESS, PROBABILITIES, INNER_GRADIENT)
+"""Checks of the model as a whole, which chance does not fail."""
+
+
+def robust_accuracy(batch: EvaluationBatch, point: CurvePoint, protocol: Mapping[str, Any]) -> Values:
+    """Robust accuracy as found, after each part of the attack, its sanity checks, and in 8 bits.
+
+    Cost: a forward of the images that are classified correctly clean; others stay broken.
+    """
+    values = {key("robust_accuracy", protocol): percent(point.correct)}
+    for part, correct in point.correct_after.items():
+        values[key("robust_accuracy_after", {**protocol, "after": part})] = percent(correct)
+    for check, raised in point.flags.items():
+        limit = 0.0 if check in OF_THE_MODEL else LIMIT
+        values[key(SANITY_CHECK, {"check": check, "limit": limit, **protocol})] = 100 * raised
+    correct = batch.correct.clone()
+    if correct.any():
+        chosen = batch.correct
+        stored = to_eight_bits(point.images[chosen], batch.images[chosen], point.epsilon)
+        correct[chosen] = is_correct(batch.model(stored), batch.labels[chosen])
+    return {**values, key("robust_accuracy_8bit", protocol): percent(correct)}
+
+
+def corruption_accuracy(
+    batch: EvaluationBatch, corruptions: Sequence[str], severities: Sequence[int]
+) -> Values:
+    """Accuracy under each corruption at each severity, and their mean.
+
+    The mean corruption error (mCE) of Hendrycks and Dietterich 2019 divides the error of each corruption by
+    AlexNet's on ImageNet-C, which means nothing on other data.
+
+    Args:
+        batch: the images.
+        corruptions: names, or ``"all"``; nothing is measured without.
+        severities: 1 to 5.
+    """
+    names = families(corruptions)
+    rules: dict[str, Any] = {"lengths": LENGTHS}
+    values: Values = {}
+    for name in names:
+        corruption = CORRUPTIONS[name]
+        for severity in severities:
+            logits = batch.model(corruption(batch.images, severity, batch.random))
+            protocol = {"corruption": name, "severity": severity, **rules, **corruption.notes}
+            values[key("corruption_accuracy", protocol)] = percent(is_correct(logits, batch.labels))
+    if values:
+        names_text = "all 15 of ImageNet-C" if names == IMAGENET_C else ", ".join(names)
+        notes = {f"{name} {key}": note for name in names for key, note in CORRUPTIONS[name].notes.items()}
+        over = {"corruptions": names_text, "severities": ", ".join(map(str, severities))}
+        mean = torch.stack([*values.values()]).mean(0)
+        values[key("mean_corruption_accuracy", {**over, **rules, **notes})] = mean
+    return values
+
+
+def check_corruptions(corruptions: Sequence[str], severities: Sequence[int]) -> None:
+    """Refuse settings that cannot be measured.
+
+    Raises:
+        UnknownNameError: a corruption that does not exist.
+        ValueError: names that are no list, a severity that is not 1 to 5 or comes twice, or corruptions
+            without severities.
+    """
+    if isinstance(corruptions, str):
+        raise ValueError(
+            f"Expected names of corruptions in a tuple, ({corruptions!r},), got {corruptions!r}."
+        )
+    for severity in severities:
+        check_severity(severity)
+    if families(corruptions) and not severities:
+        raise ValueError("Expected severities among 1 to 5 for the corruptions, got none.")
+    if len(set(severities)) < len(severities):
+        raise ValueError(f"Expected every severity once, got {', '.join(map(str, severities))}.")

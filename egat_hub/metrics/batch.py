@@ -1,0 +1,117 @@
+"""A batch of images under evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from egat_hub.core.metric import is_correct
+from egat_hub.core.randomness import SampleRandom
+from egat_hub.explanations import EXPLANATIONS, Explanation
+from egat_hub.metrics.controls import CONTROLS
+from egat_hub.models import TimmModel
+from egat_hub.models.timm_model import View
+
+Target = Literal["predicted", "label"]
+"""The class whose map is evaluated: the ``"predicted"`` one of the clean image, or its ``"label"``."""
+
+
+class Maps(NamedTuple):
+    """Classes [B], their probabilities [B], and their signed saliency maps [B,h,w]."""
+
+    classes: Tensor
+    probability: Tensor
+    maps: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationBatch:
+    """A batch, and what several metrics need of it, computed once at most.
+
+    Maps keep their negative values, which order the pixels that a ReLU would make equal: a top region larger
+    than the positive part of a map is not filled up in an order that means nothing.
+
+    Attributes:
+        model: images in [0,1] to logits, in eval mode; explanations need a :class:`TimmModel`.
+        images: [B,3,H,W] in [0,1].
+        labels: true classes [B].
+        random: keyed random numbers of these images.
+        masks: objects of the images [B,1,H,W] in [0,1], if there are any.
+        explanation: name of an explanation, or None for metrics of the logits only.
+        chunk: images in a forward.
+    """
+
+    model: nn.Module
+    images: Tensor
+    labels: Tensor
+    random: SampleRandom
+    masks: Tensor | None = None
+    explanation: str | None = None
+    chunk: int = 64
+
+    @cached_property
+    def view(self) -> View:
+        """The clean forward pass."""
+        if isinstance(self.model, TimmModel) and self.explanation is not None:
+            return self.model.view(self.images)
+        return View(self.images, self.images, self.model(self.images))
+
+    @property
+    def logits(self) -> Tensor:
+        """Clean logits [B,C]."""
+        return self.view.logits
+
+    @cached_property
+    def correct(self) -> Tensor:
+        """Which clean images are classified correctly [B]."""
+        return is_correct(self.logits, self.labels)
+
+    @cached_property
+    def network(self) -> TimmModel | None:
+        """The model, if it is explained: not where its logits depend on no map."""
+        model, name = self.model, self.explanation
+        explained = isinstance(model, TimmModel) and name is not None and model.head_form != "independent"
+        return model if explained else None
+
+    @cached_property
+    def explain(self) -> Explanation:
+        """The explanation, of signed maps."""
+        assert self.explanation is not None
+        return EXPLANATIONS[self.explanation](relu=False, normalize="none")
+
+    @cached_property
+    def predicted(self) -> Maps:
+        """Maps of the classes that the model predicts."""
+        return self._maps(self.logits.argmax(1))
+
+    @cached_property
+    def labelled(self) -> Maps:
+        """Maps of the true classes."""
+        return self._maps(self.labels)
+
+    def of(self, target: Target) -> Maps:
+        """Maps of the target classes."""
+        return self.predicted if target == "predicted" else self.labelled
+
+    def with_controls(self, maps: Tensor) -> dict[str, Tensor]:
+        """The model's maps and control maps, by name."""
+        return {"model": maps, **{name: CONTROLS[name](maps, self.random) for name in CONTROLS}}
+
+    def attacked(self) -> Tensor:
+        """Which images are attacked [B]: the correct ones; if none is, all, so that batches are alike."""
+        return self.correct if self.correct.any() else ~self.correct
+
+    def spread(self, chosen: Tensor, values: Tensor) -> Tensor:
+        """Values of the chosen images as values [B] of all, NaN elsewhere."""
+        spread = torch.full(self.correct.shape, torch.nan, device=self.correct.device)
+        spread[chosen] = values
+        return spread
+
+    def _maps(self, classes: Tensor) -> Maps:
+        assert isinstance(self.model, TimmModel)
+        probability = self.logits.float().softmax(1).gather(1, classes[:, None])[:, 0]
+        return Maps(classes, probability, self.explain.of(self.model, self.view, classes))
