@@ -214,7 +214,7 @@ def test_tables_follow_the_runs_that_are_finished(tmp_path, monkeypatch):
 
 
 def test_an_evaluation_that_was_stopped_goes_on(copy, untrainable, monkeypatch):
-    further = ("--further", '[{"attack": "mi_fgsm", "images": 8}]', "--evaluation.config_size", "4")
+    further = ("--further", '[{"attack": "mi_fgsm", "images": 8}]', "--evaluation.batch_size", "4")
     measure, batches = sys.modules[evaluate.__module__].measure, []
 
     def stopping(*args, **options):
