@@ -52,6 +52,17 @@ def commands(page: Path) -> list[list[str]]:
     ]
 
 
+def program_lines(page: Path) -> list[list[str]]:
+    """Arguments of the lines that call egat-hub."""
+    lines = [shlex.split(line.replace("<run>", "run"), comments=True) for line in shell_lines(page)]
+    return [words for program, *words in filter(None, lines) if program == "egat-hub"]
+
+
+def pages(chosen: list[Path]) -> pytest.MarkDecorator:
+    assert chosen
+    return pytest.mark.parametrize("page", chosen, ids=[str(page.relative_to(ROOT)) for page in chosen])
+
+
 def launched(command: list[str]) -> tuple[Path, list[str]]:
     """The recipe that a command starts, and its options."""
     if command[0] == "python":
@@ -89,9 +100,7 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)), torch.arange(4)
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in DOCS if page != ADDING], ids=lambda page: str(page.relative_to(ROOT))
-)
+@pages([page for page in DOCS if page != ADDING and blocks(page, "python")])
 def test_python_blocks_run(page, monkeypatch):
     monkeypatch.chdir(ROOT)
     for block in blocks(page, "python"):
@@ -132,7 +141,7 @@ def test_the_config_of_the_example_survives_a_file_and_refuses_nonsense(package)
         cls(clean=1.0)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pages([page for page in PAGES if commands(page)])
 def test_commands_parse(page, monkeypatch, package):
     monkeypatch.chdir(ROOT)
     for command in commands(page):
@@ -149,12 +158,10 @@ def test_commands_parse(page, monkeypatch, package):
             build_parser(name, "").parse_args(options)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pages([page for page in PAGES if program_lines(page)])
 def test_commands_of_the_program_parse(page):
-    for line in shell_lines(page):
-        program, *words = shlex.split(line.replace("<run>", "run"), comments=True) or [""]
-        if program == "egat-hub":
-            cli.build_parser(words).parse_args(words)
+    for words in program_lines(page):
+        cli.build_parser(words).parse_args(words)
 
 
 def test_every_command_of_the_program_is_shown():
@@ -172,7 +179,7 @@ def test_the_defaults_of_the_paper_page_are_those_of_the_code():
     assert fields | {"epsilon"} <= set(told)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pages(PAGES)
 def test_files_that_are_named_exist(page):
     text = page.read_text()
     for path in re.findall(r"`((?:egat_hub|tests|recipes|docs)/[\w./]*)`", text):
@@ -181,7 +188,7 @@ def test_files_that_are_named_exist(page):
         assert (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+@pages([*PAGES, ROOT / "CONTRIBUTING.md"])
 def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)):
         if not link.startswith(("http:", "https:")):
