@@ -202,7 +202,8 @@ class Attack(ABC):
                 result = AttackResult(result)
             perturbed = result.images
             if in_pixels:
-                perturbed = project(perturbed, images, min(1.0, self.reach * epsilon))
+                radius = min(1.0, self.reach * epsilon)
+                perturbed = _round_inwards(project(perturbed, images, radius), images, radius)
             if not (torch.isfinite(perturbed).all() & objective.finite):
                 raise FloatingPointError(
                     f"{type(self).__name__} met a gradient that is not finite: the model's parameters or "
@@ -271,6 +272,14 @@ class Attack(ABC):
 def project(perturbed: Tensor, images: Tensor, epsilon: float) -> Tensor:
     """The nearest image within ``epsilon`` of ``images`` and, where these are, within [0, 1]."""
     return torch.minimum(torch.maximum(perturbed.clamp(0, 1), images - epsilon), images + epsilon)
+
+
+def _round_inwards(perturbed: Tensor, images: Tensor, epsilon: float) -> Tensor:
+    """In half precision, the neighbours towards ``images`` of values that rounding moved out of the ball."""
+    if images.element_size() > 2:
+        return perturbed
+    outside = (perturbed.float() - images.float()).abs() > epsilon
+    return torch.where(outside, torch.nextafter(perturbed, images), perturbed)
 
 
 def without_float16(images: Tensor) -> AbstractContextManager[object]:

@@ -130,7 +130,7 @@ def attack_curve(
     """
     if restarts < 1:
         raise ValueError(f"Expected at least 1 restart, got {restarts}.")
-    random = random or SampleRandom.by_position(images)
+    random, labels = random or SampleRandom.by_position(images), labels.long()
     with evaluating(model):
         attack = attack.adapted(model, images)
         if correct is None:

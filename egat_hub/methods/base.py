@@ -147,7 +147,7 @@ class Method(TrainingTask):
 
         Args:
             images: [B,3,H,W] in [0,1], not normalized.
-            labels: classes [B].
+            labels: classes [B], of any integer type.
             index: numbers [B] that identify the images; by default their position in the global batch.
             step: training step; by default a counter of calls in train mode, stored in ``state_dict``.
             mask: object masks [B,1,H,W] in [0,1].
@@ -175,6 +175,7 @@ class Method(TrainingTask):
         if not self._checked:
             self._check(images, labels, mask)
             self._checked = True
+        labels = labels.long()
         random = SampleRandom(self.seed, tuple(index.tolist()), step)
         batch = Batch(images, labels, mask, random, frame)
         logits, terms = self.terms(batch)
@@ -249,6 +250,8 @@ class Method(TrainingTask):
                 f"Expected images [B,3,H,W] and labels [B], got {tuple(images.shape)} and "
                 f"{tuple(labels.shape)}."
             )
+        if labels.is_floating_point():
+            raise ValueError(f"Expected integer labels, got {labels.dtype}; labels are numbers of classes.")
         low, high = images.min().item(), images.max().item()
         if not (low >= 0 and high <= 1):  # so that NaN is refused too
             raise ValueError(

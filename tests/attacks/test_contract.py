@@ -134,3 +134,39 @@ def test_images_that_are_not_finite_are_refused(model, images, labels):
 def test_draws_for_another_number_of_images_are_refused(model, images, labels):
     with pytest.raises(ValueError, match="zip"):
         ATTACKS["pgd"]()(model, images, labels, EPSILON, random=SampleRandom(0, (1, 2)))
+
+
+def test_images_outside_the_range_stay_in_the_ball(attack, model, images, labels):
+    wide = 3 * images - 1
+    perturbed = attack(model, wide, labels, EPSILON)
+    assert (perturbed - wide).abs().max() <= EPSILON + 1e-6
+
+
+@pytest.mark.parametrize("epsilon", [1e-3, 0.01, EPSILON])
+def test_bfloat16_images_stay_in_the_ball(attack, model, images, labels, epsilon):
+    images = images.bfloat16()
+    perturbed = attack(model.bfloat16(), images, labels, epsilon)
+    assert (perturbed.double() - images.double()).abs().max() <= epsilon
+    if epsilon == EPSILON:  # the others are near the resolution of bfloat16
+        assert not torch.equal(perturbed, images)
+
+
+def test_images_of_8_bits_are_refused(attack, model, images, labels):
+    with pytest.raises(ValueError, match=r"floating-point images .* got torch\.uint8.*Divide"):
+        attack(model, (255 * images).byte(), labels, EPSILON)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8])
+def test_labels_of_any_integer_type_are_accepted(attack, model, images, labels, dtype):
+    expected = attack(model, images, labels, EPSILON)
+    assert torch.equal(attack(model, images, labels.to(dtype), EPSILON), expected)
+
+
+def test_an_attack_with_losses_of_its_own_refuses_an_objective(attack, model, images, labels):
+    if attack.takes_objective:
+        assert not torch.equal(
+            attack(model, images, labels, EPSILON, objective=lambda logits, rows: logits[:, 0]), images
+        )
+    else:
+        with pytest.raises(ValueError, match="Leave out objective"):
+            attack(model, images, labels, EPSILON, objective=lambda logits, rows: logits[:, 0])

@@ -53,6 +53,12 @@ def test_a_step_gives_a_loss_that_is_the_sum_of_its_terms(cls):
     torch.testing.assert_close(loss, sum(result.values()))
 
 
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8])
+def test_labels_of_any_integer_type_are_accepted(cls, dtype):
+    images, labels = batch()
+    assert_equal(make(cls)(images, labels.to(dtype)), make(cls)(images, labels))
+
+
 @pytest.mark.parametrize("freeze_bn", [True, False])
 def test_every_parameter_gets_a_finite_gradient(cls, freeze_bn):
     method = make(cls, model(freeze_bn=freeze_bn))

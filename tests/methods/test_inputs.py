@@ -22,6 +22,12 @@ def test_images_outside_the_unit_interval(method, change):
         method(change(images), labels)
 
 
+def test_labels_that_are_not_integers(method):
+    images, labels = batch()
+    with pytest.raises(ValueError, match=r"Expected integer labels, got torch\.float32"):
+        method(images, labels.float())
+
+
 def test_too_large_labels(method):
     images, labels = batch()
     with pytest.raises(ValueError, match=rf"num_classes={CLASSES}, got 7; .*number of classes"):
