@@ -1,4 +1,4 @@
-"""Model cards: header, text and tables."""
+"""Model cards and evaluation results, written from the files of a saved model."""
 
 from __future__ import annotations
 

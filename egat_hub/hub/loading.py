@@ -7,143 +7,164 @@ import os
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
 from egat_hub.hub.classifier import Classifier, check_label_names
-from egat_hub.hub.fetching import Access, fetch, missing_remedy
-from egat_hub.hub.layout import MANIFEST, NEEDED, Known, ModelId, has_weights, known_models, without_weights
-from egat_hub.hub.manifest import TOLERANCE, Fingerprint, Manifest
-from egat_hub.hub.timm_config import NetworkConfig
-from egat_hub.hub.timm_folder import read_network
-from egat_hub.hub.weights import CONFIG, WEIGHTS
+from egat_hub.hub.layout import CONFIG, MANIFEST, NEEDED, RESULTS, WEIGHTS, ZooEntry, model_folder, shipped_models
+from egat_hub.hub.manifest import HALF_TOLERANCE, TOLERANCE, Fingerprint, Manifest
+from egat_hub.hub.remote import download
+from egat_hub.hub.timm_files import HALF, NetworkConfig, read_header, read_network
 from egat_hub.models import TimmModel
+
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
 def from_pretrained(
-    source: str | os.PathLike[str],
+    name: str | os.PathLike[str],
     *,
     num_classes: int | None = None,
     image_size: int | None = None,
     revision: str | None = None,
+    subfolder: str = "",
     token: str | bool | None = None,
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
+    force_download: bool = False,
 ) -> Classifier:
-    """Load a model that :func:`save_pretrained` wrote, in eval mode, on the CPU.
+    """Load a model in eval mode on the CPU.
+
+    Only ``config.json``, ``model.safetensors``, ``egat.json`` and ``results.json`` are read: no pickle, no code.
 
     Args:
-        source: a folder; a model that this release knows by name, ``"synthetic-tiny"``; or a model of the
-            Hub: ``"organisation/name"``, ``"organisation/name@revision"`` with a branch, tag or commit. A
-            folder of that name goes first. Only ``config.json``, ``model.safetensors`` and ``egat.json`` are
-            read; no pickle and no code ever is.
-        num_classes: give the network a new, untrained head of that many classes, named ``"0"``, ``"1"``...
-        image_size: side of the square images to come; by default that of training.
-        revision: branch, tag or commit of a model of the Hub, as ``@revision`` in its name.
-        token: for private models: a token, or True for the one of this machine, False for none; by default
-            that of this machine if there is one.
-        cache_dir: where files from the Hub are kept; by default huggingface_hub's cache.
-        local_files_only: use what is in the cache and ask nobody, as ``HF_HUB_OFFLINE=1`` does.
+        name: a folder of a saved model or of a run, the name of a model that ships with the package
+            (``"synthetic-tiny"``), or a repository on the Hub (``"org/name"``, ``"org/name@revision"``,
+            ``"hf-hub:org/name"``). An existing folder goes first.
+        num_classes: if it differs from the saved one, the network gets a new, untrained head, and classes are
+            named ``"0"``, ``"1"``...
+        image_size: side of the square input images; default: that of training.
+        revision: branch, tag or commit on the Hub.
+        subfolder: folder of the model within ``name``.
+        token: token for the Hub; True for the one on this machine, False for none; default: the one on this
+            machine, if any.
+        cache_dir: cache for files from the Hub; default: huggingface_hub's.
+        local_files_only: use files in the cache only, as with ``HF_HUB_OFFLINE=1``.
+        force_download: download files again that are in the cache.
 
     Raises:
-        FileNotFoundError: no such folder, model or revision, a file is missing, or a known model whose
-            weights are not published; the message then has the command that trains it.
+        FileNotFoundError: no such folder, model or revision; a file is missing; or a shipped model without
+            published weights (the message has the command that trains it).
         PermissionError: no token, an invalid one, or one that may not read the model.
-        ConnectionError: the Hub cannot be reached or failed, and the cache does not have the model.
-        OSError: the disk is full.
-        ValueError: a file that is malformed or does not fit the others, a model that does not compute what
-            was saved, or an image size that the network cannot take.
+        ConnectionError: the Hub cannot be reached, and the model is not in the cache.
+        ValueError: a file is malformed or does not fit the others, the model does not compute what was saved,
+            or an image size that the network cannot take.
     """
-    if revision is not None:
-        source = str(ModelId.parse(f"{source}@{revision}"))
-    access = Access(token=token, cache_dir=cache_dir, local_files_only=local_files_only)
-    classifier = load_folder(_located(source, access))
-    net: Any = classifier.model.net
+    folder = _find_folder(
+        os.fspath(name),
+        revision=revision,
+        subfolder=subfolder,
+        token=token,
+        cache_dir=cache_dir,
+        local_files_only=local_files_only,
+        force_download=force_download,
+    )
+    classifier = load_folder(folder)
     network, names = classifier.model, classifier.label_names
     if num_classes not in (None, network.num_classes):
-        net.reset_classifier(num_classes)
+        network.net.reset_classifier(num_classes)
         names = tuple(str(index) for index in range(num_classes))
-        network = TimmModel(net)
+        network = TimmModel(network.net)
     if image_size not in (None, network.image_size):
-        resize(net, image_size)
-        network = TimmModel(net, image_size=image_size)
+        resize(network.net, image_size)
+        network = TimmModel(network.net, image_size=image_size)
     if network is classifier.model:
         return classifier
     return Classifier(network, names, classifier.metadata).eval()
 
 
 def load_folder(folder: Path) -> Classifier:
-    """Load a model from a folder, as it was saved; the errors are those of :func:`from_pretrained`."""
+    """Load the model in a folder as it was saved.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: see :func:`from_pretrained`.
+    """
     _check_files(folder)
-    manifest = Manifest.read(folder / MANIFEST)
+    manifest, config = Manifest.read(folder / MANIFEST), NetworkConfig.read(folder / CONFIG)
     net = read_network(folder)
-    _check_labels(manifest, folder)
     try:
-        network = TimmModel(net)
-        classifier = Classifier(network, manifest.label_names, manifest.metadata)
-    except Exception as error:  # a network of other people's making may fail in any way
+        names = check_label_names(manifest.label_names, config.num_classes)
+        if config.label_names is not None and config.label_names != list(names):
+            raise ValueError("the label names differ; use files of the same save")
+    except ValueError as error:
+        raise ValueError(f"{folder / MANIFEST} does not fit {folder / CONFIG}: {error}") from error
+    try:
+        classifier = Classifier(TimmModel(net), names, manifest.metadata)
+    except Exception as error:  # networks and configs of others fail in any way
         raise ValueError(
             f"{folder / CONFIG} describes a network that cannot be used "
             f"({type(error).__name__}: {str(error)[:500]}); save the model again."
         ) from error
-    _check_fingerprint(manifest.fingerprint, network, folder)
+    _check_fingerprint(manifest.fingerprint, classifier.model, folder)
     return classifier.eval()
 
 
-def _located(source: str | os.PathLike[str], access: Access) -> Path:
-    folder = Path(source).expanduser()
-    if folder.exists() or not isinstance(source, str):
-        return folder
-    known = known_models().get(source)
-    if known is not None:
-        return _of_this_release(source, known, access)
-    try:
-        model = ModelId.parse(source)
-    except ValueError:
-        return folder
-    try:
-        return fetch(model, access)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error} (There is no folder {source!r} here either.)") from error
+def _find_folder(name: str, *, revision: str | None, subfolder: str, **options: Any) -> Path:
+    """The folder that ``name`` stands for, downloaded if it is on the Hub."""
+    repo_id, _, in_name = name.removeprefix("hf-hub:").partition("@")
+    folder = Path(name.removeprefix("local-dir:")).expanduser()
+    if not folder.exists() and name in shipped_models():
+        folder = shipped_models()[name]
+        entry = ZooEntry.read(folder)
+        if not (folder / WEIGHTS).exists() and entry.repo_id:
+            return download(entry.repo_id, NEEDED, revision=entry.revision, **options)
+        if not (folder / WEIGHTS).exists():
+            raise FileNotFoundError(
+                f"The weights of {name} are not published; its card and results are in {folder}. To train it: "
+                f"{entry.command}"
+            )
+    if folder.exists() or not _is_repo_id(repo_id):
+        if revision is not None:
+            raise ValueError(f"Expected a revision of a model on the Hub, got one of {name!r}.")
+        return model_folder(folder / subfolder)
+    if revision is not None and in_name:
+        raise ValueError(f"Expected one revision, got {name!r} and revision={revision!r}.")
+    return download(repo_id, NEEDED, revision=revision or in_name or None, subfolder=subfolder, **options)
 
 
-def _of_this_release(name: str, folder: Path, access: Access) -> Path:
-    if has_weights(folder):
-        return folder
-    published = Known.read(folder).published
-    if not published:
-        raise without_weights(name)
-    return fetch(ModelId.parse(published), access)
+def _is_repo_id(text: str) -> bool:
+    try:
+        validate_repo_id(text)
+    except HFValidationError:
+        return False
+    return text.count("/") == 1
 
 
 def _check_files(folder: Path) -> None:
     wanted = ", ".join(NEEDED)
     if not folder.is_dir():
         found = "which is a file" if folder.exists() else "which does not exist"
-        close = difflib.get_close_matches(str(folder), known_models(), n=1)
+        close = difflib.get_close_matches(str(folder), shipped_models(), n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise FileNotFoundError(
-            f"Expected a folder with {wanted}, organisation/name of a model on the Hub, or a source that "
-            f"'egat-hub list' shows, got {str(folder)!r}, {found}.{hint}"
+            f"Expected a folder with {wanted}, org/name of a model on the Hub, or a name that 'egat-hub list' "
+            f"shows, got {str(folder)!r}, {found}.{hint}"
         )
     missing = [name for name in NEEDED if not (folder / name).is_file()]
-    if missing:
-        present = {entry.name: entry for entry in folder.iterdir()}
-        raise FileNotFoundError(
-            f"Expected a folder with {wanted}, got {str(folder)!r} without {', '.join(missing)}. "
-            f"{missing_remedy(missing, present, f'local-dir:{folder}')}"
+    if not missing:
+        return
+    remedy = "Save the model with save_pretrained."
+    if WEIGHTS in missing and any(entry.suffix in PICKLES for entry in folder.iterdir()):
+        remedy = (
+            "Its weights are pickled, which can run foreign code, so they are not read. If you trust them, "
+            "load them with timm and save the model with save_pretrained."
         )
-
-
-def _check_labels(manifest: Manifest, folder: Path) -> None:
-    config = NetworkConfig.read(folder / CONFIG)
-    try:
-        names = check_label_names(manifest.label_names, config.num_classes)
-    except ValueError as error:
-        raise ValueError(f"{folder / MANIFEST} does not fit {folder / CONFIG}: {error}") from error
-    if config.label_names is not None and config.label_names != names:
-        raise ValueError(
-            f"{folder / MANIFEST} and {folder / CONFIG} name the classes differently, "
-            f"{', '.join(names[:5])[:200]} and {', '.join(config.label_names[:5])[:200]}. Use files of one "
-            "and the same save."
+    elif missing == [MANIFEST]:
+        remedy = (
+            f"For a model saved by timm, use egat_hub.TimmModel(timm.create_model('local-dir:{folder}', "
+            "pretrained=True))."
         )
+    raise FileNotFoundError(f"{folder} has no {', '.join(missing)}. {remedy}")
 
 
 def _check_fingerprint(fingerprint: Fingerprint, network: TimmModel, folder: Path) -> None:
@@ -151,16 +172,17 @@ def _check_fingerprint(fingerprint: Fingerprint, network: TimmModel, folder: Pat
         if fingerprint.image_size != network.image_size:
             raise ValueError(f"its images have {fingerprint.image_size} pixels, not {network.image_size}")
         deviation = fingerprint.deviation(network)
-    except (AssertionError, RuntimeError, ValueError) as error:
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
             f"The fingerprint in {folder / MANIFEST} does not fit the network: {str(error)[:500]}"
         ) from error
-    if deviation > TOLERANCE:
+    half = any(form.dtype in HALF for form in read_header(folder / WEIGHTS).values())
+    if deviation > (HALF_TOLERANCE if half else TOLERANCE):
         raise ValueError(
-            f"{folder} does not compute what was saved: on the fingerprint's images its logits are off by "
+            f"{folder} does not compute what was saved: on the fingerprint's images its logits differ by "
             f"{deviation:.2g} of their range ({TOLERANCE} would be rounding). Either {WEIGHTS} or {CONFIG} "
-            "was changed after saving, or mean and std differ (normalisation applied twice, or never). Fetch "
-            "or save the model again."
+            "was changed after saving, or mean and std differ (normalised twice, or never). Save the model "
+            "again, or download it with force_download=True."
         )
 
 
@@ -168,7 +190,7 @@ def resize(net: Any, image_size: int) -> None:
     """Let a network of fixed input size take another one; most networks take any.
 
     Raises:
-        ValueError: one that cannot.
+        ValueError: the network cannot.
     """
     cfg = net.pretrained_cfg
     if not cfg.get("fixed_input_size"):

@@ -1,25 +1,28 @@
-"""Save models as folders that timm, the Hugging Face Hub and this package read alike."""
+"""Save models as folders for timm, transformers and this package, and push them to the Hugging Face Hub."""
 
 from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.utils import extract_model_from_parallel
+from huggingface_hub import CommitInfo
 from torch import nn
 
 from egat_hub.core.files import atomic_folder
 from egat_hub.core.results import Row, write_rows
+from egat_hub.hub.cards import card_files
 from egat_hub.hub.classifier import Classifier, check_label_names
-from egat_hub.hub.describing import describe
-from egat_hub.hub.layout import MANIFEST, RESULTS, is_figure, is_ours, model_name
+from egat_hub.hub.layout import CONFIG, MANIFEST, NEEDED, RESULTS
+from egat_hub.hub.layout import is_figure, is_replaceable, model_folder, model_name
+from egat_hub.hub.loading import load_folder
 from egat_hub.hub.manifest import TOLERANCE, Fingerprint, Manifest
-from egat_hub.hub.timm_folder import read_network, write_network
-from egat_hub.hub.weights import CONFIG
+from egat_hub.hub.remote import upload
+from egat_hub.hub.timm_files import read_network, write_network
 from egat_hub.models import TimmModel
 from egat_hub.models.modes import forget_biases
 
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RESTORE_HINT = (
-    "It was made with arguments that timm did not record; name them in metadata['model_args'], as "
+    "It was made with arguments that timm did not record; pass them in metadata['model_args'], as "
     "timm.create_model takes them."
 )
 
@@ -41,40 +44,42 @@ def save_pretrained(
     rows: Sequence[Row] = (),
     figures: Mapping[str, Figure] | None = None,
 ) -> None:
-    """Write a model, its card and its figures into ``folder``, whole or not at all.
+    """Save a model, its results, card and figures in ``folder``, atomically and in float32.
 
-    The weights are stored in float32. Everything is written beside the folder first, loaded back and
-    compared; only then does it take the folder's place.
+    The saved files are loaded again and their logits compared before they replace an earlier save.
 
     Args:
-        model: a backbone, a classifier or a method, also as Accelerate prepared it; it is not changed.
-        folder: where to; an earlier save there is replaced.
-        label_names: one name a class, in the order of the logits; a classifier knows them.
-        metadata: how the model came to be, of JSON types, beside what a classifier knows;
-            :func:`egat_hub.hub.cards.render_card` lists the keys that the card knows. ``model_args`` holds
-            what             ``timm.create_model`` needs and did not record.
-        rows: what was measured of this model.
-        figures: matplotlib figures by file name, without ending.
+        model: a TimmModel, a Classifier or a method, also prepared by Accelerate or compiled; not changed.
+        folder: folder to write to.
+        label_names: one name per class, in the order of the logits; default: those of a Classifier.
+        metadata: how the model was made, of JSON types, added to a Classifier's own;
+            :func:`egat_hub.hub.cards.render_card` lists the keys that the card uses. ``model_args`` holds
+            arguments of ``timm.create_model`` that timm did not record.
+        rows: results of this model.
+        figures: matplotlib figures by file name, without suffix.
 
     Raises:
         ValueError: a model of another kind, label names that are missing or do not fit, metadata that is not
-            JSON, logits or figures that are not finite, rows of another model, or a network that
+            JSON, logits or results that are not finite, results of another model, or a network that
             ``config.json`` cannot restore.
         FileExistsError: ``folder`` holds something else than a saved model.
-        OSError: the folder cannot be written; an earlier save there is as it was.
+        OSError: the folder cannot be written; an earlier save is unchanged.
     """
-    network, known_names, known = _parts(model)
+    network, known_names, known = _unwrap(model)
     metadata, figures = {**known, **(metadata or {})}, figures or {}
     label_names = label_names or known_names
     if label_names is None:
-        raise ValueError("Expected label_names, one name a class; the network does not know them.")
+        raise ValueError("Expected label_names, one name per class.")
     names = check_label_names(label_names, network.num_classes)
     _check_metadata(metadata)
-    _check_figure_names(figures)
+    wrong = [name for name in figures if not is_figure(f"{name}.png")]
+    if wrong:
+        raise ValueError(f"Expected figure names of letters, digits, - and _, got {wrong}.")
     forget_biases(network)
-    network = copy.deepcopy(network).to("cpu", torch.float32).to(memory_format=torch.contiguous_format)
+    net = copy.deepcopy(network.net).to("cpu", torch.float32).to(memory_format=torch.contiguous_format)
+    network = TimmModel(net, image_size=network.image_size)  # takes mean and std from the config, unrounded
     fingerprint = Fingerprint.of(network)
-    with atomic_folder(Path(folder).expanduser(), may_hold=is_ours) as partial:
+    with atomic_folder(Path(folder).expanduser(), may_hold=is_replaceable) as partial:
         write_network(
             network,
             partial,
@@ -88,45 +93,87 @@ def save_pretrained(
         write_rows(partial / RESULTS, rows)
         for name, figure in figures.items():
             figure.savefig(partial / f"{name}.png", dpi=150, bbox_inches="tight")
-        for name, text in describe(partial).items():
+        for name, text in card_files(partial).items():
             (partial / name).parent.mkdir(exist_ok=True)
             (partial / name).write_text(text, encoding="utf-8")
 
 
-def _parts(model: nn.Module) -> tuple[TimmModel, Sequence[str] | None, Mapping[str, Any]]:
-    """The network of a model, and the label names and metadata that it has."""
-    model = extract_model_from_parallel(model)
-    inner = getattr(model, "model", None)
-    network = inner if isinstance(inner, TimmModel) else model
+def push_to_hub(
+    folder: str | Path,
+    repo_id: str,
+    *,
+    revision: str | None = None,
+    private: bool | None = None,
+    create_pr: bool = False,
+    commit_message: str | None = None,
+    token: str | bool | None = None,
+) -> CommitInfo:
+    """Push a saved model to the Hub in one commit; files that the Hub has already are not sent.
+
+    The model is loaded and checked first, and its card is written anew from its own files.
+
+    Args:
+        folder: folder of a saved model, or of a run that holds one.
+        repo_id: ``"org/name"``, created if it is missing.
+        revision: branch to commit to, created if it is missing; default: ``main``.
+        private: whether a new repository is private; default: the setting of the organization.
+        create_pr: open a pull request instead of committing.
+        commit_message: first line of the commit.
+        token: as for :func:`egat_hub.from_pretrained`; it needs write access.
+
+    Returns:
+        The commit, with its address in ``commit_url``, or ``pr_url`` of the pull request.
+
+    Raises:
+        ValueError: the folder's files do not fit each other.
+        FileExistsError: the repository holds something else than a model of this package.
+        FileNotFoundError: no saved model in the folder.
+        PermissionError: no token, an invalid one, or one without write access.
+        ConnectionError: the Hub cannot be reached or failed; push again, nothing is sent twice.
+    """
+    folder = model_folder(Path(folder).expanduser())
+    load_folder(folder)
+    files = [*NEEDED, RESULTS, *sorted(entry.name for entry in folder.iterdir() if is_figure(entry.name))]
+    contents: dict[str, str | bytes] = {
+        name: str(folder / name) for name in files if (folder / name).is_file()
+    }
+    contents |= {name: text.encode() for name, text in card_files(folder, repo_id=repo_id).items()}
+    return upload(
+        contents,
+        repo_id,
+        revision=revision,
+        private=private,
+        create_pr=create_pr,
+        commit_message=commit_message,
+        token=token,
+    )
+
+
+def _unwrap(model: nn.Module) -> tuple[TimmModel, Sequence[str] | None, Mapping[str, Any]]:
+    """The network, label names and metadata of a model."""
+    model = extract_model_from_parallel(model, keep_torch_compile=False)
+    if isinstance(model, Classifier):
+        return model.model, model.label_names, model.metadata
+    network = getattr(model, "model", model)
     if not isinstance(network, TimmModel):
         raise ValueError(
-            f"Expected a TimmModel, a Classifier or a method, got {type(model).__name__}; wrap a network of "
-            "timm in egat_hub.TimmModel."
+            f"Expected a TimmModel, a Classifier or a method, got {type(model).__name__}; wrap a timm network "
+            "in egat_hub.TimmModel."
         )
-    return (
-        (network, model.label_names, model.metadata) if isinstance(model, Classifier) else (network, None, {})
-    )
+    return network, None, {}
 
 
 def _check_metadata(metadata: Mapping[str, Any]) -> None:
     try:
-        json.dumps(dict(metadata), allow_nan=False)
+        json.dumps(metadata, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"Expected metadata of JSON types ({error}); pass configs through egat_hub.core.config.to_dict."
+            f"Expected metadata of JSON types ({error}); convert configs with egat_hub.core.config.to_dict."
         ) from error
 
 
-def _check_figure_names(names: Iterable[str]) -> None:
-    wrong = [name for name in names if not is_figure(f"{name}.png")]
-    if wrong:
-        raise ValueError(
-            f"Expected figure names of letters, digits, - and _, got {', '.join(map(repr, wrong))}."
-        )
-
-
 def _license(network: TimmModel, metadata: Mapping[str, Any]) -> str:
-    """What the metadata says; else fine-tuned weights keep the licence of their source."""
+    """License in the metadata; else that of the weights that were fine-tuned, else Apache 2.0."""
     source = network.net.pretrained_cfg.get("license") if "base_model" in metadata else None
     return metadata.get("license") or source or "apache-2.0"
 
@@ -137,4 +184,4 @@ def _check_restored(folder: Path, fingerprint: Fingerprint) -> None:
     except ValueError as error:
         raise ValueError(f"The network cannot be restored from {CONFIG}. {RESTORE_HINT} ({error})") from error
     if not restored:
-        raise ValueError(f"The network restored from {CONFIG} gives other logits. {RESTORE_HINT}")
+        raise ValueError(f"The network restored from {CONFIG} returns other logits. {RESTORE_HINT}")

@@ -1,0 +1,330 @@
+"""``config.json`` and ``model.safetensors``: timm's files of a network, checked before memory is allocated."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import timm
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from timm.data import resolve_model_data_config
+from timm.models import PretrainedCfg, save_for_hf
+from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
+
+from egat_hub.core.files import read_json_object
+from egat_hub.hub.layout import CONFIG, WEIGHTS
+from egat_hub.models import TimmModel
+
+MAX_IMAGE_SIZE = 2048
+MAX_CLASSES = 100_000
+MAX_TENSORS = 6000
+"""Limit on parameters and buffers of a network; timm's largest ones have about 3000."""
+
+MAX_HEADER = 10_000_000
+"""Limit on the header of a weights file in bytes; those of timm's networks are below 1 MB."""
+
+SPARE_NUMBERS = 2**25
+"""Limit on numbers in buffers that are not saved, beyond as many as the weights file holds."""
+
+REFUSED_ARGUMENTS = (
+    *("pretrained", "checkpoint_path", "cache_dir", "features", "feature_", "out_"),
+    *("device", "dtype", "exportable", "kwargs_filter", "model_cfg", "no_jit", "scriptable"),
+)
+"""Prefixes of arguments of ``timm.create_model`` that load other files or change what is built."""
+
+SOURCES = {"custom_load", "file", "hf_hub_filename", "hf_hub_id", "source", "state_dict", "url"}
+"""Fields of timm's ``PretrainedCfg`` that say where to load weights from; they are ignored."""
+
+SOURCE_ONLY = (
+    *("description", "label_descriptions", "label_names"),
+    *("notes", "origin_url", "paper_ids", "paper_name"),
+)
+"""Fields that describe the weights that training started from; they are not saved."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Content of ``config.json``.
+
+    Attributes:
+        path: the file.
+        architecture: timm's name of the network.
+        num_classes: number of classes.
+        model_args: other arguments of ``timm.create_model``.
+        pretrained_cfg: timm's description of weights and preprocessing.
+        label_names: names of the classes, if given.
+    """
+
+    path: Path
+    architecture: str
+    num_classes: int
+    model_args: dict[str, Any]
+    pretrained_cfg: dict[str, Any]
+    label_names: list[str] | None
+
+    @classmethod
+    def read(cls, path: Path) -> NetworkConfig:
+        """Read and check the file.
+
+        Raises:
+            ValueError: malformed JSON, an architecture that timm does not know, or values out of bounds; the
+                message names the file.
+        """
+        content = read_json_object(path)
+        architecture = str(content.get("architecture"))[:100]
+        if "." in architecture or not timm.is_model(architecture):
+            close = difflib.get_close_matches(architecture, timm.list_models(), n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise ValueError(
+                f"{path} names the architecture {architecture!r}, which timm {timm.__version__} does not "
+                f"know.{hint} Upgrade timm, or import the package that registers it."
+            )
+        try:
+            num_classes = content.get("num_classes")
+            if type(num_classes) is not int or not 1 <= num_classes <= MAX_CLASSES:
+                raise ValueError(f"num_classes must be from 1 to {MAX_CLASSES}, got {str(num_classes)[:50]}")
+            return cls(
+                path,
+                architecture,
+                num_classes,
+                _model_args(content.get("model_args", {})),
+                _pretrained_cfg(content.get("pretrained_cfg")),
+                content.get("label_names"),
+            )
+        except (ValueError, TypeError) as error:
+            raise _cannot_build(path, error) from error
+
+    def build(self) -> nn.Module:
+        """Build the network with random weights.
+
+        Raises:
+            ValueError: timm cannot build it.
+        """
+        cfg = {**self.pretrained_cfg, "architecture": self.architecture, "label_names": self.label_names}
+        try:
+            return timm.create_model(
+                self.architecture, pretrained_cfg=cfg, num_classes=self.num_classes, **self.model_args
+            )
+        except Exception as error:  # timm raises errors of any type on arguments that it does not expect
+            raise _cannot_build(self.path, error) from error
+
+
+def _cannot_build(path: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"{path} does not describe a network that timm {timm.__version__} can build "
+        f"({type(error).__name__}: {str(error)[:500]}); save the model again."
+    )
+
+
+def _model_args(values: Any) -> dict[str, Any]:
+    values = {name: value for name, value in dict(values).items() if name != "num_classes"}
+    refused = sorted(name for name in values if name.startswith(REFUSED_ARGUMENTS))
+    if refused:
+        raise ValueError(f"model_args may not hold {', '.join(refused)}")
+    _check_bounds("model_args", values)
+    return values
+
+
+def _check_bounds(name: str, value: Any, depth: int = 4) -> None:
+    if isinstance(value, (dict, list)):
+        if depth == 0 or len(value) > 200:
+            raise ValueError(f"{name} is too large")
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            _check_bounds(f"{name}.{str(key)[:50]}", item, depth - 1)
+    elif isinstance(value, str) and len(value) > 200:
+        raise ValueError(f"{name} is too long")
+    elif isinstance(value, (int, float)):
+        limit = 20_000 if isinstance(value, int) else 1e6
+        if abs(value) > limit:
+            raise ValueError(f"{name} is {value}, more than {limit:g}")
+
+
+def _pretrained_cfg(values: Any) -> dict[str, Any]:
+    known = {field.name for field in fields(PretrainedCfg)} - SOURCES
+    cfg = {name: value for name, value in dict(values).items() if name in known}
+    size, crop = cfg.get("input_size"), cfg.get("crop_pct", 1.0)
+    if not (isinstance(size, list) and len(size) == 3 and all(1 <= side <= MAX_IMAGE_SIZE for side in size)):
+        raise ValueError(f"input_size must have sides from 1 to {MAX_IMAGE_SIZE}, got {str(size)[:50]}")
+    if not 0.1 <= crop <= 10:
+        raise ValueError(f"crop_pct must be from 0.1 to 10, got {crop}")
+    return cfg
+
+
+class TensorForm(NamedTuple):
+    """Shape and dtype of a tensor, the dtype as safetensors names it."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    def __str__(self) -> str:
+        return f"{KINDS.get(self.dtype, self.dtype)} {list(self.shape)}"
+
+
+HALF = {"F16", "BF16"}
+KINDS = {
+    **dict.fromkeys(("F64", "F32", *HALF), "float"),
+    **dict.fromkeys(("I64", "I32", "I16", "I8", "U8", "BOOL"), "integer"),
+}
+"""Dtypes of one kind are converted into each other at load."""
+
+
+def read_header(path: Path) -> dict[str, TensorForm]:
+    """Read names, shapes and dtypes of the tensors in a safetensors file, and no more of it.
+
+    Raises:
+        ValueError: not a complete safetensors file; the message names the file.
+    """
+    try:
+        with path.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+        if length > MAX_HEADER:
+            raise ValueError(f"its header claims {length:,} bytes")
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+            if len(names) > MAX_TENSORS:
+                raise ValueError(f"its header names {len(names):,} tensors")
+            slices = {name: file.get_slice(name) for name in names}
+            return {name: TensorForm(tuple(s.get_shape()), s.get_dtype()) for name, s in slices.items()}
+    except (SafetensorError, OSError, ValueError, OverflowError) as error:
+        raise ValueError(
+            f"{path} is not a complete safetensors file ({str(error)[:300]}): it was cut off, or is of "
+            "another kind. Save or download it again."
+        ) from error
+
+
+def read_network(folder: Path) -> nn.Module:
+    """Load the network in ``folder`` in float32 on the CPU.
+
+    The two files are compared before memory for weights is allocated: the network is first built on the meta
+    device, where tensors have no storage, and building stops when it outgrows the weights file.
+
+    Raises:
+        ValueError: a config that describes no network, or weights that are incomplete or of another network;
+            the message names the file and the first differences.
+    """
+    config, path = NetworkConfig.read(folder / CONFIG), folder / WEIGHTS
+    header = read_header(path)
+    numbers = sum(math.prod(form.shape) for form in header.values())
+    with torch.device("meta"), _limited_size(2 * numbers + SPARE_NUMBERS):
+        _check_weights(path, header, config.build())
+    net = config.build()
+    net.load_state_dict(load_file(path))
+    return net
+
+
+@contextmanager
+def _limited_size(limit: int) -> Iterator[None]:
+    """Raise a ValueError as soon as modules built in this thread have too many or too large tensors."""
+    thread, used, tensors = threading.get_ident(), 0, 0
+
+    def count(module: nn.Module, name: str, tensor: Any) -> None:
+        nonlocal used, tensors
+        if tensor is None or threading.get_ident() != thread:
+            return
+        used, tensors = used + tensor.numel(), tensors + 1
+        if tensors > MAX_TENSORS:
+            raise ValueError(f"the network has more than {MAX_TENSORS:,} tensors")
+        if used > limit:
+            raise ValueError(f"the network holds more than the {limit:,} numbers that its weights allow")
+
+    handles = (
+        register_module_parameter_registration_hook(count),
+        register_module_buffer_registration_hook(count),
+    )
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _check_weights(path: Path, header: Mapping[str, TensorForm], net: nn.Module) -> None:
+    expected = {
+        name: TensorForm(tuple(tensor.shape), "F32" if tensor.is_floating_point() else "I64")
+        for name, tensor in net.state_dict().items()
+    }
+    differing = [
+        f"{name} ({header[name]} in the file, {form} in the network)"
+        for name, form in expected.items()
+        if str(header.get(name, form)) != str(form)
+    ]
+    differences = {
+        "missing": [name for name in expected if name not in header],
+        "unknown": [name for name in header if name not in expected],
+        "different": differing,
+    }
+    found = [
+        f"{kind} {', '.join(item[:200] for item in items[:3])}"
+        + (f" and {len(items) - 3} more" if len(items) > 3 else "")
+        for kind, items in differences.items()
+        if items
+    ]
+    if found:
+        raise ValueError(
+            f"{path} does not hold the weights of the network in {CONFIG}: {'; '.join(found)}. Use {CONFIG} "
+            f"and {WEIGHTS} of the same save."
+        )
+
+
+def write_network(
+    model: TimmModel,
+    folder: Path,
+    *,
+    label_names: Sequence[str],
+    tag: str,
+    license: str,
+    model_args: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the bare timm network with its mean and std, for ``timm.create_model("local-dir:...")``.
+
+    Args:
+        model: float32 network on the CPU.
+        folder: folder to write to.
+        label_names: one name per class.
+        tag: timm's tag of the weights, the part of a model's name after the dot.
+        license: license of the weights.
+        model_args: arguments of ``timm.create_model`` that timm did not record.
+    """
+    size = model.image_size
+    hook = model.net.register_state_dict_post_hook(_unshare)
+    try:
+        save_for_hf(
+            model.net,
+            str(folder),
+            model_config={
+                "label_names": list(label_names),
+                "pretrained_cfg": {**dict.fromkeys(SOURCE_ONLY), "tag": tag, "license": license},
+            },
+            model_args=dict(model_args or {}),
+            safe_serialization=True,
+            data_config={**resolve_model_data_config(model.net), "input_size": (3, size, size)},
+        )
+    finally:
+        hook.remove()
+    config = json.loads((folder / CONFIG).read_text())
+    config["model_args"].pop("num_classes", None)  # transformers passes the top-level field, and only that
+    (folder / CONFIG).write_text(json.dumps(config, indent=2))
+    (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # safetensors writes for the owner alone
+
+
+def _unshare(_net: Any, weights: dict[str, Tensor], *_: Any) -> None:
+    """Clone tensors that share memory: safetensors refuses them."""
+    seen: set[int] = set()
+    for name, weight in weights.items():
+        storage = weight.untyped_storage().data_ptr()
+        if storage in seen:
+            weights[name] = weight.clone()
+        seen.add(storage)
