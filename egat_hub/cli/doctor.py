@@ -116,11 +116,10 @@ def _hub(contact: bool) -> Iterator[Finding]:
 def _asked(token: str | None) -> Iterator[Finding]:
     from huggingface_hub import HfApi
 
-    from egat_hub.hub.errors import hub_errors
-    from egat_hub.hub.layout import ModelId
+    from egat_hub.hub.remote import hub_errors
 
     try:
-        with hub_errors(ModelId("the Hub"), "read"):
+        with hub_errors("Cannot reach", "the Hub"):
             if token:
                 yield Finding("Hub account", HfApi(token=token).whoami()["name"])
             else:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tabulate import tabulate
 
 from egat_hub.cli.main import Answer
-from egat_hub.hub import leaderboard as leaderboards
 from egat_hub.hub import zoo
-from egat_hub.hub.layout import MANIFEST
 from egat_hub.hub.leaderboard import METRICS
-
-Named = tuple[str, zoo.ZooModel]
+from egat_hub.hub.leaderboard import leaderboard as compare
 
 
 def list(
@@ -28,67 +25,80 @@ def list(
     author: str | None = None,
     leaderboard: bool = False,
     by: str = "robust_accuracy",
+    methods: bool = False,
+    attacks: bool = False,
+    explanations: bool = False,
 ) -> Answer:
-    """List the models of this release, of the Hub, or those saved in folders.
+    """List models: those that ship with the package, those on the Hub, or those saved in folders.
 
-    Lists the models that this release knows and, with --hub, those on the Hub; with folders, the saved models
-    in them and nothing else. Where weights are not published, card and figures are. In a leaderboard, figures
-    share a column only if their whole protocol is equal.
+    Without folders, lists the models that ship with the package and, with --hub, those on the Hub. Some ship
+    with card and results only.
 
     example: egat-hub list runs/vlcs --leaderboard
 
     Args:
         folders: folders that are searched for saved models.
-        dataset: name of the data set trained on; of names, case does not count, and * stands for anything.
-        architecture: name of the network in timm, such as 'resnet*'.
-        method: name of the training method.
-        attack: only models whose accuracy under this attack was measured.
-        epsilon: only models whose accuracy at this epsilon, in [0, 1], was measured.
-        hub: ask the Hub too.
-        author: only models of this user or organisation on the Hub.
-        leaderboard: print measured figures side by side, the best first.
+        dataset: data set trained on; in names, * stands for anything and case is ignored.
+        architecture: timm's name of the network, such as 'resnet*'.
+        method: training method.
+        attack: only models with robust accuracy under this attack.
+        epsilon: only models with robust accuracy at this epsilon, in [0, 1].
+        hub: list models on the Hub too.
+        author: only models of this user or organization on the Hub.
+        leaderboard: compare results, the best model first; a column holds results of one protocol.
         by: metric that orders the leaderboard.
+        methods: list training methods instead.
+        attacks: list attacks instead.
+        explanations: list explanations instead.
     """
-    wanted = {"dataset": dataset, "architecture": architecture, "method": method, "attack": attack}
-    if not folders:
-        found = zoo.list_models(**wanted, epsilon=epsilon, hub=hub, author=author)
-        named = [(model.source, model) for model in found]
-    elif hub or author is not None:
+    if methods or attacks or explanations:
+        return _registered(methods, attacks, explanations)
+    patterns = {"dataset": dataset, "architecture": architecture, "method": method}
+    if folders and (hub or author is not None):
         raise ValueError("Expected folders, or --hub and --author, got both; ask for one at a time.")
+    if folders:
+        found = [
+            info
+            for folder in folders
+            for info in zoo.saved_models(folder)
+            if zoo.is_like(info, **patterns) and zoo.was_attacked(info, attack, epsilon)
+        ]
     else:
-        named = [pair for pair in _saved(folders) if pair[1].matches(**wanted, epsilon=epsilon)]
-    return _board(named, by) if leaderboard else _listed(named)
+        found = zoo.find_models(
+            dataset=dataset,
+            architecture=architecture,
+            method=method,
+            attack=attack,
+            epsilon=epsilon,
+            hub=hub,
+            author=author,
+        )
+    if not found:
+        raise ValueError(
+            "No model matches; 'egat-hub list' without options shows all that ship with the package."
+        )
+    return _leaderboard(found, by) if leaderboard else _models(found)
 
 
-def _saved(folders: Sequence[Path]) -> Iterator[Named]:
-    for folder in folders:
-        if not folder.is_dir():
-            raise FileNotFoundError(f"Expected a folder with saved models, found none at {folder}.")
-        for manifest in sorted(folder.rglob(MANIFEST)):
-            yield str(manifest.parent), zoo.ZooModel.of_folder(manifest.parent)
-
-
-def _listed(named: Sequence[Named]) -> Answer:
+def _models(found: Sequence[zoo.ModelInfo]) -> Answer:
     entries = [
         {
-            "source": source,
-            "weights": model.place,
-            "timm_name": model.name,
-            "num_classes": model.num_classes,
-            "method": model.metadata.get("method"),
-            "dataset": model.metadata.get("dataset"),
-            "figures": len(model.rows),
+            "name": info.name,
+            "weights": info.location,
+            "timm_name": info.timm_name,
+            "classes": len(info.label_names),
+            "method": info.method,
+            "dataset": info.dataset,
+            "results": len(info.rows),
         }
-        for source, model in named
+        for info in found
     ]
-    table = tabulate(entries, headers="keys", missingval="-")
-    return Answer(text=table or "No model found.", data=entries)
+    return Answer(text=tabulate(entries, headers="keys"), data=entries)
 
 
-def _board(named: Sequence[Named], by: str) -> Answer:
-    metrics = dict.fromkeys((*METRICS, by))
-    board = leaderboards.leaderboard(
-        {source: model.rows for source, model in named}, metrics=tuple(metrics), by=by
+def _leaderboard(found: Sequence[zoo.ModelInfo], by: str) -> Answer:
+    board = compare(
+        {info.name: info.rows for info in found}, metrics=tuple(dict.fromkeys((*METRICS, by))), by=by
     )
     lines = [
         {
@@ -98,3 +108,22 @@ def _board(named: Sequence[Named], by: str) -> Answer:
         for line in board.lines
     ]
     return Answer(text=board.text(), data=lines)
+
+
+def _registered(methods: bool, attacks: bool, explanations: bool) -> Answer:
+    """Names of registered methods, attacks and explanations, with the first line of their documentation."""
+    from egat_hub.attacks import ATTACKS
+    from egat_hub.explanations import EXPLANATIONS
+    from egat_hub.methods import METHODS
+
+    entries = [
+        {"kind": kind, "name": name, "about": (item.__doc__ or "").splitlines()[0]}
+        for kind, wanted, registry in (
+            ("method", methods, METHODS),
+            ("attack", attacks, ATTACKS),
+            ("explanation", explanations, EXPLANATIONS),
+        )
+        if wanted
+        for name, item in registry.items()
+    ]
+    return Answer(text=tabulate(entries, headers="keys"), data=entries)

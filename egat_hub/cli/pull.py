@@ -7,36 +7,36 @@ from pathlib import Path
 
 from egat_hub.cli.main import Answer
 from egat_hub.core.files import atomic_folder
-from egat_hub.hub.layout import NEEDED, RESULTS, is_ours
+from egat_hub.hub.layout import NEEDED, RESULTS, is_replaceable
 
 
 def pull(model: str, *, revision: str | None = None, output: Path | None = None) -> Answer:
-    """Fetch a model from the Hub into a folder, checked.
+    """Download a model from the Hub into a folder.
 
-    The model is loaded and compared with its fingerprint first. The folder gets its weights, results and a
-    card made from them, appears whole or not at all, and takes the place of an earlier model there.
+    The model is loaded and checked first, and its card is written from its results. An earlier model in the
+    folder is replaced.
 
     example: egat-hub pull org/name@v1.0 --output models/name
 
     Args:
-        model: organisation/name on the Hub, or organisation/name@revision with a branch, tag or commit.
-        revision: the branch, tag or commit, where it is not in the name.
-        output: folder to make; by default the name of the model.
+        model: org/name on the Hub, or org/name@revision.
+        revision: branch, tag or commit.
+        output: folder to write; default: the name of the model.
     """
-    from egat_hub.hub.describing import describe
-    from egat_hub.hub.fetching import Access, fetch
-    from egat_hub.hub.layout import ModelId
+    from egat_hub.hub.cards import card_files
     from egat_hub.hub.loading import load_folder
+    from egat_hub.hub.remote import download
 
-    wanted = ModelId.parse(model if revision is None else f"{model}@{revision}")
-    fetched = fetch(wanted, Access(), names=(*NEEDED, RESULTS))
+    repo_id, _, in_name = model.removeprefix("hf-hub:").partition("@")
+    fetched = download(repo_id, (*NEEDED, RESULTS), revision=revision or in_name or None)
     load_folder(fetched)
-    folder = output or Path(wanted.repo_id.rpartition("/")[2])
-    with atomic_folder(folder.expanduser(), may_hold=is_ours) as partial:
+    folder = output or Path(repo_id.rpartition("/")[2])
+    with atomic_folder(folder.expanduser(), may_hold=is_replaceable) as partial:
         for name in (*NEEDED, RESULTS):
-            shutil.copyfile(fetched / name, partial / name)
-        for name, text in describe(partial, repo_id=wanted.repo_id).items():
+            if (fetched / name).is_file():
+                shutil.copyfile(fetched / name, partial / name)
+        for name, text in card_files(partial, repo_id=repo_id).items():
             (partial / name).parent.mkdir(exist_ok=True)
             (partial / name).write_text(text, encoding="utf-8")
-    told = {"model": wanted.repo_id, "commit": fetched.name, "folder": str(folder)}
-    return Answer(text=f"{wanted.repo_id} at {fetched.name[:10]} is now in {folder}", data=told)
+    data = {"model": repo_id, "commit": fetched.name, "folder": str(folder)}
+    return Answer(text=f"Downloaded {repo_id} at {fetched.name[:10]} to {folder}", data=data)

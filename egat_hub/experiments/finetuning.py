@@ -25,7 +25,7 @@ from egat_hub.experiments.single import OneRun, check_folder, train_domain
 from egat_hub.experiments.variants import Variant, variant_of
 from egat_hub.explanations import EXPLANATIONS
 from egat_hub.hub import from_pretrained
-from egat_hub.hub.layout import known_models, model_folder, model_name
+from egat_hub.hub.layout import model_folder, model_name, shipped_models
 from egat_hub.hub.loading import resize
 from egat_hub.methods import METHODS, EGATConfig, Method
 from egat_hub.models import TimmModel, create_model
@@ -95,7 +95,7 @@ def open_base(source: str, *, image_size: int | None = None) -> Base:
     if folder.exists():
         classifier = from_pretrained(model_folder(folder))
         name = model_name(classifier.model.architecture, classifier.metadata)
-    elif source in known_models() or ("/" in source and ":" not in source):
+    elif source in shipped_models() or ("/" in source and ":" not in source):
         name, classifier = source, from_pretrained(source)
     else:
         return _of_timm(source, image_size or IMAGE_SIZE)

@@ -15,11 +15,20 @@ from egat_hub.data import DataConfig
 from egat_hub.experiments.cell import MODEL, PLACES, Cell
 from egat_hub.experiments.command import build_experiment, build_parser
 from egat_hub.experiments.variants import VARIANTS
-from egat_hub.hub.describing import describe, read_results
-from egat_hub.hub.layout import ENTRY, MANIFEST, RESULTS, Known, is_figure, is_ours
+from egat_hub.hub.cards import card_files
+from egat_hub.hub.layout import (
+    CONFIG,
+    ENTRY,
+    MANIFEST,
+    RESULTS,
+    WEIGHTS,
+    ZooEntry,
+    is_figure,
+    is_replaceable,
+    read_results,
+)
 from egat_hub.hub.loading import load_folder
 from egat_hub.hub.manifest import Manifest
-from egat_hub.hub.weights import CONFIG, WEIGHTS
 from egat_hub.methods import METHODS
 from egat_hub.training import ModelConfig, TrainConfig
 
@@ -135,10 +144,10 @@ def keep_model(
     shown = metadata["dataset"] == SYNTHETIC
     kept = [CONFIG, MANIFEST, RESULTS, *([WEIGHTS] if weights else [])]
     kept += [path.name for path in place.iterdir() if shown and is_figure(path.name)]
-    with atomic_folder(folder, may_hold=lambda name: is_ours(name) or name == ENTRY) as partial:
+    with atomic_folder(folder, may_hold=lambda name: is_replaceable(name) or name == ENTRY) as partial:
         for name in kept:
             shutil.copyfile(place / name, partial / name)
-        Known(command=command, repo_id=repo_id, revision=revision).write(partial)
-        for name, text in describe(partial, name=folder.name).items():
+        ZooEntry(command=command, repo_id=repo_id, revision=revision).write(partial)
+        for name, text in card_files(partial, name=folder.name).items():
             (partial / name).parent.mkdir(exist_ok=True)
             (partial / name).write_text(text, encoding="utf-8")

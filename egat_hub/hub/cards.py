@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
@@ -12,11 +13,23 @@ from timm.models import is_model_pretrained
 
 from egat_hub.core.results import Row
 from egat_hub.hub.card_tables import protocol_text, result_sections, settings_table
-from egat_hub.hub.layout import CARDS, model_name
-
-TAG = "egat_hub"
-"""Tag of every model that this package publishes, by which the Hub lists them."""
-
+from egat_hub.hub.eval_results import eval_result_files
+from egat_hub.hub.layout import (
+    CARD,
+    CARDS,
+    CONFIG,
+    ENTRY,
+    MANIFEST,
+    RESULTS,
+    WEIGHTS,
+    ZooEntry,
+    is_figure,
+    model_name,
+    read_results,
+)
+from egat_hub.hub.manifest import Manifest
+from egat_hub.hub.timm_files import NetworkConfig
+from egat_hub.hub.zoo import TAG
 
 HEADLINES = (
     "clean_accuracy",
@@ -172,6 +185,40 @@ def render_card(
         config=_table(metadata.get("config", {})),
         versions=_table(metadata.get("versions", {})),
     )
+
+
+def card_files(folder: Path, *, repo_id: str | None = None, name: str = "") -> dict[str, str]:
+    """Card and evaluation results of the model in a folder by path, from the model's own files alone.
+
+    Args:
+        folder: folder of a saved model, or of one that ships with the package.
+        repo_id: where it is published, for the card's instructions.
+        name: name of a model that ships with the package; default: that of the folder.
+
+    Raises:
+        ValueError: a file is malformed, or the results are those of another model.
+    """
+    config, manifest = NetworkConfig.read(folder / CONFIG), Manifest.read(folder / MANIFEST)
+    rows, place = read_results(folder / RESULTS), dict[str, Any](repo_id=repo_id)
+    if (folder / ENTRY).is_file():
+        entry = ZooEntry.read(folder)
+        place = {
+            "known_as": name or folder.name,
+            "repo_id": entry.repo_id or None,
+            "command": entry.command,
+            "loads": (folder / WEIGHTS).is_file() or bool(entry.repo_id),
+        }
+    card = render_card(
+        rows=rows,
+        metadata=manifest.metadata,
+        label_names=manifest.label_names,
+        architecture=config.architecture,
+        image_size=manifest.fingerprint.image_size,
+        license=config.pretrained_cfg.get("license") or "apache-2.0",
+        figures=sorted(entry.name for entry in folder.iterdir() if is_figure(entry.name)),
+        **place,
+    )
+    return {CARD: card, **eval_result_files(rows, manifest.metadata)}
 
 
 def _check_rows(rows: Sequence[Row], metadata: Mapping[str, Any], architecture: str) -> None:

@@ -1,34 +1,45 @@
-"""What loading a model gives: a classifier that names its classes and shows why it decides."""
+"""The model that users load: it knows its label names, prepares photos, and explains its predictions."""
 
 from __future__ import annotations
 
-import difflib
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
+from huggingface_hub import CommitInfo
 from PIL import Image
 from timm.data import create_transform, resolve_model_data_config
 from torch import Tensor, nn
 
-from egat_hub.data.images import open_image, to_image, to_rgb
+from egat_hub.core.results import Row
+from egat_hub.data.images import to_image, to_rgb
 from egat_hub.explanations import EXPLANATIONS, Explanation, dead
-from egat_hub.explanations.overlay import Explained, upsample
+from egat_hub.explanations.overlay import upsample
+from egat_hub.hub.prediction import ImageLike, Prediction, check_label_names, label_index, to_photo
 from egat_hub.models import TimmModel
 from egat_hub.models.modes import evaluating
 
-ImageLike = str | Path | Image.Image | Tensor
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from egat_hub.hub.manifest import Fingerprint
+
+Label = str | int
 
 
 class Classifier(nn.Module):
-    """A backbone that knows the names of its classes and how images are prepared for it.
+    """A timm network in pixel space with label names.
 
     Args:
-        model: the network, in pixel space.
-        label_names: one name a class, in the order of the logits.
-        metadata: how the model came to be (method, config, seed, versions...).
+        model: the network.
+        label_names: one name per class, in the order of the logits.
+        metadata: how the model was made (method, config, seed, versions...), of JSON types.
+
+    Attributes:
+        rows: results of the model as it was saved.
 
     Raises:
         ValueError: the names do not fit the network's classes.
@@ -41,96 +52,138 @@ class Classifier(nn.Module):
         self.model = model
         self.label_names = check_label_names(label_names, model.num_classes)
         self.metadata = dict(metadata or {})
-        config = resolve_model_data_config(model.net)
-        config["input_size"] = (3, model.image_size, model.image_size)
-        self._resize = create_transform(**config, is_training=False, normalize=False)
+        self.rows: tuple[Row, ...] = ()
+        self.fingerprint: Fingerprint | None = None
+        self._preprocessing()  # a config that timm cannot use fails here
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [B,3,H,W] in [0,1] to logits [B,C]."""
         return self.model(images)
 
     def transform(self, image: Image.Image) -> Tensor:
-        """A PIL image of any mode and size as float32 [3,S,S] in [0,1], as the network expects it.
+        """Convert a PIL image of any mode and size to the network's input, float32 [3,S,S] in [0,1].
 
-        These are the pixels of timm's evaluation transform for this network, before normalisation.
+        This is timm's evaluation transform of the network, without normalisation.
         """
-        return self._resize(to_rgb(image)).float() / 255
+        return self._preprocessing()[0](to_rgb(image)).float() / 255
+
+    def _preprocessing(self) -> tuple[Any, dict[str, Any]]:
+        size = self.model.image_size
+        config = {**resolve_model_data_config(self.model.net), "input_size": (3, size, size)}
+        return create_transform(**config, is_training=False, normalize=False), config
 
     @overload
     def explain(
-        self, image: ImageLike, label: str | int | None = None, *, explanation: Explanation | str = "grad_cam"
-    ) -> Explained: ...
+        self,
+        image: ImageLike,
+        label: Label | None = None,
+        *,
+        explanation: Explanation | str = "grad_cam",
+        batch_size: int = 16,
+    ) -> Prediction: ...
 
     @overload
     def explain(
         self,
         image: list[ImageLike],
-        label: str | int | None = None,
+        label: Label | Sequence[Label] | None = None,
         *,
         explanation: Explanation | str = "grad_cam",
-    ) -> list[Explained]: ...
+        batch_size: int = 16,
+    ) -> list[Prediction]: ...
 
     def explain(
         self,
         image: ImageLike | list[ImageLike],
-        label: str | int | None = None,
+        label: Label | Sequence[Label] | None = None,
         *,
         explanation: Explanation | str = "grad_cam",
-    ) -> Explained | list[Explained]:
-        """Predict and say why.
+        batch_size: int = 16,
+    ) -> Prediction | list[Prediction]:
+        """Predict the class of an image and explain the prediction.
 
         Args:
-            image: a path, a PIL image, a tensor [3,S,S] in [0,1], or a list of them.
-            label: name or index of the class to explain; by default the predicted one of every image.
-            explanation: how to explain, as an object or as a registered name.
+            image: a path, a PIL image, the bytes of an image file, an open binary file, a uint8 array [H,W,3]
+                or [H,W], a float tensor [3,S,S] in [0,1], or a list of them.
+            label: name or index of the class to explain, or a list with one for each image; default: the
+                predicted class.
+            explanation: an explanation, or the name of a registered one.
+            batch_size: number of images that the network takes at once.
 
         Returns:
-            One :class:`Explained`, or a list of them for a list of images.
+            A :class:`Prediction`, or a list of them for a list of images.
 
         Raises:
-            FileNotFoundError: a path where no file is.
-            ValueError: an unreadable image file, a tensor of another shape or range, or an unknown label.
-            UnknownNameError: no explanation has that name.
+            TypeError: an image or label of another form.
+            FileNotFoundError: no file at a path.
+            ValueError: an unreadable image, a tensor of another shape or range, an unknown label, or logits
+                that are not finite.
+            UnknownNameError: no explanation of that name.
         """
-        if isinstance(explanation, str):
-            explanation = EXPLANATIONS[explanation]()
-        index = None if label is None else self._index(label)
-        batch = image if isinstance(image, list) else [image]
-        if not batch:
-            return []
+        if not isinstance(explanation, Explanation):
+            explanation = (EXPLANATIONS[explanation] if isinstance(explanation, str) else explanation)()
+        images = image if isinstance(image, list) else [image]
+        labels: list[Any] = list(label) if isinstance(label, (list, tuple)) else [label] * len(images)
+        if len(labels) != len(images):
+            raise ValueError(f"Expected one label for each of {len(images)} images, got {len(labels)}.")
+        classes = [None if one is None else label_index(one, self.label_names) for one in labels]
+        found: list[Prediction] = []
         with evaluating(self):
-            explained = self._explain(torch.stack([self._prepare(one) for one in batch]), index, explanation)
-        return explained if isinstance(image, list) else explained[0]
+            for start in range(0, len(images), batch_size):
+                part = slice(start, start + batch_size)
+                found += self._explain(images[part], classes[part], explanation)
+        constant = [index for index, one in enumerate(found) if one.dead]
+        if constant:
+            warnings.warn(
+                f"The saliency map of {len(constant)} of {len(found)} images is constant and shows nothing. "
+                "A network whose last feature map has one position always gives such maps; use larger images "
+                "or another explanation.",
+                stacklevel=2,
+            )
+        return found if isinstance(image, list) else found[0]
 
     @torch.no_grad()
-    def _explain(self, images: Tensor, index: int | None, explanation: Explanation) -> list[Explained]:
+    def _explain(
+        self, sources: Sequence[ImageLike], classes: Sequence[int | None], explanation: Explanation
+    ) -> Iterator[Prediction]:
+        prepared = [self._prepare(source) for source in sources]
+        images = torch.stack([pixels for pixels, _ in prepared])
         view = self.model.view(images.to(self.model.mean))
-        classes = (
-            view.logits.argmax(1) if index is None else view.logits.new_full((len(images),), index).long()
-        )
-        maps = explanation.of(self.model, view, classes).float().cpu()
+        if not torch.isfinite(view.logits).all():
+            raise ValueError("The network's logits are not finite, so its weights are broken.")
+        explained = view.logits.argmax(1)
+        for row, index in enumerate(classes):
+            if index is not None:
+                explained[row] = index
+        maps = explanation.of(self.model, view, explained).float().cpu()
         saliency = upsample(maps, images.shape[-2:])
         probabilities = view.logits.float().softmax(1).tolist()
-        return [
-            Explained(
-                label=self.label_names[c],
-                probability=p[c],
-                probabilities=dict(zip(self.label_names, p, strict=True)),
-                saliency=s,
-                image=to_image(pixels),
-                dead=is_dead,
+        for row, index in enumerate(explained.tolist()):
+            yield Prediction(
+                label=self.label_names[index],
+                probability=probabilities[row][index],
+                probabilities=dict(zip(self.label_names, probabilities[row], strict=True)),
+                saliency=saliency[row],
+                image=to_image(images[row]),
+                dead=bool(dead(maps)[row]),
+                source=sources[row],
+                crop=prepared[row][1],
             )
-            for c, p, s, pixels, is_dead in zip(
-                classes.tolist(), probabilities, saliency, images.cpu(), dead(maps).tolist(), strict=True
-            )
-        ]
 
-    def _prepare(self, image: ImageLike) -> Tensor:
-        if isinstance(image, Tensor):
-            return self._checked(image)
-        return self.transform(image if isinstance(image, Image.Image) else open_image(image))
+    def _prepare(self, source: ImageLike) -> tuple[Tensor, tuple[float, float]]:
+        """The network's input, and the height and width of the part of the photo that it shows."""
+        size = self.model.image_size
+        if isinstance(source, Tensor):
+            return self._check_pixels(source), (size, size)
+        photo = to_photo(source)
+        transform, config = self._preprocessing()
+        resized = math.floor(size / config["crop_pct"])
+        ratios = photo.height / resized, photo.width / resized
+        if config["crop_mode"] != "squash":
+            ratios = (min(ratios),) * 2 if config["crop_mode"] == "center" else (max(ratios),) * 2
+        return transform(photo).float() / 255, (size * ratios[0], size * ratios[1])
 
-    def _checked(self, pixels: Tensor) -> Tensor:
+    def _check_pixels(self, pixels: Tensor) -> Tensor:
         size = self.model.image_size
         if pixels.shape != (3, size, size) or not pixels.is_floating_point():
             raise ValueError(
@@ -145,36 +198,63 @@ class Classifier(nn.Module):
             )
         return pixels.float().cpu()
 
-    def _index(self, label: str | int) -> int:
-        if isinstance(label, int):
-            if 0 <= label < len(self.label_names):
-                return label
-            raise ValueError(f"Expected a class index from 0 to {len(self.label_names) - 1}, got {label}.")
-        if label in self.label_names:
-            return self.label_names.index(label)
-        close = difflib.get_close_matches(label, self.label_names, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"No class {label!r}.{hint} Known: {', '.join(self.label_names[:20])}.")
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        rows: Sequence[Row] | None = None,
+        figures: Mapping[str, Figure] | None = None,
+    ) -> None:
+        """Save the model, its results and its card in a folder, atomically and in float32.
 
+        timm and transformers load the folder too.
 
-def check_label_names(label_names: Sequence[str], num_classes: int) -> tuple[str, ...]:
-    """The names as a tuple.
+        Args:
+            folder: folder to write to; an earlier save is replaced.
+            rows: results of the model; default: those that it was loaded with, unless its weights changed.
+            figures: matplotlib figures for the card by file name, without suffix.
 
-    Raises:
-        ValueError: not one distinct name a class.
-    """
-    names = tuple(label_names)
-    if len(names) != num_classes or isinstance(label_names, str):
-        raise ValueError(
-            f"Expected {num_classes} label names, one for each class of the network, got {len(names)}: "
-            f"{', '.join(names[:10])}."
-        )
-    strange = sorted(name for name in names if not name.isprintable())
-    if strange:
-        raise ValueError(
-            f"Expected label names of printable characters, got {', '.join(map(repr, strange[:3]))[:200]}."
-        )
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
-    if twice:
-        raise ValueError(f"Expected distinct label names, got more than one {', '.join(twice[:10])}.")
-    return names
+        Raises:
+            ValueError: metadata that is not JSON, logits or results that are not finite, or a network that
+                ``config.json`` cannot restore.
+            FileExistsError: ``folder`` holds something else than a saved model.
+            OSError: the folder cannot be written; an earlier save is unchanged.
+        """
+        from egat_hub.hub.saving import save_pretrained
+
+        save_pretrained(self, folder, rows=rows, figures=figures)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        rows: Sequence[Row] | None = None,
+        figures: Mapping[str, Figure] | None = None,
+        **options: Any,
+    ) -> CommitInfo:
+        """Push the model, its results and its card to the Hugging Face Hub in one commit.
+
+        Args:
+            repo_id: ``"org/name"``, created if it is missing.
+            rows: as for :meth:`save_pretrained`.
+            figures: as for :meth:`save_pretrained`.
+            options: ``revision``, ``private``, ``create_pr``, ``commit_message`` and ``token`` of
+                :func:`egat_hub.hub.push_to_hub`.
+
+        Returns:
+            The commit; ``commit_url`` is its address.
+
+        Raises:
+            ValueError: see :meth:`save_pretrained`.
+            FileExistsError: the repository holds something else than a model of this package.
+            PermissionError: no token, an invalid one, or one without write access.
+            ConnectionError: the Hub cannot be reached or failed; push again, nothing is sent twice.
+        """
+        import tempfile
+
+        from egat_hub.hub.saving import push_to_hub
+
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) / repo_id.rpartition("/")[2]
+            self.save_pretrained(folder, rows=rows, figures=figures)
+            return push_to_hub(folder, repo_id, **options)

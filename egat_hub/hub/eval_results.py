@@ -10,8 +10,8 @@ import yaml
 
 from egat_hub.core.results import Row
 from egat_hub.hub.card_tables import protocol_text
+from egat_hub.hub.layout import EVAL_RESULTS
 
-EVAL_RESULTS = ".eval_results"
 PREFIX = "egat_hub_"
 """Start of the names of the files that this package writes there; others are left alone."""
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from egat_hub.core.config import from_dict
-from egat_hub.core.files import read_json_object
+from egat_hub.core.files import read_json, read_json_object
+from egat_hub.core.results import Row
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -48,6 +49,34 @@ def model_folder(folder: Path) -> Path:
     """``folder`` itself, or ``folder/model`` for the folder of a run."""
     inner = folder / "model"
     return inner if inner.is_dir() and not (folder / MANIFEST).exists() else folder
+
+
+def read_results(path: Path) -> list[Row]:
+    """Read and check result rows; none if there is no file.
+
+    Raises:
+        ValueError: not a list of rows, or values of another type; the message names the file.
+    """
+    try:
+        return [_row(item) for item in read_json(path)] if path.exists() else []
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} does not hold result rows as egat_hub writes them: {error!s:.500}"
+        ) from error
+
+
+def _row(item: Any) -> Row:
+    row = from_dict(Row, item)
+    if not isinstance(row.protocol, Mapping) or not all(_is_printable(text) for text in item.values()):
+        raise ValueError("expected a protocol and texts of at most 200 printable characters")
+    return row
+
+
+def _is_printable(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) <= 200 and value.isprintable()
+    items = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return all(map(_is_printable, items))
 
 
 @dataclass(frozen=True, kw_only=True)

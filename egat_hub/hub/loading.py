@@ -10,13 +10,25 @@ from typing import Any
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from egat_hub.hub.classifier import Classifier, check_label_names
-from egat_hub.hub.layout import CONFIG, MANIFEST, NEEDED, RESULTS, WEIGHTS, ZooEntry, model_folder, shipped_models
+from egat_hub.hub.classifier import Classifier
+from egat_hub.hub.layout import (
+    CONFIG,
+    MANIFEST,
+    NEEDED,
+    RESULTS,
+    WEIGHTS,
+    ZooEntry,
+    model_folder,
+    read_results,
+    shipped_models,
+)
 from egat_hub.hub.manifest import HALF_TOLERANCE, TOLERANCE, Fingerprint, Manifest
+from egat_hub.hub.prediction import check_label_names
 from egat_hub.hub.remote import download
 from egat_hub.hub.timm_files import HALF, NetworkConfig, read_header, read_network
 from egat_hub.models import TimmModel
 
+FILES = (*NEEDED, RESULTS)
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
@@ -34,7 +46,7 @@ def from_pretrained(
 ) -> Classifier:
     """Load a model in eval mode on the CPU.
 
-    Only ``config.json``, ``model.safetensors``, ``egat.json`` and ``results.json`` are read: no pickle, no code.
+    Only ``config.json``, ``model.safetensors``, ``egat.json`` and ``results.json`` are read.
 
     Args:
         name: a folder of a saved model or of a run, the name of a model that ships with the package
@@ -106,6 +118,7 @@ def load_folder(folder: Path) -> Classifier:
             f"({type(error).__name__}: {str(error)[:500]}); save the model again."
         ) from error
     _check_fingerprint(manifest.fingerprint, classifier.model, folder)
+    classifier.fingerprint, classifier.rows = manifest.fingerprint, tuple(read_results(folder / RESULTS))
     return classifier.eval()
 
 
@@ -117,11 +130,11 @@ def _find_folder(name: str, *, revision: str | None, subfolder: str, **options: 
         folder = shipped_models()[name]
         entry = ZooEntry.read(folder)
         if not (folder / WEIGHTS).exists() and entry.repo_id:
-            return download(entry.repo_id, NEEDED, revision=entry.revision, **options)
+            return download(entry.repo_id, FILES, revision=entry.revision, **options)
         if not (folder / WEIGHTS).exists():
             raise FileNotFoundError(
-                f"The weights of {name} are not published; its card and results are in {folder}. To train it: "
-                f"{entry.command}"
+                f"The weights of {name} are not published; its card and results are in {folder}. To "
+                f"train it: {entry.command}"
             )
     if folder.exists() or not _is_repo_id(repo_id):
         if revision is not None:
@@ -129,7 +142,7 @@ def _find_folder(name: str, *, revision: str | None, subfolder: str, **options: 
         return model_folder(folder / subfolder)
     if revision is not None and in_name:
         raise ValueError(f"Expected one revision, got {name!r} and revision={revision!r}.")
-    return download(repo_id, NEEDED, revision=revision or in_name or None, subfolder=subfolder, **options)
+    return download(repo_id, FILES, revision=revision or in_name or None, subfolder=subfolder, **options)
 
 
 def _is_repo_id(text: str) -> bool:
@@ -147,8 +160,8 @@ def _check_files(folder: Path) -> None:
         close = difflib.get_close_matches(str(folder), shipped_models(), n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise FileNotFoundError(
-            f"Expected a folder with {wanted}, org/name of a model on the Hub, or a name that 'egat-hub list' "
-            f"shows, got {str(folder)!r}, {found}.{hint}"
+            f"Expected a folder with {wanted}, org/name of a model on the Hub, or a name that 'egat-hub "
+            f"list' shows, got {str(folder)!r}, {found}.{hint}"
         )
     missing = [name for name in NEEDED if not (folder / name).is_file()]
     if not missing:

@@ -19,7 +19,7 @@ from egat_hub.models import TimmModel
 from egat_hub.models.modes import evaluating, full_precision
 
 TOLERANCE = 1e-3
-"""Largest deviation of logits at load: rounding on other hardware is near 1e-5, normalising twice near 0.1."""
+"""Largest deviation of logits at load: rounding gives some 1e-5, normalising twice some 0.1."""
 
 HALF_TOLERANCE = 3e-2
 """The same for weights that were stored in float16 or bfloat16."""
@@ -116,12 +116,15 @@ class Manifest:
         version = content.get("schema_version")
         if version != SCHEMA_VERSION:
             raise ValueError(
-                f"{path}: schema_version is {version!r} and this release reads {SCHEMA_VERSION}; upgrade egat_hub."
+                f"{path}: schema_version is {version!r} and this release reads {SCHEMA_VERSION}; upgrade "
+                "egat_hub."
             )
         try:
             manifest = from_dict(cls, content)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not a manifest of egat_hub: {error!s:.500} Save the model again.") from error
+            raise ValueError(
+                f"{path} is not a manifest of egat_hub: {error!s:.500} Save the model again."
+            ) from error
         if not isinstance(manifest.fingerprint, Fingerprint) or not isinstance(manifest.metadata, Mapping):
             raise ValueError(f"{path}: expected fingerprint and metadata as objects; save the model again.")
         return manifest

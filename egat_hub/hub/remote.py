@@ -41,6 +41,7 @@ def hub_errors(action: str, repo_id: str) -> Iterator[None]:
         OSError: the disk is full or cannot be written.
     """
     kind: type[OSError] = FileNotFoundError
+    cause: Exception
     try:
         yield
         return
@@ -63,7 +64,7 @@ def hub_errors(action: str, repo_id: str) -> Iterator[None]:
         reason, cause = f"{_first_line(error)}{hint}", error
     except OSError:
         raise
-    except Exception as error:  # connection errors are those of the HTTP library, which depends on the release
+    except Exception as error:  # errors of the HTTP library, which differs between releases
         kind, reason, cause = ConnectionError, f"{type(error).__name__}: {_first_line(error)}", error
     raise kind(f"{action} {repo_id}: {reason.rstrip('.')}.") from cause
 
@@ -106,9 +107,9 @@ def download(
     missing = [name for name in files if name in NEEDED and not (folder / name).is_file()]
     if missing:
         raise FileNotFoundError(
-            f"{repo_id} has no {prefix}{missing[0]}, so it is not a model of egat_hub. For a model of timm, use "
-            f"egat_hub.TimmModel(timm.create_model('hf-hub:{repo_id}', pretrained=True)). No pickled weights "
-            "are ever read."
+            f"{repo_id} has no {prefix}{missing[0]}, so it is not a model of egat_hub. For a model of timm, "
+            f"use egat_hub.TimmModel(timm.create_model('hf-hub:{repo_id}', pretrained=True)). Pickled weights "
+            "are never read."
         )
     return folder
 

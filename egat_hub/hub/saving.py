@@ -16,11 +16,20 @@ from torch import nn
 from egat_hub.core.files import atomic_folder
 from egat_hub.core.results import Row, write_rows
 from egat_hub.hub.cards import card_files
-from egat_hub.hub.classifier import Classifier, check_label_names
-from egat_hub.hub.layout import CONFIG, MANIFEST, NEEDED, RESULTS
-from egat_hub.hub.layout import is_figure, is_replaceable, model_folder, model_name
+from egat_hub.hub.classifier import Classifier
+from egat_hub.hub.layout import (
+    CONFIG,
+    MANIFEST,
+    NEEDED,
+    RESULTS,
+    is_figure,
+    is_replaceable,
+    model_folder,
+    model_name,
+)
 from egat_hub.hub.loading import load_folder
 from egat_hub.hub.manifest import TOLERANCE, Fingerprint, Manifest
+from egat_hub.hub.prediction import check_label_names
 from egat_hub.hub.remote import upload
 from egat_hub.hub.timm_files import read_network, write_network
 from egat_hub.models import TimmModel
@@ -41,7 +50,7 @@ def save_pretrained(
     *,
     label_names: Sequence[str] | None = None,
     metadata: Mapping[str, Any] | None = None,
-    rows: Sequence[Row] = (),
+    rows: Sequence[Row] | None = None,
     figures: Mapping[str, Figure] | None = None,
 ) -> None:
     """Save a model, its results, card and figures in ``folder``, atomically and in float32.
@@ -55,7 +64,7 @@ def save_pretrained(
         metadata: how the model was made, of JSON types, added to a Classifier's own;
             :func:`egat_hub.hub.cards.render_card` lists the keys that the card uses. ``model_args`` holds
             arguments of ``timm.create_model`` that timm did not record.
-        rows: results of this model.
+        rows: results of this model; default: those that a Classifier was loaded with, unless it changed.
         figures: matplotlib figures by file name, without suffix.
 
     Raises:
@@ -65,9 +74,11 @@ def save_pretrained(
         FileExistsError: ``folder`` holds something else than a saved model.
         OSError: the folder cannot be written; an earlier save is unchanged.
     """
-    network, known_names, known = _unwrap(model)
-    metadata, figures = {**known, **(metadata or {})}, figures or {}
-    label_names = label_names or known_names
+    model = extract_model_from_parallel(model, keep_torch_compile=False)
+    network, figures = _network(model), figures or {}
+    if isinstance(model, Classifier):
+        label_names, metadata = label_names or model.label_names, {**model.metadata, **(metadata or {})}
+    metadata = metadata or {}
     if label_names is None:
         raise ValueError("Expected label_names, one name per class.")
     names = check_label_names(label_names, network.num_classes)
@@ -79,6 +90,8 @@ def save_pretrained(
     net = copy.deepcopy(network.net).to("cpu", torch.float32).to(memory_format=torch.contiguous_format)
     network = TimmModel(net, image_size=network.image_size)  # takes mean and std from the config, unrounded
     fingerprint = Fingerprint.of(network)
+    if rows is None:
+        rows = _rows_of(model, network)
     with atomic_folder(Path(folder).expanduser(), may_hold=is_replaceable) as partial:
         write_network(
             network,
@@ -149,18 +162,22 @@ def push_to_hub(
     )
 
 
-def _unwrap(model: nn.Module) -> tuple[TimmModel, Sequence[str] | None, Mapping[str, Any]]:
-    """The network, label names and metadata of a model."""
-    model = extract_model_from_parallel(model, keep_torch_compile=False)
-    if isinstance(model, Classifier):
-        return model.model, model.label_names, model.metadata
+def _network(model: nn.Module) -> TimmModel:
+    """The network of a Classifier or a method."""
     network = getattr(model, "model", model)
     if not isinstance(network, TimmModel):
         raise ValueError(
-            f"Expected a TimmModel, a Classifier or a method, got {type(model).__name__}; wrap a timm network "
-            "in egat_hub.TimmModel."
+            f"Expected a TimmModel, a Classifier or a method, got {type(model).__name__}; wrap a timm "
+            "network in egat_hub.TimmModel."
         )
-    return network, None, {}
+    return network
+
+
+def _rows_of(model: nn.Module, network: TimmModel) -> Sequence[Row]:
+    """Results that a Classifier was loaded with, if its network still computes the same."""
+    if not isinstance(model, Classifier) or model.fingerprint is None:
+        return ()
+    return model.rows if model.fingerprint.deviation(network) <= TOLERANCE else ()
 
 
 def _check_metadata(metadata: Mapping[str, Any]) -> None:

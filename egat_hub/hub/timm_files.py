@@ -1,4 +1,4 @@
-"""``config.json`` and ``model.safetensors``: timm's files of a network, checked before memory is allocated."""
+"""``config.json`` and ``model.safetensors``: timm's files, checked before memory is allocated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published models under names of timm's: ``timm.create_model("resnet50.egat_vlcs", pretrained=True)``."""
+"""Names in timm's registry: ``timm.create_model("resnet50.egat_vlcs", pretrained=True)``."""
 
 from __future__ import annotations
 
@@ -7,84 +7,71 @@ import functools
 import sys
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import timm
 from timm.models import DefaultCfg, PretrainedCfg, model_entrypoint, register_model
 
-from egat_hub.hub.zoo import ZooModel, shipped
+from egat_hub.hub.zoo import ModelInfo, find_models
 
 
-def register_timm_models() -> None:
-    """Add the models that this release knows, as soon as timm is imported.
+def register_timm_models(models: Iterable[ModelInfo] | None = None) -> None:
+    """Add models to timm's registry as further weights of its networks.
 
-    Whatever goes wrong is a warning, for nobody who imports timm would expect an error of this package.
+    Models without published weights, and networks that this release of timm does not have, are left out.
+
+    Args:
+        models: which models; default: those that ship with the package.
     """
-    try:
-        register(shipped())
-    except Exception as error:
-        warnings.warn(
-            f"timm {timm.__version__} does not take the names of egat_hub's models "
-            f"({type(error).__name__}: {str(error)[:200]}); load them with egat_hub.from_pretrained.",
-            stacklevel=2,
-        )
+    for info in find_models() if models is None else models:
+        if info.location != "not published" and timm.is_model(info.architecture):
+            _register(info)
 
 
-def register(models: Iterable[ZooModel]) -> None:
-    """Add models to timm's registry, as further weights of the networks that it has.
+def _register(info: ModelInfo) -> None:
+    """Add a tag to the network's ``default_cfgs`` in its module, and register the network again.
 
-    timm reads the weights of a network from ``default_cfgs`` of the network's own module when it is
-    registered; so each model is added there, behind timm's own, and the network is registered again. What
-    timm lists and loads otherwise stays as it is. Arguments of a network that its name does not tell are
-    added where the name has the model's tag. Left out are models without published weights, and those whose
-    network this release of timm does not have.
+    timm reads the weights of a network from there, when the network is registered.
     """
-    for model in models:
-        there = model.weights is not None or model.published
-        if there and timm.is_model(model.architecture):
-            _add(model)
-
-
-def _add(model: ZooModel) -> None:
-    function = model_entrypoint(model.architecture)
-    module = sys.modules[function.__module__]
+    entrypoint = model_entrypoint(info.architecture)
+    module: Any = sys.modules[entrypoint.__module__]
     cfgs = getattr(module, "default_cfgs", {})
-    known = cfgs.get(model.architecture)
-    default = copy.deepcopy(known) if isinstance(known, DefaultCfg) else _untagged(known)
-    tag = model.name.partition(".")[2]
+    known = cfgs.get(info.architecture)
+    if isinstance(known, DefaultCfg):
+        default = copy.deepcopy(known)
+    else:
+        default = DefaultCfg(tags=deque([""]), cfgs={"": PretrainedCfg(**(known or {}))})
+    tag = info.timm_name.partition(".")[2]
     if tag not in default.cfgs:
         default.tags.append(tag)
-    default.cfgs[tag] = _pretrained_cfg(model, tag)
+    default.cfgs[tag] = _pretrained_cfg(info, tag)
     default.is_pretrained = True
-    module.default_cfgs = {**cfgs, model.architecture: default}  # type: ignore[attr-defined]
+    module.default_cfgs = {**cfgs, info.architecture: default}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Overwriting")
-        register_model(_with_arguments(function, tag, model.model_args))
+        register_model(_with_arguments(entrypoint, tag, info.model_args) if info.model_args else entrypoint)
 
 
-def _with_arguments(
-    function: Callable[..., Any], tag: str, arguments: Mapping[str, Any]
-) -> Callable[..., Any]:
-    """timm's function of a network, which takes these arguments, too, for weights of that tag."""
-    if not arguments:
-        return function
+def _pretrained_cfg(info: ModelInfo, tag: str) -> PretrainedCfg:
+    cfg: dict[str, Any] = {
+        **info.pretrained_cfg,
+        "architecture": info.architecture,
+        "tag": tag,
+        "num_classes": len(info.label_names),
+        "label_names": list(info.label_names),
+    }
+    if info.weights:
+        return PretrainedCfg(**cfg, file=str(info.weights))
+    return PretrainedCfg(**cfg, hf_hub_id=f"{info.repo_id}@{info.revision}")
 
-    @functools.wraps(function)
+
+def _with_arguments(entrypoint: Callable[..., Any], tag: str, arguments: Any) -> Callable[..., Any]:
+    """The entrypoint with the arguments of a model where its tag is asked for."""
+
+    @functools.wraps(entrypoint)
     def build(pretrained: bool = False, **options: Any) -> Any:
-        known = arguments if options.get("pretrained_cfg") == tag else {}
-        return function(pretrained, **{**known, **options})
+        added = arguments if options.get("pretrained_cfg") == tag else {}
+        return entrypoint(pretrained, **{**added, **options})
 
     return build
-
-
-def _untagged(cfg: dict | None) -> DefaultCfg:
-    """What timm makes of a network that has one set of weights, or none."""
-    return DefaultCfg(tags=deque([""]), cfgs={"": PretrainedCfg(**(cfg or {}))})
-
-
-def _pretrained_cfg(model: ZooModel, tag: str) -> PretrainedCfg:
-    told = {**model.pretrained_cfg, "architecture": model.architecture, "tag": tag}
-    told |= {"num_classes": model.num_classes}
-    told |= {"file": str(model.weights)} if model.weights else {"hf_hub_id": model.published}
-    return PretrainedCfg(**told)

@@ -1,8 +1,7 @@
-"""Published models: of this release and of the Hub."""
+"""List models that ship with the package, are published on the Hub, or are saved in folders."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import warnings
 from collections.abc import Iterator, Mapping
@@ -12,169 +11,152 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi
-
 from egat_hub.core.files import read_json_object
 from egat_hub.core.results import Row
-from egat_hub.hub.cards import TAG
-from egat_hub.hub.describing import read_results
-from egat_hub.hub.errors import hub_errors
-from egat_hub.hub.fetching import Access, fetch
-from egat_hub.hub.layout import MANIFEST, RESULTS, Known, ModelId, has_weights, known_models, model_name
-from egat_hub.hub.weights import CONFIG, WEIGHTS
+from egat_hub.hub.layout import (
+    CONFIG,
+    MANIFEST,
+    RESULTS,
+    WEIGHTS,
+    ZooEntry,
+    model_folder,
+    model_name,
+    read_results,
+    shipped_models,
+)
+
+TAG = "egat_hub"
+"""Tag of the repositories on the Hub that this package pushes."""
+
+LIMIT = 1000
+"""Limit on repositories of the Hub that are listed."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ZooModel:
-    """A model of this release, of the Hub, or in a folder.
+class ModelInfo:
+    """What the files of a model say about it; no weights are read.
 
     Attributes:
-        known_as: the name by which this release knows it; empty if it does not.
-        repo_id: its repository, ``"organisation/name"``; empty while it is not published.
-        revision: the commit that is meant.
+        name: what :func:`egat_hub.from_pretrained` takes.
         architecture: timm's name of the network.
-        num_classes: number of classes.
-        model_args: further arguments of ``timm.create_model``.
-        pretrained_cfg: timm's description of the weights.
-        metadata: how the model came to be.
-        rows: what was measured.
-        weights: the file of its weights, where it is on this machine.
+        label_names: names of the classes.
+        model_args: other arguments of ``timm.create_model``.
+        pretrained_cfg: timm's description of weights and preprocessing.
+        metadata: how the model was made.
+        rows: its results.
+        weights: file of the weights, if it is on this machine.
+        repo_id: repository on the Hub, ``"org/name"``, if any.
+        revision: commit in the repository.
     """
 
-    known_as: str = ""
-    repo_id: str = ""
-    revision: str = ""
+    name: str
     architecture: str
-    num_classes: int
+    label_names: tuple[str, ...]
+    model_args: Mapping[str, Any]
     pretrained_cfg: Mapping[str, Any]
     metadata: Mapping[str, Any]
     rows: tuple[Row, ...]
-    model_args: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     weights: Path | None = None
+    repo_id: str = ""
+    revision: str = ""
 
     @property
-    def name(self) -> str:
-        """The model's name in timm's fashion, ``"resnet50.egat_vlcs"``."""
+    def timm_name(self) -> str:
+        """Name in timm's style: ``"resnet50.egat_vlcs"``."""
         tag = self.pretrained_cfg.get("tag")
         return f"{self.architecture}.{tag}" if tag else model_name(self.architecture, self.metadata)
 
     @property
-    def source(self) -> str:
-        """What :func:`egat_hub.from_pretrained` takes."""
-        return self.known_as or self.published
-
-    @property
-    def published(self) -> str:
-        """Where it is on the Hub, ``"organisation/name@commit"``; empty if it is not."""
-        return f"{self.repo_id}@{self.revision}" if self.revision else self.repo_id
-
-    @property
-    def place(self) -> str:
-        """Where its weights are, in words."""
-        if self.weights is not None:
-            return "here"
-        return "on the Hub" if self.repo_id else "not published"
+    def location(self) -> str:
+        """Where the weights are: ``"local"``, ``"Hub"`` or ``"not published"``."""
+        return "local" if self.weights else "Hub" if self.repo_id else "not published"
 
     @classmethod
-    def of_folder(cls, folder: Path, *, repo_id: str = "", revision: str = "") -> ZooModel:
-        """The model in a folder, as it is or will be published.
+    def read(cls, folder: Path, name: str, *, repo_id: str = "", revision: str = "") -> ModelInfo:
+        """Read the files in a folder.
 
         Raises:
-            ValueError: a file is malformed.
+            ValueError: a malformed file; the message names it.
         """
-        from egat_hub.hub.manifest import Manifest
-        from egat_hub.hub.timm_config import NetworkConfig
+        config, manifest = read_json_object(folder / CONFIG), read_json_object(folder / MANIFEST)
+        try:
+            info = cls(
+                name=name,
+                architecture=config["architecture"],
+                label_names=tuple(manifest["label_names"]),
+                model_args=dict(config.get("model_args", {})),
+                pretrained_cfg=dict(config["pretrained_cfg"]),
+                metadata=dict(manifest["metadata"]),
+                rows=tuple(read_results(folder / RESULTS)),
+                weights=folder / WEIGHTS if (folder / WEIGHTS).is_file() else None,
+                repo_id=repo_id,
+                revision=revision,
+            )
+            listed = [info.timm_name, info.dataset, info.method, *info.label_names]
+            if not all(text.isprintable() for text in listed):
+                raise ValueError("expected names of printable characters")
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{folder} does not hold a model as egat_hub saves it: {error!s:.500}"
+            ) from error
+        return info
 
-        config, manifest = NetworkConfig.read(folder / CONFIG), Manifest.read(folder / MANIFEST)
-        return cls(
-            repo_id=repo_id,
-            revision=revision,
-            architecture=config.architecture,
-            num_classes=config.num_classes,
-            model_args=config.model_args,
-            pretrained_cfg={**config.pretrained_cfg, "label_names": list(manifest.label_names)},
-            metadata=manifest.metadata,
-            rows=tuple(read_results(folder / RESULTS)) if (folder / RESULTS).is_file() else (),
-            weights=folder / WEIGHTS if (folder / WEIGHTS).is_file() else None,
-        )
+    @property
+    def dataset(self) -> str:
+        """Name of the data set that the model was trained on."""
+        return str(self.metadata.get("dataset") or "")
 
-    def matches(
-        self,
-        *,
-        dataset: str | None = None,
-        architecture: str | None = None,
-        method: str | None = None,
-        attack: str | None = None,
-        epsilon: float | None = None,
-    ) -> bool:
-        """Whether the model is of the kind that is asked for; see :func:`egat_hub.list_models`."""
-        told = (
-            (str(self.metadata.get("dataset", "")), dataset),
-            (self.architecture, architecture),
-            (str(self.metadata.get("method", "")), method),
-        )
-        if any(pattern is not None and not fnmatch(name.lower(), pattern.lower()) for name, pattern in told):
-            return False
-        if attack is None and epsilon is None:
-            return True
-        return any(
-            row.metric == "robust_accuracy" and _under(row.protocol, attack, epsilon) for row in self.rows
-        )
+    @property
+    def method(self) -> str:
+        """Name of the training method."""
+        return str(self.metadata.get("method") or "")
 
 
-def _under(protocol: Mapping[str, Any], attack: str | None, epsilon: float | None) -> bool:
-    """Whether a protocol has that attack and, up to rounding as of 8/255 to 0.031, that epsilon."""
-    budget = protocol.get("epsilon")
-    return attack in (None, protocol.get("attack")) and (
-        epsilon is None or (isinstance(budget, (int, float)) and math.isclose(budget, epsilon, rel_tol=0.02))
-    )
+def list_models(filter: str = "", **options: Any) -> list[str]:
+    """List names of models that ship with the package and, with ``hub=True``, of those on the Hub.
 
+    Args:
+        filter: wildcard pattern of names, such as ``"resnet*"``; default: all.
+        options: ``method``, ``dataset`` and ``architecture`` (wildcard patterns); ``attack`` and ``epsilon``
+            (only models with robust accuracy under this attack, at this epsilon in [0,1] up to 2 %);
+            ``hub`` (also list models on the Hub); ``author`` (only those of this user or organization);
+            ``token`` and ``cache_dir`` (see :func:`egat_hub.from_pretrained`).
 
-def shipped() -> list[ZooModel]:
-    """The models in ``model_cards/``, by name. Their files are trusted."""
-    return [_read(name, folder) for name, folder in known_models().items()]
-
-
-def _read(name: str, folder: Path) -> ZooModel:
-    entry, config = Known.read(folder), read_json_object(folder / CONFIG)
-    return ZooModel(
-        known_as=name,
-        repo_id=entry.repo_id,
-        revision=entry.revision,
-        architecture=config["architecture"],
-        num_classes=config["num_classes"],
-        model_args=config.get("model_args", {}),
-        pretrained_cfg={**config["pretrained_cfg"], "label_names": config["label_names"]},
-        metadata=read_json_object(folder / MANIFEST)["metadata"],
-        rows=tuple(read_results(folder / RESULTS)),
-        weights=folder / WEIGHTS if has_weights(folder) else None,
-    )
-
-
-LIMIT = 1000
-"""Most models of the Hub that are looked at."""
-
-
-def models_of_the_hub(author: str | None, access: Access) -> Iterator[ZooModel]:
-    """Models with this package's tag, of one author if one is named.
-
-    One that cannot be read is left out with a warning. Of each, three small files are fetched.
+    Returns:
+        Names for :func:`egat_hub.from_pretrained` and :func:`egat_hub.model_info`.
 
     Raises:
-        ConnectionError: the Hub cannot be reached or failed.
-        PermissionError: the token is not valid.
+        ConnectionError: the Hub cannot be reached.
+        PermissionError: an invalid token.
     """
-    with hub_errors(ModelId("the list of models"), "read"):
-        listed = list(islice(HfApi(token=access.token).list_models(filter=TAG, author=author), LIMIT))
-    for info in listed:
-        try:
-            folder = fetch(ModelId(info.id), access, names=(CONFIG, MANIFEST, RESULTS))
-            yield ZooModel.of_folder(folder, repo_id=info.id, revision=folder.name)
-        except (FileNotFoundError, PermissionError, ValueError) as error:
-            warnings.warn(f"{info.id} is left out: {error}", stacklevel=4)
+    return [info.name for info in find_models(filter, **options)]
 
 
-def list_models(
+def model_info(name: str, **options: Any) -> ModelInfo:
+    """Read what the files of a model say about it, results included; no weights are read.
+
+    Args:
+        name: as for :func:`egat_hub.from_pretrained`.
+        options: ``revision``, ``token``, ``cache_dir`` and ``local_files_only``, as there.
+
+    Raises:
+        FileNotFoundError: no such model.
+        ValueError: a malformed file.
+    """
+    if name in shipped_models():
+        return _read_shipped(name)
+    folder = model_folder(Path(name).expanduser())
+    if folder.is_dir() or name.count("/") != 1:
+        if not (folder / MANIFEST).is_file():
+            raise FileNotFoundError(
+                f"Expected a saved model, org/name on the Hub or a listed name, got {name!r}."
+            )
+        return ModelInfo.read(folder, name)
+    return _read_published(name, **options)
+
+
+def find_models(
+    filter: str = "",
     *,
     dataset: str | None = None,
     architecture: str | None = None,
@@ -185,40 +167,79 @@ def list_models(
     author: str | None = None,
     token: str | bool | None = None,
     cache_dir: str | Path | None = None,
-) -> list[ZooModel]:
-    """Models, by name: those that this release knows, and those of the Hub.
+) -> list[ModelInfo]:
+    """As :func:`list_models`, with everything that is known about each model."""
+    found = [_read_shipped(name) for name in shipped_models()]
+    if hub:
+        shipped = {info.repo_id for info in found}
+        published = _models_on_hub(author, token=token, cache_dir=cache_dir)
+        found += [info for info in published if info.repo_id not in shipped]
+    patterns = {"name": filter or None, "dataset": dataset, "architecture": architecture, "method": method}
+    chosen = [
+        info
+        for info in found
+        if is_like(info, **patterns)
+        and was_attacked(info, attack, epsilon)
+        and (author is None or info.repo_id.startswith(f"{author}/"))
+    ]
+    return sorted(chosen, key=lambda info: info.name)
 
-    Of some that this release knows, only card and figures are published; :attr:`ZooModel.place` says so.
 
-    Args:
-        dataset: name of the data set trained on; as of ``model`` and ``method``, case does not count and
-            ``*`` stands for anything.
-        architecture: timm's name of the network, ``"resnet*"``.
-        method: name of the training method.
-        attack: only models whose accuracy under this attack was measured.
-        epsilon: only models whose accuracy at this epsilon, in [0, 1], was measured, up to 2 %.
-        hub: ask the Hub too. Of each model three small files are fetched; no weights are.
-        author: only models of this user or organisation on the Hub.
-        token: as for :func:`egat_hub.from_pretrained`.
-        cache_dir: as for :func:`egat_hub.from_pretrained`.
+def is_like(info: ModelInfo, **patterns: str | None) -> bool:
+    """Whether attributes of a model match wildcard patterns; case is ignored."""
+    return all(
+        pattern is None or fnmatch(str(getattr(info, key)).lower(), pattern.lower())
+        for key, pattern in patterns.items()
+    )
+
+
+def was_attacked(info: ModelInfo, attack: str | None, epsilon: float | None) -> bool:
+    """Whether robust accuracy was measured under an attack and, up to 2 %, at an epsilon; None: any."""
+    if attack is None and epsilon is None:
+        return True
+    protocols = [row.protocol for row in info.rows if row.metric == "robust_accuracy"]
+    return any(
+        attack in (None, protocol.get("attack"))
+        and (epsilon is None or math.isclose(protocol.get("epsilon", math.inf), epsilon, rel_tol=0.02))
+        for protocol in protocols
+    )
+
+
+def saved_models(folder: Path) -> Iterator[ModelInfo]:
+    """Models saved in a folder and its subfolders.
 
     Raises:
-        ConnectionError: the Hub cannot be reached or failed.
-        PermissionError: the token is not valid.
+        FileNotFoundError: no such folder.
     """
-    found = shipped()
-    if hub:
-        pass
+    if not folder.is_dir():
+        raise FileNotFoundError(f"Expected a folder with saved models, found none at {folder}.")
+    for manifest in sorted(folder.rglob(MANIFEST)):
+        yield ModelInfo.read(manifest.parent, str(manifest.parent))
 
-        known = {model.repo_id for model in found}
-        there = models_of_the_hub(author, Access(token=token, cache_dir=cache_dir))
-        found += [model for model in there if model.repo_id not in known]
-    wanted = [
-        model
-        for model in found
-        if model.matches(
-            dataset=dataset, architecture=architecture, method=method, attack=attack, epsilon=epsilon
-        )
-        and (author is None or model.repo_id.startswith(f"{author}/"))
-    ]
-    return sorted(wanted, key=lambda model: (model.name, model.source))
+
+def _read_shipped(name: str) -> ModelInfo:
+    folder = shipped_models()[name]
+    entry = ZooEntry.read(folder)
+    return ModelInfo.read(folder, name, repo_id=entry.repo_id, revision=entry.revision)
+
+
+def _read_published(repo_id: str, **options: Any) -> ModelInfo:
+    from egat_hub.hub.remote import download
+
+    folder = download(repo_id.removeprefix("hf-hub:"), (CONFIG, MANIFEST, RESULTS), **options)
+    return ModelInfo.read(folder, repo_id, repo_id=repo_id, revision=folder.name)
+
+
+def _models_on_hub(author: str | None, *, token: str | bool | None, **options: Any) -> Iterator[ModelInfo]:
+    """Repositories with this package's tag; one that cannot be read is left out with a warning."""
+    from huggingface_hub import HfApi
+
+    from egat_hub.hub.remote import hub_errors
+
+    with hub_errors("Cannot list", "models of the Hub"):
+        listed = list(islice(HfApi(token=token).list_models(filter=TAG, author=author), LIMIT))
+    for model in listed:
+        try:
+            yield _read_published(model.id, token=token, **options)
+        except (FileNotFoundError, PermissionError, ValueError) as error:
+            warnings.warn(f"{model.id} is left out: {error}", stacklevel=4)
