@@ -7,9 +7,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
-
 from egat_hub.hub.classifier import Classifier
 from egat_hub.hub.layout import (
     CONFIG,
@@ -24,7 +21,7 @@ from egat_hub.hub.layout import (
 )
 from egat_hub.hub.manifest import HALF_TOLERANCE, TOLERANCE, Fingerprint, Manifest
 from egat_hub.hub.prediction import check_label_names
-from egat_hub.hub.remote import download
+from egat_hub.hub.remote import download, is_repo_id
 from egat_hub.hub.timm_files import HALF, NetworkConfig, read_header, read_network
 from egat_hub.models import TimmModel
 
@@ -136,21 +133,13 @@ def _find_folder(name: str, *, revision: str | None, subfolder: str, **options: 
                 f"The weights of {name} are not published; its card and results are in {folder}. To "
                 f"train it: {entry.command}"
             )
-    if folder.exists() or not _is_repo_id(repo_id):
+    if folder.exists() or not is_repo_id(repo_id):
         if revision is not None:
             raise ValueError(f"Expected a revision of a model on the Hub, got one of {name!r}.")
         return model_folder(folder / subfolder)
     if revision is not None and in_name:
         raise ValueError(f"Expected one revision, got {name!r} and revision={revision!r}.")
     return download(repo_id, FILES, revision=revision or in_name or None, subfolder=subfolder, **options)
-
-
-def _is_repo_id(text: str) -> bool:
-    try:
-        validate_repo_id(text)
-    except HFValidationError:
-        return False
-    return text.count("/") == 1
 
 
 def _check_files(folder: Path) -> None:

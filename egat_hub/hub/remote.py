@@ -10,12 +10,14 @@ from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelet
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
+    HFValidationError,
     LocalEntryNotFoundError,
     LocalTokenNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import validate_repo_id
 
 from egat_hub.hub.eval_results import PREFIX
 from egat_hub.hub.layout import CARD, EVAL_RESULTS, MANIFEST, NEEDED
@@ -69,6 +71,20 @@ def hub_errors(action: str, repo_id: str) -> Iterator[None]:
     raise kind(f"{action} {repo_id}: {reason.rstrip('.')}.") from cause
 
 
+def is_repo_id(text: str) -> bool:
+    """Whether a text is ``"org/name"``."""
+    try:
+        validate_repo_id(text)
+    except HFValidationError:
+        return False
+    return text.count("/") == 1
+
+
+def _check_repo_id(text: str) -> None:
+    if not is_repo_id(text):
+        raise ValueError(f"Expected org/name of a repository on the Hub, got {text!r}.")
+
+
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:300] if lines else type(error).__name__
@@ -92,6 +108,7 @@ def download(
     Raises:
         FileNotFoundError: also a repository that lacks a file of :data:`~egat_hub.hub.layout.NEEDED`.
     """
+    _check_repo_id(repo_id)
     prefix = f"{subfolder.strip('/')}/" if subfolder else ""
     with hub_errors("Cannot load", repo_id):
         snapshot = snapshot_download(
@@ -108,8 +125,8 @@ def download(
     if missing:
         raise FileNotFoundError(
             f"{repo_id} has no {prefix}{missing[0]}, so it is not a model of egat_hub. For a model of timm, "
-            f"use egat_hub.TimmModel(timm.create_model('hf-hub:{repo_id}', pretrained=True)). Pickled weights "
-            "are never read."
+            f"use timm.create_model('hf-hub:{repo_id}', pretrained=True). Weights in pickle "
+            "files are never read."
         )
     return folder
 
@@ -142,6 +159,7 @@ def upload(
         PermissionError: no token, an invalid one, or one without the right.
         ConnectionError: the Hub cannot be reached or failed.
     """
+    _check_repo_id(repo_id)
     api = HfApi(token=token, library_name="egat_hub")
     with hub_errors("Cannot push to", repo_id):
         api.create_repo(repo_id, private=private, exist_ok=True)

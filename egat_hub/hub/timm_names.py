@@ -13,6 +13,7 @@ from typing import Any
 import timm
 from timm.models import DefaultCfg, PretrainedCfg, model_entrypoint, register_model
 
+from egat_hub.hub.timm_files import SOURCES
 from egat_hub.hub.zoo import ModelInfo, find_models
 
 
@@ -55,7 +56,7 @@ def _register(info: ModelInfo) -> None:
 
 def _pretrained_cfg(info: ModelInfo, tag: str) -> PretrainedCfg:
     cfg: dict[str, Any] = {
-        **info.pretrained_cfg,
+        **{key: value for key, value in info.pretrained_cfg.items() if key not in SOURCES},
         "architecture": info.architecture,
         "tag": tag,
         "num_classes": len(info.label_names),

@@ -10,7 +10,7 @@ from egat_hub.core.results import read_rows
 from egat_hub.data import DataConfig, EvaluationView, open_dataset
 from egat_hub.evaluation import EvaluationConfig, evaluate
 from egat_hub.hub import from_pretrained, push_to_hub
-from egat_hub.hub.layout import known_models
+from egat_hub.hub.layout import shipped_models
 
 DATA = ("--synthetic-size", 15)
 QUICK = ("--evaluation.explanation", "null", "--evaluation.checks", 0, "--evaluation.attack_options.steps", 2)
@@ -47,7 +47,7 @@ def test_list_asks_the_hub_only_if_told(call, hub, small_model):
 def test_list_shows_the_models_of_this_release(call):
     found = {entry["source"]: entry["weights"] for entry in call("list", "--json").data}
     assert found["synthetic-tiny"] == "here"
-    assert set(found) == set(known_models())
+    assert set(found) == set(shipped_models())
     board = call("list", "--leaderboard", "--dataset", "synthetic", "--json").data
     assert {"synthetic-tiny"} <= {line["model"] for line in board}
 

@@ -93,7 +93,7 @@ def test_names_and_folders_are_checked(run, tmp_path):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / ENTRY).write_text('{"repo_id": "org/dog"}')
     with pytest.raises(ValueError, match="is no entry of the zoo"):
-        known.Known.read(tmp_path / "broken")
+        known.ZooEntry.read(tmp_path / "broken")
 
 
 def test_fields_that_are_newer_than_a_model_have_their_defaults(run):

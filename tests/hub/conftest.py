@@ -11,7 +11,7 @@ import pytest
 import timm
 import torch
 from huggingface_hub import constants
-from huggingface_hub.utils import close_session, set_client_factory
+from huggingface_hub.utils import close_session
 
 from egat_hub.core.results import Row
 from egat_hub.hub import save_pretrained
@@ -46,11 +46,15 @@ def images() -> torch.Tensor:
     return torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
 
 
+def save_small_model(folder: Path, *, seed: int = 0) -> None:
+    save_pretrained(small_backbone(seed), folder, label_names=LABELS, metadata=METADATA, rows=ROWS)
+
+
 @pytest.fixture(scope="session")
 def small_model(tmp_path_factory) -> Path:
     """The folder of a saved model; not to be changed."""
     folder = tmp_path_factory.mktemp("models") / "test_resnet.egat_synthetic"
-    save_pretrained(small_backbone(), folder, label_names=LABELS, metadata=METADATA, rows=ROWS)
+    save_small_model(folder)
     return folder
 
 
@@ -75,26 +79,3 @@ def hub(monkeypatch, tmp_path) -> Iterator[LocalHub]:
         close_session()
         yield server
         close_session()
-
-
-@pytest.fixture
-def impatient(monkeypatch) -> Iterator[None]:
-    """Clients give up on a silent server after a moment."""
-    from huggingface_hub import file_download
-
-    from egat_hub.hub import fetching
-
-    default = huggingface_hub.utils._http.default_client_factory
-
-    def factory():
-        client = default()
-        client.timeout = 0.5
-        return client
-
-    set_client_factory(factory)
-    monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.5)
-    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
-    monkeypatch.setattr(file_download, "_ETAG_RETRY_TIMEOUT", 0.5)
-    monkeypatch.setattr(fetching, "TIMEOUT", 0.5)
-    yield
-    set_client_factory(default)

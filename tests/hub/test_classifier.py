@@ -132,9 +132,8 @@ def test_a_list_gives_what_each_image_gives(classifier, tmp_path):
 
 def test_overlay_is_drawn_between_image_and_map(classifier):
     why = classifier.explain(picture())
-    gray = np.asarray(why.image.convert("L").convert("RGB"))
+    gray = np.asarray(picture().convert("L").convert("RGB"))
     assert np.array_equal(np.asarray(why.overlay(alpha=0)), gray)
-    assert why.overlay().size == why.image.size
     assert np.asarray(why.overlay(alpha=1)).std() > 0
     with pytest.raises(ValueError, match=r"alpha in \[0, 1\]"):
         why.overlay(alpha=2)
@@ -214,7 +213,10 @@ def test_bad_image_files_are_named(classifier, tmp_path):
     [
         (("dog", "cat"), "Expected 3 label names.*got 2"),
         (("dog", "cat", "dog"), "more than one dog"),
-        ("dog", "Expected 3 label names"),
+        ("dog", "as a list of strings"),
+        ({"dog", "cat", "owl"}, "in the order of the logits"),
+        ({0: "dog", 1: "cat", 2: "owl"}, "as a list of strings"),
+        ((0, 1, 2), "as a list of strings"),
     ],
 )
 def test_label_names_have_to_fit(classifier, names, message):

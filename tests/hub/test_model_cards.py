@@ -19,22 +19,30 @@ from egat_hub.evaluation import EvaluationConfig, evaluate
 from egat_hub.experiments.keeping import check_training_command
 from egat_hub.hub import from_pretrained
 from egat_hub.hub.card_tables import KINDS, protocol_text
-from egat_hub.hub.cards import is_headline
-from egat_hub.hub.describing import describe, read_results
+from egat_hub.hub.cards import card_files, is_headline
 from egat_hub.hub.eval_results import eval_result_files
-from egat_hub.hub.layout import CARD, MANIFEST, RESULTS, Known, has_weights, is_figure, known_models
+from egat_hub.hub.layout import (
+    CARD,
+    CONFIG,
+    MANIFEST,
+    RESULTS,
+    WEIGHTS,
+    ZooEntry,
+    is_figure,
+    read_results,
+    shipped_models,
+)
 from egat_hub.hub.manifest import Manifest
-from egat_hub.hub.timm_config import NetworkConfig
-from egat_hub.hub.weights import CONFIG, WEIGHTS
-from egat_hub.hub.zoo import shipped
+from egat_hub.hub.timm_files import NetworkConfig
+from egat_hub.hub.zoo import find_models
 
 ROOT = Path(__file__).parents[2]
 MAX_WEIGHTS = 2_000_000
 """Bytes of a model that ships with the package, all of its files together."""
 
-FOLDERS = known_models()
+FOLDERS = shipped_models()
 every = pytest.mark.parametrize("folder", FOLDERS.values(), ids=FOLDERS)
-SHIPPED = [name for name, folder in FOLDERS.items() if has_weights(folder)]
+SHIPPED = [name for name, folder in FOLDERS.items() if (folder / WEIGHTS).exists()]
 
 
 def card(folder: Path) -> str:
@@ -80,16 +88,16 @@ def numbers(text: str) -> set[str]:
 
 def test_there_are_models():
     assert FOLDERS
-    names = [model.name for model in shipped()]
+    names = [info.timm_name for info in find_models()]
     assert len(set(names)) == len(names)
 
 
 @every
 def test_files_are_sound(folder, monkeypatch):
     manifest, config = Manifest.read(folder / MANIFEST), NetworkConfig.read(folder / CONFIG)
-    rows, entry = read_results(folder / RESULTS), Known.read(folder)
+    rows, entry = read_results(folder / RESULTS), ZooEntry.read(folder)
     assert len(manifest.label_names) == config.num_classes
-    assert config.label_names == manifest.label_names
+    assert config.label_names == list(manifest.label_names)
     assert rows
     assert {(row.method, row.dataset, row.seed) for row in rows} == {
         tuple(manifest.metadata[key] for key in ("method", "dataset", "seed"))
@@ -103,7 +111,7 @@ def test_files_are_sound(folder, monkeypatch):
 
 @every
 def test_the_card_is_made_of_its_files(folder):
-    for name, text in describe(folder).items():
+    for name, text in card_files(folder).items():
         assert (folder / name).read_text(encoding="utf-8") == text
 
 
@@ -161,10 +169,12 @@ def test_the_card_reads_well(folder):
         assert (folder / target).is_file()
 
 
-@pytest.mark.parametrize("name", [name for name, folder in FOLDERS.items() if not has_weights(folder)])
+@pytest.mark.parametrize(
+    "name", [name for name, folder in FOLDERS.items() if not (folder / WEIGHTS).exists()]
+)
 def test_without_weights_the_command_is_named(name):
-    entry = Known.read(FOLDERS[name])
-    if not entry.published:
+    entry = ZooEntry.read(FOLDERS[name])
+    if not entry.repo_id:
         with pytest.raises(FileNotFoundError, match="are not published") as caught:
             from_pretrained(name)
         assert entry.command in str(caught.value)
@@ -195,9 +205,9 @@ def test_the_card_of_a_model_without_weights_says_so(tmp_path):
     name, folder = next(iter(FOLDERS.items()))
     for path in (CONFIG, MANIFEST, RESULTS):
         (tmp_path / path).write_bytes((folder / path).read_bytes())
-    Known(command="accelerate launch recipes/pacs.py").write(tmp_path)
-    text = describe(tmp_path, name=name)[CARD]
+    ZooEntry(command="accelerate launch recipes/pacs.py").write(tmp_path)
+    text = card_files(tmp_path, name=name)[CARD]
     assert "The weights are not published" in text
     assert "accelerate launch recipes/pacs.py" in text
     (tmp_path / WEIGHTS).touch()
-    assert "not published" not in describe(tmp_path, name=name)[CARD]
+    assert "not published" not in card_files(tmp_path, name=name)[CARD]
