@@ -46,7 +46,7 @@ def test_unknown_names_raise_as_usual():
         "import egat_hub; egat_hub.Row; egat_hub.list_models(); egat_hub.leaderboard({})",
         *(
             f"from egat_hub.cli import build_parser; build_parser({words})"
-            for words in (["--help"], *([name, "--help"] for name in ("list", "doctor", "explain", "attack")))
+            for words in (["--help"], *([name, "--help"] for name in ("list", "doctor", "explain")))
         ),
         "from egat_hub.cli import main; main(['list']); main(['list', '--leaderboard'])",
     ],

@@ -62,10 +62,11 @@ socket.socket.connect = socket.getaddrinfo = refuse
 import egat_hub, timm
 assert egat_hub.__file__.startswith({str(installed)!r})
 model = egat_hub.from_pretrained("synthetic-tiny")
-(known,) = [known for known in egat_hub.list_models() if known.known_as == "synthetic-tiny"]
-assert str(known.weights).startswith({str(installed)!r})
+info = egat_hub.model_info("synthetic-tiny")
 egat_hub.register_timm_models()
-weights = timm.create_model(known.name, pretrained=True).state_dict()
+assert str(info.weights).startswith({str(installed)!r})
+egat_hub.register_timm_models()
+weights = timm.create_model(info.timm_name, pretrained=True).state_dict()
 assert all((weights[key] == value).all() for key, value in model.model.net.state_dict().items())
 from PIL import Image
 print(model.explain(Image.new("RGB", (80, 60))).label in model.label_names)

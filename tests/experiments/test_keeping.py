@@ -13,7 +13,7 @@ from egat_hub.hub import from_pretrained
 from egat_hub.hub import layout as known
 from egat_hub.hub.layout import CARD, ENTRY, MANIFEST
 from egat_hub.hub.manifest import Manifest
-from egat_hub.hub.zoo import list_models
+from egat_hub.hub.zoo import list_models, model_info
 from tests.experiments.tiny import NETWORK, ONE_RUN, QUICK, SYNTHETIC, call
 
 COMMAND = shlex.join(["accelerate", "launch", "recipes/vlcs.py", *SYNTHETIC, *ONE_RUN, *NETWORK, *QUICK])
@@ -29,7 +29,7 @@ def run(tmp_path_factory):
 @pytest.fixture
 def cards(tmp_path, monkeypatch):
     """A folder of cards in place of the package's own."""
-    monkeypatch.setattr(known, "files", lambda _: tmp_path)
+    monkeypatch.setattr(known, "CARDS", tmp_path)
     return tmp_path
 
 
@@ -38,9 +38,10 @@ def test_a_kept_model_is_known_by_its_name(run, cards):
     assert {path.name for path in (cards / "tiny").iterdir()} == {
         *("README.md", "case_study.png", "config.json", "egat.json", "results.json", "zoo.json")
     }
-    (model,) = list_models()
-    assert (model.source, model.place, model.name) == ("tiny", "not published", "test_resnet.erm_synthetic")
-    assert list(model.rows) == read_rows(run / "model/results.json")
+    assert list_models() == ["tiny"]
+    info = model_info("tiny")
+    assert (info.location, info.timm_name) == ("not published", "test_resnet.erm_synthetic")
+    assert list(info.rows) == read_rows(run / "model/results.json")
     with pytest.raises(FileNotFoundError, match=rf"tiny are not published.*{re.escape(COMMAND)}"):
         from_pretrained("tiny")
     with pytest.raises(FileNotFoundError, match="Did you mean 'tiny'"):
@@ -52,17 +53,22 @@ def test_weights_come_along_if_wanted(run, cards, monkeypatch, tmp_path):
     keep_model(run, cards / "tiny", command=COMMAND)
     keep_model(run, cards / "tiny", command=COMMAND, weights=True)
     assert from_pretrained("tiny").label_names == from_pretrained(run / "model").label_names
-    assert list_models()[0].place == "here"
+    assert model_info("tiny").location == "local"
     assert 'egat_hub.from_pretrained("tiny")' in (cards / "tiny" / CARD).read_text()
 
 
 def test_a_published_model_is_fetched_at_its_commit(run, cards, monkeypatch):
     keep_model(run, cards / "tiny", command=COMMAND, repo_id="org/dog", revision="a" * 40)
     asked = []
-    monkeypatch.setattr("egat_hub.hub.loading.fetch", lambda m, _: asked.append(str(m)) or run / "model")
+
+    def download(repo_id, _, *, revision, **__):
+        asked.append((repo_id, revision))
+        return run / "model"
+
+    monkeypatch.setattr("egat_hub.hub.loading.download", download)
     assert from_pretrained("tiny").metadata["method"] == "erm"
-    assert asked == [f"org/dog@{'a' * 40}"]
-    assert list_models()[0].place == "on the Hub"
+    assert asked == [("org/dog", "a" * 40)]
+    assert model_info("tiny").location == "Hub"
 
 
 @pytest.mark.parametrize(
