@@ -70,8 +70,12 @@ def training_transform(image_size: int) -> FramedTransform:
     )
 
 
+PREPROCESSING = {"interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "squash"}
+""":func:`evaluation_transform` as fields of timm's ``pretrained_cfg``."""
+
+
 def evaluation_transform(image_size: int) -> v2.Transform:
-    """Resize both sides to ``image_size``, like timm with ``crop_mode="squash", crop_pct=1.0``."""
+    """Resize both sides to ``image_size``."""
     return v2.Resize((image_size, image_size), interpolation=_BILINEAR, antialias=True)
 
 

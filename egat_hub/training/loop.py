@@ -21,6 +21,7 @@ from egat_hub.core.config import digest, non_default, to_dict
 from egat_hub.core.distributed import join_processes, world_size
 from egat_hub.core.randomness import derive_seed
 from egat_hub.data import EvaluationView, TrainingView, training_loader
+from egat_hub.data.transforms import PREPROCESSING
 from egat_hub.evaluation import EvaluationConfig, evaluate
 from egat_hub.methods import Method
 from egat_hub.methods.cost import count_passes
@@ -101,6 +102,8 @@ def train(
     resources, folder, transfer = resources or Resources(), Path(folder), transfer or Transfer()
     folder.mkdir(parents=True, exist_ok=True)
     join_processes()
+    net = method.model.net
+    net.pretrained_cfg = {**net.pretrained_cfg, **PREPROCESSING}  # saved with the model
     with transfer.applied(method.model):
         return _train(method, training, validation, config, folder, seed, resources, transfer)
 

@@ -11,7 +11,7 @@ from egat_hub.core.results import read_rows
 from egat_hub.experiments.keeping import check_training_command, keep_model
 from egat_hub.hub import from_pretrained
 from egat_hub.hub import layout as known
-from egat_hub.hub.layout import CARD, ENTRY, MANIFEST
+from egat_hub.hub.layout import CARD, MANIFEST
 from egat_hub.hub.manifest import Manifest
 from egat_hub.hub.zoo import list_models, model_info
 from tests.experiments.tiny import NETWORK, ONE_RUN, QUICK, SYNTHETIC, call
@@ -96,10 +96,6 @@ def test_names_and_folders_are_checked(run, tmp_path):
     (tmp_path / "mine/notes.txt").touch()
     with pytest.raises(FileExistsError, match=r"notes\.txt"):
         keep_model(run, tmp_path / "mine", command=COMMAND)
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / ENTRY).write_text('{"repo_id": "org/dog"}')
-    with pytest.raises(ValueError, match="is no entry of the zoo"):
-        known.ZooEntry.read(tmp_path / "broken")
 
 
 def test_fields_that_are_newer_than_a_model_have_their_defaults(run):

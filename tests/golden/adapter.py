@@ -31,6 +31,7 @@ from egat_hub.attacks import ATTACKS, EXPLANATION_ATTACKS, attack_curve
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.data import DataConfig, EvaluationView, TrainingView, open_dataset, training_loader
 from egat_hub.data.corruptions import CORRUPTIONS
+from egat_hub.data.transforms import PREPROCESSING
 from egat_hub.evaluation import EvaluationConfig, evaluate
 from egat_hub.experiments.variants import VARIANTS
 from egat_hub.explanations import EXPLANATIONS
@@ -326,9 +327,13 @@ def exported_folder() -> Any:
     metadata = {"method": "egat", "dataset": "synthetic", "train_domain": "meadow", "seed": 3}
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "model"
-        save_pretrained(network().eval(), place, label_names=tuple("abcde"), metadata=metadata)
+        model = network().eval()
+        model.net.pretrained_cfg = {**model.net.pretrained_cfg, **PREPROCESSING}  # now set by training
+        save_pretrained(model, place, label_names=tuple("abcde"), metadata=metadata)
         weights = hashlib.sha256((place / "model.safetensors").read_bytes()).hexdigest()
-        return [weights, json.loads((place / "config.json").read_text())]
+        config = json.loads((place / "config.json").read_text())
+        config["model_args"] = {"num_classes": CLASSES, **config["model_args"]}  # now at the top only
+        return [weights, config]
 
 
 def training_run(name: str) -> Any:
