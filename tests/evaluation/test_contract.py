@@ -57,7 +57,7 @@ def test_a_model_of_other_classes_is_refused_though_its_labels_fit():
     assert evaluate(many, pairs(3), EvaluationConfig(epsilons=()))
 
 
-@pytest.mark.parametrize("batch_size", [1, 5, 64])
+@pytest.mark.parametrize("batch_size", [1, 64])
 def test_batch_size_changes_no_figure(batch_size):
     settings = {"epsilons": (0.002,), "seed": 1}
     ours = evaluate(network(), pairs(), EvaluationConfig(batch_size=batch_size, **settings))

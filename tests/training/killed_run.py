@@ -20,9 +20,9 @@ from safetensors.torch import save_file
 
 from tests.helpers.training import domain, fit, method, network
 
-STEPS = 60
-KILLS = 15
-AT_A_WRITE = 6
+STEPS = 36
+KILLS = 9
+AT_A_WRITE = 4
 
 
 def attempt(folder: Path) -> int:

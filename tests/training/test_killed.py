@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.training import MEASURED
-from tests.training.killed_run import KILLS
+from tests.training.killed_run import KILLS, STEPS
 
 ROOT = Path(__file__).parents[2]
 NO_THREADS = {"OMP_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
@@ -44,5 +44,5 @@ def test_a_run_that_was_killed_many_times_ends_bit_for_bit_as_one_that_was_not(t
         for name in MEASURED:
             line.pop(name, None)
     assert lines[0] == lines[1]
-    assert [line["step"] for line in lines[0] if "val_clean_accuracy" in line] == list(range(0, 61, 3))
-    assert [path.name for path in (killed / "checkpoints").iterdir()] == ["step_00000060"]
+    assert [line["step"] for line in lines[0] if "val_clean_accuracy" in line] == list(range(0, STEPS + 1, 3))
+    assert [path.name for path in (killed / "checkpoints").iterdir()] == [f"step_{STEPS:08}"]
