@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
+import io
+
 import numpy as np
 import pytest
 import timm
@@ -222,3 +225,94 @@ def test_bad_image_files_are_named(classifier, tmp_path):
 def test_label_names_have_to_fit(classifier, names, message):
     with pytest.raises(ValueError, match=message):
         Classifier(classifier.model, names)
+
+
+def test_images_in_every_form_get_the_same_answer(classifier, tmp_path):
+    image, path, buffer = picture(), tmp_path / "dog.png", io.BytesIO()
+    image.save(path)
+    image.save(buffer, "png")
+    content = buffer.getvalue()
+    expected = classifier.explain(image).probability
+    array = np.asarray(image)
+    for form in (path, str(path), content, io.BytesIO(content), path.open("rb"), array):
+        assert classifier.explain(form).probability == expected
+    gray = classifier.explain(np.asarray(image.convert("L"))).probability
+    assert gray == classifier.explain(image.convert("L")).probability
+
+
+@pytest.mark.parametrize(
+    "image", [None, 3, {"a": 1}, np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 7), np.uint8), np.zeros(3)]
+)
+def test_other_forms_raise_an_error_that_lists_the_forms(classifier, image):
+    with pytest.raises(
+        TypeError, match=r"Expected a path, a PIL image, the bytes .* a float tensor \[3,S,S\]"
+    ):
+        classifier.explain(image)
+
+
+def test_urls_are_refused(classifier):
+    with pytest.raises(ValueError, match="download the file"):
+        classifier.explain("https://example.org/dog.png")
+
+
+def test_labels_of_any_integer_type(classifier):
+    for label in (2, np.int64(2), torch.tensor(2)):
+        assert classifier.explain(picture(), label).label == "owl"
+    for label in (1.0, True, b"owl", torch.tensor(1.5), None.__class__):
+        with pytest.raises(TypeError, match="name or the integer index"):
+            classifier.explain(picture(), label)
+
+
+def test_one_label_per_image(classifier):
+    found = classifier.explain([picture()] * 3, ["owl", 0, np.int32(1)])
+    assert [why.label for why in found] == ["owl", "dog", "cat"]
+    with pytest.raises(ValueError, match="one label for each of 3 images, got 2"):
+        classifier.explain([picture()] * 3, [0, 1])
+
+
+def test_lists_are_explained_in_batches(classifier, monkeypatch):
+    sizes, view = [], classifier.model.view
+    monkeypatch.setattr(classifier.model, "view", lambda x: (sizes.append(len(x)), view(x))[1])
+    whole = classifier.explain([picture()] * 5, batch_size=2)
+    assert sizes == [2, 2, 1]
+    assert len(whole) == 5
+
+
+def test_explanation_by_class(classifier):
+    assert classifier.explain(picture(), explanation=GradCAM).label in LABELS
+
+
+def test_nan_weights_are_an_error(classifier):
+    classifier.model.classifier.weight.data.fill_(torch.nan)
+    with pytest.raises(ValueError, match="not finite"):
+        classifier.explain(picture())
+
+
+def test_dead_maps_are_warned_of(classifier):
+    torch.nn.init.zeros_(classifier.model.classifier.weight)
+    with pytest.warns(UserWarning, match="saliency map of 1 of 1 images is constant"):
+        classifier.explain(picture())
+
+
+@pytest.mark.parametrize("size", [(160, 64), (64, 160), (80, 80)])
+@pytest.mark.parametrize("crop_mode", ["squash", "center", "border"])
+def test_map_lies_where_the_network_looked(classifier, size, crop_mode):
+    """The map of one bright position, at the photo's size, covers the pixels that this position saw."""
+    net = classifier.model.net
+    net.pretrained_cfg = {**net.pretrained_cfg, "crop_pct": 0.8, "crop_mode": crop_mode}
+    why = classifier.explain(picture(size=size))
+    inside = classifier.transform(Image.new("RGB", size, "white"))[0] > 0.99  # not padded
+    for place in ((16, 16), (48, 16), (32, 32)):
+        mask = torch.zeros(SIZE, SIZE)
+        mask[place[1] - 8 : place[1] + 8, place[0] - 8 : place[0] + 8] = 1
+        found = dataclasses.replace(why, saliency=mask).saliency_of(picture(size=size))
+        assert found.shape == (size[1], size[0])
+        seen = classifier.transform(Image.fromarray((found * 255).byte().numpy()))[0]
+        assert (seen - mask)[inside].abs().mean() < 0.05
+
+
+def test_overlay_has_the_size_of_the_photo(classifier, tmp_path):
+    picture(size=(120, 50)).save(tmp_path / "wide.png")
+    for source in (tmp_path / "wide.png", picture(size=(120, 50))):
+        assert classifier.explain(source).overlay().size == (120, 50)
+    assert classifier.explain(torch.rand(3, SIZE, SIZE)).overlay().size == (SIZE, SIZE)
