@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import math
 import operator
 import os
 from collections import Counter
@@ -14,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from egat_hub.data.images import open_image, read_image, to_image, to_rgb
@@ -105,6 +106,33 @@ class Prediction:
         """
         photo = self.photo
         return overlay(photo, self.saliency_of(photo), alpha=alpha)
+
+    def panel(self, alpha: float = 0.5) -> Image.Image:
+        """Draw the photo, the overlay and its scale side by side, with the three most probable classes.
+
+        Args:
+            alpha: weight of the map in the overlay, in [0, 1].
+        """
+        photo = self.photo
+        factor = max(1, math.ceil(256 / min(photo.size)))
+        size = photo.width * factor, photo.height * factor
+        text = max(16, size[1] // 20)
+        ramp = torch.linspace(1, 0, size[1])[:, None].expand(size[1], text)
+        scale = overlay(Image.new("RGB", (text, size[1])), ramp, alpha=1.0)
+        parts = [photo.resize(size), self.overlay(alpha).resize(size), scale]
+        width = sum(part.width for part in parts) + 6 * text
+        canvas = Image.new("RGB", (width, size[1] + 6 * text), "white")
+        draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(text)
+        left = text
+        for part in parts:
+            canvas.paste(part, (left, text))
+            left += part.width + text
+        draw.text((left, text), "1", "black", font)
+        draw.text((left, size[1]), "0", "black", font)
+        top = sorted(self.probabilities.items(), key=lambda item: -item[1])[:3]
+        lines = [f"map of {self.label}", ", ".join(f"{name} {value:.1%}" for name, value in top)]
+        draw.multiline_text((text, size[1] + 2 * text), "\n".join(lines), "black", font)
+        return canvas
 
 
 def label_index(label: str | int, label_names: Sequence[str]) -> int:

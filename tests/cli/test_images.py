@@ -32,15 +32,18 @@ def test_explain_says_what_the_model_says_and_draws_it(call, small_model, photos
         assert entry["label"] == why.label
         assert entry["probabilities"] == pytest.approx(dict(why.probabilities), abs=1e-5)
         drawn = levels(tmp_path / "maps" / f"{name}.png")
-        assert abs(drawn - np.asarray(why.overlay()).astype(int)).max() <= 2
-        assert entry["heat_map"] == str(tmp_path / "maps" / f"{name}.png")
+        assert abs(drawn - np.asarray(why.panel()).astype(int)).max() <= 2
+        assert entry["picture"] == str(tmp_path / "maps" / f"{name}.png")
 
 
-def test_explain_of_one_image_and_a_label_as_text(call, small_model, photos, tmp_path):
-    called = call("explain", small_model, photos / "dog/a.png", "--output", tmp_path, "--label", "owl")
+def test_explain_of_several_images_and_a_label_as_text(call, small_model, photos, tmp_path):
+    images = photos / "dog/a.png", photos / "dog/b.jpg"
+    called = call("explain", small_model, *images, "--output", tmp_path, "--label", "owl", "--overlay-only")
     assert called.code == 0
-    assert "owl" in called.out
-    assert (tmp_path / "a.png.png").is_file()
+    assert f"Wrote 2 pictures and explanations.json to {tmp_path}" in called.out
+    with Image.open(images[0]) as photo, Image.open(tmp_path / "a.png.png") as overlay:
+        assert photo.size == overlay.size
+    assert (tmp_path / "b.jpg.png").is_file()
 
 
 @pytest.mark.parametrize("command", ["explain", "attack"])
@@ -90,6 +93,10 @@ def test_attack_on_what_the_model_predicts(call, small_model, photos, tmp_path):
 
 
 def test_bad_input_of_explain(refused, small_model, photos, tmp_path):
+    refused("Expected images or folders", "explain", small_model)
+    refused("would be written to", "explain", small_model, photos / "cat/a.bmp", photos / "cat/../cat/a.bmp")
+    (tmp_path / "notes.txt").touch()
+    refused("is a file", "explain", small_model, photos, "--output", tmp_path / "notes.txt")
     refused("found nothing at", "explain", small_model, tmp_path / "nowhere")
     refused("found none", "explain", small_model, tmp_path)
     refused("does not exist", "explain", tmp_path / "no_model", photos)
