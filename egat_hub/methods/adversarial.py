@@ -143,7 +143,7 @@ class AdversarialMethod(Method):
                 self.model, images, labels, epsilon, random=batch.random, objective=objective
             )
         if self.attack.variable_cost:
-            batch.figures["attack_gradients"] = torch.tensor(result.gradients, device=images.device)
+            batch.metrics["attack_gradients"] = torch.tensor(result.gradients, device=images.device)
         return result.images
 
     @contextmanager

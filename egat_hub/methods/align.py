@@ -133,7 +133,7 @@ class ALIGN(Method):
         }
 
     def _watch(self, masks: Tensor, batch: Batch) -> None:
-        batch.figures["mask_mean"] = mean = masks.detach().mean()
+        batch.metrics["mask_mean"] = mean = masks.detach().mean()
         low, high = COLLAPSED
         if batch.step % 100 == 0 and not low < mean < high:
             warnings.warn(

@@ -60,7 +60,7 @@ class Batch:
         masks: object masks [B,1,H,W] in [0,1], if the data set has them.
         random: random numbers keyed by seed, step and image.
         frames: crop and flip of each image [B,5], if known; see :meth:`Method.forward`.
-        figures: values to log besides the loss; filled by the method.
+        metrics: values to log besides the loss; filled by the method.
     """
 
     images: Tensor
@@ -68,7 +68,7 @@ class Batch:
     masks: Tensor | None
     random: SampleRandom
     frames: Tensor | None = None
-    figures: dict[str, Tensor] = field(default_factory=dict)
+    metrics: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def step(self) -> int:
@@ -155,7 +155,7 @@ class Method(TrainingTask):
                 size, and 1 if flipped. By default the whole image.
 
         Returns:
-            ``"loss"``, ``"output"`` (logits [B,C]), ``"figures"`` (detached scalars to log, by name) and the
+            ``"loss"``, ``"output"`` (logits [B,C]), ``"metrics"`` (detached scalars to log, by name) and the
             weighted loss terms by name, which sum to the loss.
 
         Raises:
@@ -180,7 +180,7 @@ class Method(TrainingTask):
         batch = Batch(images, labels, mask, random, frame)
         logits, terms = self.terms(batch)
         loss = torch.stack(list(terms.values())).sum()
-        return {"loss": loss, "output": logits, "figures": batch.figures, **terms}
+        return {"loss": loss, "output": logits, "metrics": batch.metrics, **terms}
 
     @abstractmethod
     def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

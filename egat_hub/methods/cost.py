@@ -97,4 +97,4 @@ def step_cost(method: Method, images: Tensor, labels: Tensor, *, mask: Tensor | 
         result = method(images, labels, step=STEP, mask=mask, index=index)
         result["loss"].backward()
     method.zero_grad()
-    return StepCost(passes, float(result["figures"].get("attack_gradients", 0.0)))
+    return StepCost(passes, float(result["metrics"].get("attack_gradients", 0.0)))

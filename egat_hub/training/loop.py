@@ -290,8 +290,8 @@ def _step(
             with precision(accelerator):
                 output = method(micro.pop("image"), micro.pop("label"), step=step, **micro)
             accelerator.backward(output["loss"] / config.accumulation)
-        parts = {name: value for name, value in output.items() if name not in ("output", "figures")}
-        for name, value in {**parts, **output["figures"]}.items():
+        parts = {name: value for name, value in output.items() if name not in ("output", "metrics")}
+        for name, value in {**parts, **output["metrics"]}.items():
             total[name] = total.get(name, 0.0) + value.detach().float() / config.accumulation
     if not torch.isfinite(total["loss"]):
         shown = ", ".join(f"{name} {value.item():.4g}" for name, value in total.items())

@@ -74,7 +74,7 @@ def test_an_image_that_is_broken_moves_tau_steps_further(tau):
     result = method(images, labels, index=INDEX, step=STEP)
     close(seen[-1], torch.stack(expected))
     assert asked < 6 * len(images)
-    assert result["figures"]["attack_gradients"] == pytest.approx(asked / len(images))
+    assert result["metrics"]["attack_gradients"] == pytest.approx(asked / len(images))
 
 
 def test_images_that_nothing_breaks_are_those_of_pgd():

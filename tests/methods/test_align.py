@@ -29,7 +29,7 @@ def test_the_masker_learns_from_its_own_terms_and_the_classifier_from_the_others
     method = ALIGN(model(), warmup=0)
     out = method(*batch())
     for name, term in out.items():
-        if name in ("loss", "output", "figures"):
+        if name in ("loss", "output", "metrics"):
             continue
         touched = {
             which
@@ -49,7 +49,7 @@ def test_a_step_on_one_networks_terms_leaves_the_other_bit_for_bit(idle):
         for name in out
         if (name in MASKER) == (idle == "classifier")
         and out[name] is not None
-        and name not in ("loss", "output", "figures")
+        and name not in ("loss", "output", "metrics")
     ]
     before = {name: value.clone() for name, value in method.named_parameters()}
     torch.stack(mine).sum().backward()
@@ -74,7 +74,7 @@ def test_the_terms_are_those_of_the_paper():
     maps = GradCAM()(net, images, labels).clamp(0.05, 0.95)
     target = F.adaptive_avg_pool2d(masks, tuple(maps.shape[1:]))[:, 0]
     torch.testing.assert_close(out["egl"], 2 * F.binary_cross_entropy(maps, target.detach()))
-    torch.testing.assert_close(out["figures"]["mask_mean"], masks.mean().detach())
+    torch.testing.assert_close(out["metrics"]["mask_mean"], masks.mean().detach())
 
 
 def test_the_regulariser_mixes_images_and_maps_within_classes():
@@ -131,8 +131,8 @@ def test_masks_begin_between_the_bounds_and_a_collapse_is_reported():
     method = ALIGN(model(), warmup=0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figures = method(images, labels, step=0)["figures"]
-    assert 0.5 < figures["mask_mean"] < 0.8
+        metrics = method(images, labels, step=0)["metrics"]
+    assert 0.5 < metrics["mask_mean"] < 0.8
     with torch.no_grad():
         method.masker.last.bias.fill_(-9)
     with pytest.warns(UserWarning, match=r"mean of 0\.00 at step 100, .* Lower lambda_size"):

@@ -31,7 +31,7 @@ def test_a_step_is_repeatable_and_every_parameter_gets_a_finite_gradient(name):
     result = method(*batch(size=SIZE), step=0)
     again = make(name)(*batch(size=SIZE), step=0)
     assert torch.equal(result["loss"], again["loss"])
-    terms = [value for key, value in result.items() if key not in ("loss", "output", "figures")]
+    terms = [value for key, value in result.items() if key not in ("loss", "output", "metrics")]
     torch.testing.assert_close(result["loss"], sum(terms))
     result["loss"].backward()
     for parameter_name, parameter in method.named_parameters():
@@ -47,7 +47,7 @@ def test_egat_guides_its_attention(explanation, head_grad):
         "egat", explanation=explanation, head_grad=head_grad, lambda_cls=0, lambda_adv=0, lambda_reg=0
     )
     result = method(*batch(size=SIZE), step=0)
-    assert set(result) == {"loss", "output", "figures", "egl"}
+    assert set(result) == {"loss", "output", "metrics", "egl"}
     result["loss"].backward()
     assert method.model.net.blocks[0].attn.qkv.weight.grad.any()
     last = method.model.net.blocks[-1].attn.qkv.weight.grad

@@ -37,15 +37,15 @@ def make(cls: type[Method], network: nn.Module | None = None, **options) -> Meth
 
 
 def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
-    one, other = ({**result, **result["figures"], "figures": torch.zeros(())} for result in (one, other))
+    one, other = ({**result, **result["metrics"], "metrics": torch.zeros(())} for result in (one, other))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_a_step_gives_a_loss_that_is_the_sum_of_its_terms(cls):
     result = make(cls)(*batch())
-    output, loss, figures = result.pop("output"), result.pop("loss"), result.pop("figures")
-    assert not any(figure.requires_grad for figure in figures.values())
+    output, loss, metrics = result.pop("output"), result.pop("loss"), result.pop("metrics")
+    assert not any(value.requires_grad for value in metrics.values())
     assert output.shape == (6, CLASSES)
     assert result
     assert all(term.shape == () and term.requires_grad for term in result.values())

@@ -87,7 +87,7 @@ def test_terms_and_their_gradient(choice):
     result = method(images, labels, step=2)
     clean, terms = expected(theirs, images, labels, method.config)
     torch.testing.assert_close(result.pop("output"), clean)
-    assert result.pop("figures") == {}
+    assert result.pop("metrics") == {}
     loss = result.pop("loss")
     torch.testing.assert_close(result, terms, rtol=1e-6, atol=1e-9)
     assert all(term > 1e-5 for term in terms.values())
