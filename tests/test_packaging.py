@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from importlib import metadata
 from pathlib import Path
@@ -24,13 +26,18 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
-    """A folder with the content of the wheel that is built from this repository."""
+    """A folder with the content of the wheel built from this repository; the source archive lies beside it."""
     folder = tmp_path_factory.mktemp("wheel")
     ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "egat_hub", folder / "source/egat_hub", ignore=ignored)
-    for name in ("pyproject.toml", "LICENSE", "README.md"):
-        shutil.copy(ROOT / name, folder / "source")
-    build = f"from setuptools.build_meta import build_wheel; build_wheel({str(folder)!r})"
+    for name in ("egat_hub", "docs", "recipes", "tests"):
+        shutil.copytree(ROOT / name, folder / "source" / name, ignore=ignored)
+    for path in ROOT.iterdir():
+        if path.is_file():
+            shutil.copy(path, folder / "source")
+    build = (
+        "from setuptools.build_meta import build_sdist, build_wheel; "
+        f"build_wheel({str(folder)!r}); build_sdist({str(folder)!r})"
+    )
     subprocess.run([sys.executable, "-c", build], check=True, capture_output=True, cwd=folder / "source")
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
@@ -50,6 +57,26 @@ def test_the_wheel_holds_every_file_of_the_package(installed):
         if path.is_file()
     }
     assert {"egat_hub/py.typed", "egat_hub/hub/model_cards/synthetic-tiny/model.safetensors"} <= files
+
+
+def test_the_source_distribution_holds_tests_recipes_and_documents(installed):
+    (archive,) = installed.parent.glob("*.tar.gz")
+    with tarfile.open(archive) as file:
+        names = {name.partition("/")[2] for name in file.getnames()}
+    wanted = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("docs", "recipes", "tests")
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
+    assert wanted | {"CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "constraints.txt"} <= names
+
+
+def test_the_description_has_no_links_into_the_repository(installed):
+    (file,) = installed.glob("*.dist-info/METADATA")
+    targets = re.findall(r"\]\(([^)]+)\)", file.read_text(encoding="utf-8"))
+    assert targets
+    assert all(target.startswith("https://") for target in targets)
 
 
 def test_the_shipped_model_works_from_the_wheel_without_a_network(installed, tmp_path):

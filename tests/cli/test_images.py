@@ -94,7 +94,15 @@ def test_attack_on_what_the_model_predicts(call, small_model, photos, tmp_path):
 
 def test_bad_input_of_explain(refused, small_model, photos, tmp_path):
     refused("Expected images or folders", "explain", small_model)
-    refused("would be written to", "explain", small_model, photos / "cat/a.bmp", photos / "cat/../cat/a.bmp")
+    refused(
+        "would be written to",
+        "explain",
+        small_model,
+        photos / "cat/a.bmp",
+        photos / "cat/../cat/a.bmp",
+        "--output",
+        tmp_path / "out",
+    )
     (tmp_path / "notes.txt").touch()
     refused("is a file", "explain", small_model, photos, "--output", tmp_path / "notes.txt")
     refused("found nothing at", "explain", small_model, tmp_path / "nowhere")
