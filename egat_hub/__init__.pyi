@@ -24,9 +24,9 @@ from .methods import ERM as ERM
 from .methods import METHODS as METHODS
 from .methods import PGDAT as PGDAT
 from .methods import TRADES as TRADES
+from .models import ModelConfig as ModelConfig
 from .models import TimmModel as TimmModel
 from .models import create_model as create_model
-from .training import ModelConfig as ModelConfig
 from .training import Resources as Resources
 from .training import TrainConfig as TrainConfig
 from .training import Transfer as Transfer

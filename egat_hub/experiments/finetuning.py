@@ -29,7 +29,7 @@ from egat_hub.hub.layout import model_folder, model_name, shipped_models
 from egat_hub.hub.loading import resize
 from egat_hub.methods import METHODS, EGATConfig, Method
 from egat_hub.models import TimmModel, create_model
-from egat_hub.models.head import new_head, reorder_head
+from egat_hub.models.factory import new_head, reorder_head
 from egat_hub.training import ModelConfig, Resources, TrainConfig, Transfer
 
 IMAGE_SIZE = 224

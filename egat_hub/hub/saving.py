@@ -86,7 +86,7 @@ def save_pretrained(
     wrong = [name for name in figures if not is_figure(f"{name}.png")]
     if wrong:
         raise ValueError(f"Expected figure names of letters, digits, - and _, got {wrong}.")
-    forget_biases(network)
+    forget_biases(network.modules())
     net = copy.deepcopy(network.net).to("cpu", torch.float32).to(memory_format=torch.contiguous_format)
     network = TimmModel(net, image_size=network.image_size)  # takes mean and std from the config, unrounded
     fingerprint = Fingerprint.of(network)

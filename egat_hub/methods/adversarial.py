@@ -15,7 +15,7 @@ from egat_hub.attacks import TRAINING_ATTACKS, Attack, Objective
 from egat_hub.attacks.base import ALL, Rows, Value, check_epsilon
 from egat_hub.methods.base import METHODS, Batch, Method, MethodConfig
 from egat_hub.models.cuda_graphs import GraphCache, check_capturable
-from egat_hub.models.folding import Folding, find_pairs, folded
+from egat_hub.models.folding import Folding, Pair, find_pairs, folded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,13 +76,20 @@ class AdversarialMethod(Method):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        size, channels = self.model.image_size, self.model.mean.shape[1]
-        images = torch.rand(2, channels, size, size, generator=torch.Generator().manual_seed(0))
-        self.foldable = find_pairs(self.model, images)
+        self._foldable: tuple[Pair, ...] | None = None
         self.attack = self.config.build_attack()
         self.memory = self.attack.state()
         self._graphs: GraphCache | None = None
         self._foldings: dict[str, Folding] | None = None
+
+    @property
+    def foldable(self) -> tuple[Pair, ...]:
+        """The BatchNorm layers that attacks fold into the layer before them; found at the first attack."""
+        if self._foldable is None:
+            generator, size = torch.Generator().manual_seed(0), self.model.image_size
+            images = torch.rand(2, 3, size, size, generator=generator, dtype=torch.float32, device="cpu")
+            self._foldable = find_pairs(self.model, images)
+        return self._foldable
 
     @classmethod
     def gradient_units(cls, config: Any) -> float:

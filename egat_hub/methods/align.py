@@ -92,12 +92,14 @@ class ALIGN(Method):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.explanation = GradCAM()
-        self.explanation.check(self.model)
         with self.seeded():
             self.masker = Masker().to(self.model.mean).requires_grad_(self.config.lambda_egl > 0)
 
     def lr_scale(self, parameter: str) -> float:
         return self.config.masker_lr if parameter.startswith("masker.") else 1.0
+
+    def check_model(self) -> None:
+        self.explanation.check(self.model)
 
     def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         c, labels = self.config, batch.labels

@@ -186,6 +186,13 @@ class Method(TrainingTask):
     def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits [B,C] of the clean images, and the weighted terms of the loss by name."""
 
+    def check_model(self) -> None:
+        """Refuse a network that the method cannot train, before the first step.
+
+        Raises:
+            ValueError: with the remedy.
+        """
+
     @contextmanager
     def seeded(self) -> Iterator[None]:
         """Initialize parameters from the method's seed; the global random state does not change."""
@@ -244,6 +251,7 @@ class Method(TrainingTask):
         )
 
     def _check(self, images: Tensor, labels: Tensor, mask: Tensor | None) -> None:
+        self.check_model()
         channels = self.model.mean.shape[1]
         if images.ndim != 4 or images.shape[1] != channels or labels.shape != images.shape[:1]:
             raise ValueError(

@@ -68,9 +68,17 @@ class DMADA(Method):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         with self.seeded():
-            self.embed = nn.Sequential(nn.Linear(self.model.channels, self.config.hidden), nn.ReLU())
+            self.embed = nn.Sequential(nn.Linear(self.model.net.num_features, self.config.hidden), nn.ReLU())
             self.discriminator = nn.Linear(self.config.hidden, 1)
         self.to(self.model.mean)
+
+    def check_model(self) -> None:
+        found, expected = self.model.channels, self.model.net.num_features
+        if found != expected:
+            raise ValueError(
+                f"DMADA needs maps of {expected} channels, and those of {self.model.architecture} have "
+                f"{found}. Choose another network or method."
+            )
 
     def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         c, images = self.config, batch.images

@@ -51,6 +51,8 @@ class DRE(Method):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.explanation = GradCAM(relu=False)
+
+    def check_model(self) -> None:
         self.explanation.check(self.model)
 
     def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

@@ -87,7 +87,6 @@ class EGAT(AdversarialMethod):
         self.explanation = EXPLANATIONS[c.explanation](
             head_grad=c.head_grad, normalize=c.normalize
         ).training()
-        self.explanation.check(self.model)
         self.guide = GUIDES[c.guide]
         self.weights = {
             "cls": c.lambda_cls,
@@ -104,6 +103,9 @@ class EGAT(AdversarialMethod):
     @property
     def needs_masks(self) -> bool:
         return self.config.guide == "mask" and self.weights["egl"] > 0
+
+    def check_model(self) -> None:
+        self.explanation.check(self.model)
 
     def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         c, labels = self.config, batch.labels

@@ -186,7 +186,7 @@ def find_pairs(network: nn.Module, images: Tensor) -> tuple[Pair, ...]:
 def _can_be_copied(network: nn.Module) -> bool:
     """Whether parameters are plain tensors, and no method was replaced on an object, which a copy keeps."""
     return all(type(p) is nn.Parameter and not p.is_meta for p in network.parameters()) and not any(
-        isinstance(value, FunctionType) and hasattr(type(module), name)
+        isinstance(value, FunctionType) and hasattr(type(module), name) and name != "_compiled_call_impl"
         for module in network.modules()
         for name, value in module.__dict__.items()
     )

@@ -1,10 +1,12 @@
-"""Train and eval modes, and other ways to run a network, switched for a moment and put back exactly."""
+"""Train and eval mode, and other states of a network, switched temporarily and restored exactly."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import torch
 from torch import nn
@@ -24,15 +26,15 @@ def prefers_channels_last(device: torch.device) -> bool:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Eval mode inside: no dropout, BatchNorm by its running statistics, which stay as they are."""
-    with _switched_off(module, lambda m: True):
+    """Eval mode inside: no dropout, and BatchNorm by its running statistics, which are not updated."""
+    with _eval_mode(list(module.modules())):
         yield
 
 
 @contextmanager
 def without_dropout(module: nn.Module) -> Iterator[None]:
-    """Dropout and stochastic depth off inside, BatchNorm as it was."""
-    with _switched_off(module, lambda m: not is_batchnorm(m)):
+    """Dropout and stochastic depth off inside; BatchNorm is not affected."""
+    with _eval_mode([m for m in module.modules() if not is_batchnorm(m)]):
         yield
 
 
@@ -48,38 +50,27 @@ def full_precision(device: torch.device) -> Iterator[None]:
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
     """Parameters are constants inside: gradients pass through the module, but not into it."""
-    trained = [p for p in module.parameters() if p.requires_grad]
-    for p in trained:
-        p.requires_grad_(False)
-    try:
+    with _switched_off(list(module.parameters()), "requires_grad"):
         yield
-    finally:
-        for p in trained:
-            p.requires_grad_(True)
 
 
-def forget_biases(module: nn.Module) -> None:
-    """Drop the attention biases that LeViT, TinyViT, EfficientFormer and others keep from forward to forward.
+def forget_biases(modules: Iterable[nn.Module]) -> None:
+    """Drop the attention biases that LeViT, TinyViT, EfficientFormer and others cache in eval mode.
 
-    They keep them in eval mode, with their graph, until ``train()`` is called, also where the parameters
-    that they were made of have changed since.
+    The cache holds the graph of the biases, and is not updated with them until ``train()`` is called.
     """
-    for m in module.modules():
+    for m in modules:
         if getattr(m, "attention_bias_cache", None):
             m.attention_bias_cache = {}  # type: ignore[assignment]
 
 
 @contextmanager
 def without_recording(module: nn.Module) -> Iterator[None]:
-    """BatchNorm in train mode as always inside, but its running statistics stay as they are."""
-    recording = [m for m in module.modules() if is_batchnorm(m) and m.training and m.track_running_stats]
-    for m in recording:
-        m.track_running_stats = False
-    try:
+    """BatchNorm in train mode still normalises by the batch inside, but keeps its running statistics."""
+    with _switched_off(
+        [m for m in module.modules() if is_batchnorm(m) and m.training], "track_running_stats"
+    ):
         yield
-    finally:
-        for m in recording:
-            m.track_running_stats = True
 
 
 @contextmanager
@@ -89,15 +80,43 @@ def twice_differentiable(wanted: bool = True) -> Iterator[None]:
         yield
 
 
+_lock = threading.Lock()
+_switched: Counter[tuple[int, str]] = Counter()
+"""How many callers currently have an attribute of an object switched off."""
+
+
 @contextmanager
-def _switched_off(module: nn.Module, which: Callable[[nn.Module], bool]) -> Iterator[None]:
-    training = [m for m in module.modules() if m.training and which(m)]
-    for m in training:
-        m.training = False
-    forget_biases(module)
+def _switched_off(items: Sequence[Any], name: str) -> Iterator[bool]:
+    """An attribute of all items is False inside; where it was True, the last caller to leave restores it.
+
+    Several threads may be inside at once.
+
+    Yields:
+        whether anything was switched.
+    """
+    with _lock:
+        mine = [item for item in items if getattr(item, name) or (id(item), name) in _switched]
+        for item in mine:
+            _switched[id(item), name] += 1
+            setattr(item, name, False)
     try:
-        yield
+        yield bool(mine)
     finally:
-        forget_biases(module)
-        for m in training:
-            m.training = True
+        with _lock:
+            for item in mine:
+                _switched[id(item), name] -= 1
+                if not _switched[id(item), name]:
+                    del _switched[id(item), name]
+                    setattr(item, name, True)
+
+
+@contextmanager
+def _eval_mode(modules: list[nn.Module]) -> Iterator[None]:
+    """Biases cached in a temporary eval mode would be stale after the next training step."""
+    switched = False
+    try:
+        with _switched_off(modules, "training") as switched:
+            yield
+    finally:
+        if switched:
+            forget_biases(m for m in modules if m.training)

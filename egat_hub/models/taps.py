@@ -1,10 +1,9 @@
-"""Features and logits of a network that is cut at a module inside."""
+"""Feature taps: the features of a module inside a network, and the logits that follow from them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
@@ -12,78 +11,79 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from egat_hub.models.copies import Wrapper, with_forwards
 
-def replace(value: Any, kind: type, new: Callable[[Any], Any]) -> Any:
-    """The same structure with ``new(item)`` in place of every item of a type, in order."""
+MAX_PREFIX = 8
+"""Most class tokens and registers of a network that does not declare how many it has."""
+
+
+def map_structure(value: Any, kind: type, new: Callable[[Any], Any]) -> Any:
+    """The same nested structure with ``new(item)`` for every item of type ``kind``, in order."""
     if isinstance(value, kind):
         return new(value)
     if isinstance(value, dict):
-        return {key: replace(item, kind, new) for key, item in value.items()}
+        return {key: map_structure(item, kind, new) for key, item in value.items()}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(replace(item, kind, new) for item in value))
+        return type(value)(*(map_structure(item, kind, new) for item in value))
     if isinstance(value, (tuple, list)):
-        return type(value)(replace(item, kind, new) for item in value)
+        return type(value)(map_structure(item, kind, new) for item in value)
     return value
 
 
 def tensors(value: Any) -> list[Tensor]:
-    """Every tensor of the structure, in order."""
+    """Every tensor of a nested structure, in order."""
     found: list[Tensor] = []
-    replace(value, Tensor, found.append)
+    map_structure(value, Tensor, found.append)
     return found
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A shape that grows with the batch.
+    """The shape of a tensor as a function of the batch size.
 
     Attributes:
-        sizes: of every dimension; for those that grow, how much an image adds.
-        grows: which dimensions grow.
-        dtype: of the tensor.
+        sizes: size of every dimension; for dimensions that scale with the batch, the size per image.
+        scales: which dimensions scale with the batch.
+        dtype: type of the tensor.
     """
 
     sizes: tuple[int, ...]
-    grows: tuple[bool, ...]
+    scales: tuple[bool, ...]
     dtype: torch.dtype
 
     @classmethod
-    def of(cls, few: Tensor, many: Tensor, images: tuple[int, int]) -> Shape:
-        """The shape behind two tensors that one module returned for two numbers of images.
+    def of(cls, few: Tensor, many: Tensor, batches: tuple[int, int]) -> Shape:
+        """Infer the shape from what one module returned for two batch sizes.
 
         Raises:
-            ValueError: sizes that neither stay nor grow in proportion.
+            ValueError: a size is neither constant nor proportional to the batch.
         """
-        sizes, grows = [], []
+        sizes, scales = [], []
         for a, b in zip(few.shape, many.shape, strict=True):
-            if a != b and a * images[1] != b * images[0]:
-                raise ValueError(f"shapes {tuple(few.shape)} and {tuple(many.shape)} of {images} images")
-            grows.append(a != b)
-            sizes.append(a if a == b else a // images[0])
-        return cls(tuple(sizes), tuple(grows), few.dtype)
+            if a != b and a * batches[1] != b * batches[0]:
+                raise ValueError(f"shapes {tuple(few.shape)} and {tuple(many.shape)} of {batches} images")
+            scales.append(a != b)
+            sizes.append(a if a == b else a // batches[0])
+        return cls(tuple(sizes), tuple(scales), few.dtype)
 
     def at(self, batch: int) -> tuple[int, ...]:
-        """The shape for that many images."""
-        return tuple(s * batch if g else s for s, g in zip(self.sizes, self.grows, strict=True))
+        """The shape for a batch size."""
+        return tuple(s * batch if g else s for s, g in zip(self.sizes, self.scales, strict=True))
 
     def zeros(self, like: Tensor) -> Tensor:
-        """Zeros for the images of ``like``, on its device; floating point as in ``like``."""
+        """Zeros for the batch of ``like``, on its device; floating-point types are those of ``like``."""
         dtype = like.dtype if self.dtype.is_floating_point else self.dtype
         return torch.zeros(self.at(len(like)), dtype=dtype, device=like.device)
 
 
-MAX_PREFIX = 8
-"""Most tokens without a place in the image, where the network does not say how many it has."""
-
-
 @dataclass(frozen=True)
 class Layout:
-    """How a tensor holds a map.
+    """How a tensor stores a feature map.
 
     Attributes:
-        form: maps [B,K,h,w] or [B,h,w,K], or tokens [B,N,K].
-        side: rows, which are as many as the columns.
-        prefix: tokens that come before those of the map.
+        form: ``"NCHW"`` [B,K,h,w], ``"NHWC"`` [B,h,w,K], or ``"NLC"``, tokens [B,N,K].
+        side: rows, and columns, of the map.
+        prefix: number of class tokens and registers before those of the map.
     """
 
     form: Literal["NCHW", "NHWC", "NLC"]
@@ -92,11 +92,11 @@ class Layout:
 
     @classmethod
     def of(cls, tensor: Tensor, prefix: int = 0) -> Layout | None:
-        """The layout of a tensor [B,...], None if it is no map of more than one position.
+        """The layout of a tensor [B,...] of square images, or None if it has no map of several positions.
 
         Args:
-            tensor: made of square images.
-            prefix: how many tokens without a place the network says that it has.
+            tensor: output of a module.
+            prefix: number of prefix tokens that the network declares.
         """
         if tensor.ndim == 4:
             _, a, b, c = tensor.shape
@@ -111,13 +111,8 @@ class Layout:
                     return cls("NLC", side, extra)
         return None
 
-    @property
-    def channel_dim(self) -> int:
-        """Which dimension the channels are."""
-        return 1 if self.form == "NCHW" else -1
-
     def grid(self, tensor: Tensor) -> Tensor:
-        """The map [B,K,h,w] in a tensor of this layout."""
+        """The map [B,K,h,w] stored in a tensor of this layout."""
         if self.form == "NCHW":
             return tensor
         if self.form == "NHWC":
@@ -125,32 +120,33 @@ class Layout:
         return tensor[:, self.prefix :].transpose(1, 2).unflatten(2, (self.side, self.side))
 
 
-class Act(Enum):
-    """What a call does in the second part, where it does not return zeros of a known shape."""
+class Action(Enum):
+    """What a module call does while logits are computed from features, unless it returns zeros."""
 
     RUN = "run"
-    GIVE = "give"
+    INJECT = "inject"
 
 
 @dataclass(frozen=True)
-class Cut:
-    """Where a network is cut, and how its second part runs without the images.
+class FeatureTap:
+    """A module call whose output is used as the features of a network.
 
-    The second part is the network's own ``forward_features`` once more, in which every module before the cut
-    that depends on the images is skipped and the module at the cut returns what it is given. So whatever
-    code lies after the cut is run as it stands, and what precedes it costs nothing. The forwards of the
-    modules concerned are exchanged on the instances for as long as the second part runs, and put back.
+    :meth:`head` runs the network's own ``forward_features`` on a shallow copy in which the tapped module
+    returns the given features, and earlier modules that depend on the images are skipped. So all code after
+    the tap runs unchanged, and what precedes it costs nothing. The network itself is never modified, so
+    several threads may use it at once.
 
-    Where the module returns several tensors, the features are all of them, flattened and side by side.
+    If the module returns several tensors, the features are all of them, flattened and concatenated.
 
     Attributes:
-        module: dotted name of the module whose output the features are.
-        number: which call of it, from 0.
+        module: dotted name of the module.
+        number: which call of the module, from 0.
         size: height and width of the images.
         output: what the module returns, with a :class:`Shape` for every tensor.
-        place: which of these tensors holds the map.
-        layout: how it does so.
-        acts: what each module does, call by call; after the last of them it runs.
+        place: index of the tensor that holds the map.
+        layout: how that tensor stores it.
+        actions: for every module concerned, what each of its calls does, in order: an :class:`Action`, or
+            an output with a :class:`Shape` for every tensor, which become zeros. Further calls run.
     """
 
     module: str
@@ -159,106 +155,91 @@ class Cut:
     output: Any
     place: int
     layout: Layout
-    acts: Mapping[str, tuple[Any, ...]]
+    actions: Mapping[str, tuple[Any, ...]]
 
     @torch.compiler.disable
-    def before(self, net: Any, images: Tensor) -> Tensor:
-        """Features of images [B,3,H,W], normalised: the module's output, or [B,D] where that is several.
+    def features(self, net: nn.Module, images: Tensor) -> Tensor:
+        """Features of images [B,3,H,W], normalised: the module's output, or [B,D] if that is several tensors.
 
         Raises:
-            ValueError: images of another size than the cut was found with.
+            ValueError: the images have another size than the one the tap was found with.
         """
         if images.shape[-2:] != self.size:
             raise ValueError(
-                f"Expected images of {self.size[0]} x {self.size[1]} pixels, for which the network was cut, "
-                f"got {images.shape[-2]} x {images.shape[-1]}; wrap it again with image_size=..."
+                f"Expected images of {self.size[0]} x {self.size[1]} pixels, got {images.shape[-2]} x "
+                f"{images.shape[-1]}: {type(net).__name__} explains images of one size only. Wrap it again "
+                "with image_size=..."
             )
-        number = 0
+        calls = iter(range(self.number + 1))
 
-        def stop(_module: nn.Module, _args: Any, output: Any) -> None:
-            nonlocal number
-            if number == self.number:
-                raise _Reached(output)
-            number += 1
+        def stopping(forward: Callable[..., Any]) -> Callable[..., Any]:
+            def run(*args: Any, **kwargs: Any) -> Any:
+                output = forward(*args, **kwargs)
+                if next(calls) == self.number:
+                    raise _Reached(output)
+                return output
 
-        with net.get_submodule(self.module).register_forward_hook(stop):
-            try:
-                net.forward_features(images)
-            except _Reached as reached:
-                return _packed(reached.output, len(images))
+            return run
+
+        try:
+            with_forwards(net, {self.module: stopping}).forward_features(images)
+        except _Reached as reached:
+            found = tensors(reached.output)
+            return found[0] if len(found) == 1 else torch.cat([t.reshape(len(images), -1) for t in found], 1)
         raise RuntimeError(
-            f"{type(net).__name__} never called {self.module}, where it was cut; if it recomputes "
-            "activations, switch that off by net.set_grad_checkpointing(False)."
+            f"{type(net).__name__} never called {self.module}, whose output explanations need. If it "
+            "recomputes activations, switch that off by net.set_grad_checkpointing(False)."
         )
 
     @torch.compiler.disable
-    def after(self, net: Any, features: Tensor) -> Any:
+    def head(self, net: nn.Module, features: Tensor) -> Any:
         """What ``forward_features`` returns for the images behind these features."""
-        images = features.new_zeros(len(features), 3, *self.size)
         parts = iter(self.parts(features))
-        given = replace(self.output, Shape, lambda _: next(parts))
-        with _acting(net, self.acts, given, features):
-            return net.forward_features(images)
+        output = map_structure(self.output, Shape, lambda _: next(parts))
+
+        def scripted(queue: tuple[Any, ...]) -> Wrapper:
+            actions = iter(queue)
+
+            def wrapper(forward: Callable[..., Any]) -> Callable[..., Any]:
+                def run(*args: Any, **kwargs: Any) -> Any:
+                    action = next(actions, Action.RUN)
+                    if action is Action.RUN:
+                        return forward(*args, **kwargs)
+                    if action is Action.INJECT:
+                        return output
+                    return map_structure(action, Shape, lambda shape: shape.zeros(features))
+
+                return run
+
+            return wrapper
+
+        copy = with_forwards(net, {name: scripted(queue) for name, queue in self.actions.items()})
+        return copy.forward_features(features.new_zeros(len(features), 3, *self.size))
 
     @property
     def channels(self) -> int:
         """Number of channels K of the map."""
-        return self._shapes()[self.place].sizes[self.layout.channel_dim]
+        return self._shapes()[self.place].sizes[1 if self.layout.form == "NCHW" else -1]
 
     def grid(self, features: Tensor) -> Tensor:
-        """The map [B,K,h,w] in features, or in something of their shape."""
+        """The map [B,K,h,w] in features, or in a tensor of their shape."""
         return self.layout.grid(self.parts(features)[self.place])
 
     def parts(self, features: Tensor) -> list[Tensor]:
-        """The tensors that features, or something of their shape, are made of."""
-        shapes = self._shapes()
+        """The module's output tensors that features, or a tensor of their shape, consist of."""
+        shapes = [shape.at(len(features)) for shape in self._shapes()]
         if len(shapes) == 1:
             return [features]
-        whole = [shape.at(len(features)) for shape in shapes]
-        lengths = [torch.Size(shape).numel() // len(features) for shape in whole]
-        return [
-            part.reshape(shape) for part, shape in zip(features.split(lengths, dim=1), whole, strict=True)
-        ]
+        lengths = [math.prod(shape) // len(features) for shape in shapes]
+        return [p.reshape(shape) for p, shape in zip(features.split(lengths, dim=1), shapes, strict=True)]
 
     def _shapes(self) -> list[Shape]:
         shapes: list[Shape] = []
-        replace(self.output, Shape, shapes.append)
+        map_structure(self.output, Shape, shapes.append)
         return shapes
-
-
-def _packed(output: Any, images: int) -> Tensor:
-    found = tensors(output)
-    return found[0] if len(found) == 1 else torch.cat([one.reshape(images, -1) for one in found], dim=1)
 
 
 class _Reached(Exception):
     def __init__(self, output: Any) -> None:
         super().__init__()
         self.output = output
-
-
-@contextmanager
-def _acting(net: nn.Module, acts: Mapping[str, tuple[Any, ...]], given: Any, like: Tensor) -> Iterator[None]:
-    with ExitStack() as stack:
-        for name, queue in acts.items():
-            own = net.get_submodule(name)
-            stack.callback(_put_back, own, dict(own.__dict__))
-            own.__dict__["forward"] = _scripted(own.forward, iter(queue), given, like)
-        yield
-
-
-def _put_back(module: nn.Module, before: dict[str, Any]) -> None:
-    if "forward" in before:
-        module.__dict__["forward"] = before["forward"]
-    else:
-        module.__dict__.pop("forward", None)
-
-
-def _scripted(run: Any, queue: Iterator[Any], given: Any, like: Tensor) -> Any:
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        act = next(queue, Act.RUN)
-        if act is Act.RUN:
-            return run(*args, **kwargs)
-        return given if act is Act.GIVE else replace(act, Shape, lambda shape: shape.zeros(like))
-
-    return forward

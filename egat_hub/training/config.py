@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from timm.optim import param_groups_layer_decay
@@ -13,7 +13,7 @@ from torch import nn
 
 from egat_hub.core.config import check_choices
 from egat_hub.core.distributed import cpu_count
-from egat_hub.models import TimmModel, create_model
+from egat_hub.models import TimmModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,37 +86,6 @@ def body(model: TimmModel) -> list[nn.Parameter]:
     """All parameters of a network but those of its head."""
     head = set(model.classifier.parameters())
     return [parameter for parameter in model.parameters() if parameter not in head]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """The network to train.
-
-    Attributes:
-        name: timm's name of it, with or without a weights tag.
-        pretrained: start from timm's pretrained weights.
-        drop_rate: dropout before the classifier.
-        freeze_bn: keep BatchNorm in eval mode; by default exactly when the network is pretrained.
-        options: further arguments of ``timm.create_model``.
-    """
-
-    name: str = "resnet50.tv2_in1k"
-    pretrained: bool = True
-    drop_rate: float = 0.1
-    freeze_bn: bool | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def build(self, *, num_classes: int, image_size: int) -> TimmModel:
-        """Create the network; untrained weights come from the global random state."""
-        return create_model(
-            self.name,
-            num_classes=num_classes,
-            image_size=image_size,
-            pretrained=self.pretrained,
-            drop_rate=self.drop_rate,
-            freeze_bn=self.pretrained if self.freeze_bn is None else self.freeze_bn,
-            **self.options,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

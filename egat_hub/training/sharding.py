@@ -64,7 +64,10 @@ class Network:
     def __init__(self, method: Method, accelerator: Accelerator) -> None:
         self._method = method
         self._device = accelerator.device
-        self._copy = copy.deepcopy(method.model) if is_sharded(accelerator) else None
+        self._copy: TimmModel | None = None
+        if is_sharded(accelerator):
+            _ = method.model.probe, getattr(method, "foldable", None)  # found while weights are whole
+            self._copy = copy.deepcopy(method.model)
 
     @contextmanager
     def validated(self) -> Iterator[TimmModel]:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from egat_hub.models import TimmModel
-from egat_hub.models.head import new_head, reorder_head
+from egat_hub.models.factory import new_head, reorder_head
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_convnext", "test_vit"])

@@ -151,5 +151,5 @@ def test_a_network_can_be_copied_after_it_was_explained(levit):
     levit.eval()(torch.rand(1, 3, 64, 64))
     with pytest.raises(RuntimeError, match="deepcopy"):
         copy.deepcopy(levit)
-    forget_biases(levit)
+    forget_biases(levit.modules())
     copy.deepcopy(levit)

@@ -1,4 +1,4 @@
-"""Wrapping a network finds out about its head and changes nothing."""
+"""The probe finds the form of the head, when it is asked for, and changes nothing."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 import timm
 import torch
 
+from egat_hub.methods import METHODS
 from egat_hub.models import TimmModel
-from egat_hub.models.timm_model import _probe_head, _probe_images
 
 FORMS = {
     "test_resnet": ("pooled_linear", {}),
@@ -43,13 +43,13 @@ def net(request):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_wrapping_leaves_weights_modes_gradients_and_random_numbers(net, training):
+def test_probing_leaves_weights_modes_gradients_and_random_numbers(net, training):
     net.train(training)
     marked = next(net.parameters())
     marked.grad = torch.ones_like(marked)
     weights = {name: value.clone() for name, value in net.state_dict().items()}
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
-    TimmModel(net, image_size=64)
+    assert TimmModel(net, image_size=64).head_form
     assert all(torch.equal(value, weights[name]) for name, value in net.state_dict().items())
     assert {module.training for module in net.modules()} == {training}
     assert torch.equal(torch.get_rng_state(), states[0])
@@ -65,7 +65,7 @@ def test_the_form_of_the_head(name):
     assert TimmModel(timm.create_model(name, num_classes=3, **arguments), image_size=64).head_form == form
 
 
-def test_the_form_does_not_hang_on_the_weights():
+def test_the_form_does_not_depend_on_the_weights():
     for value in (0.0, 1e-8, 1e4):
         net = timm.create_model("test_resnet", num_classes=3)
         torch.nn.init.constant_(net.get_classifier().weight, value)
@@ -84,7 +84,7 @@ def test_modes_of_single_layers_survive_the_probe():
     for module in list(model.net.modules())[::2]:
         module.training = False
     before = [module.training for module in model.modules()]
-    _probe_head(model, _probe_images(model, torch.Generator()))
+    assert model.head_form == "pooled_linear"
     assert [module.training for module in model.modules()] == before
 
 
@@ -97,12 +97,40 @@ def test_weights_survive_a_head_that_fails(monkeypatch):
 
     monkeypatch.setattr(net, "forward_head", fail)
     with pytest.raises(RuntimeError, match="a head that fails"):
-        TimmModel(net, image_size=64)
+        _ = TimmModel(net, image_size=64).head_form
     assert torch.equal(net.fc.weight, before)
     assert net.training
 
 
-def test_wrapping_works_where_gradients_are_off():
-    with torch.no_grad():
+@pytest.mark.parametrize("surroundings", [torch.no_grad, torch.inference_mode])
+def test_probing_works_where_gradients_are_off(surroundings):
+    with surroundings():
         model = TimmModel(timm.create_model("test_convnext", num_classes=3), image_size=64)
-    assert model.head_form == "differentiable"
+        assert model.head_form == "differentiable"
+
+
+def test_wrapping_and_every_method_cost_no_forward_and_no_copy(monkeypatch):
+    calls = []
+    monkeypatch.setattr(torch.nn.Module, "double", lambda self: calls.append(self))
+    hook = torch.nn.modules.module.register_module_forward_hook(lambda *args: calls.append(args[0]))
+    try:
+        for name in ("test_resnet", "test_vit"):
+            net = timm.create_model(name, num_classes=3)
+            for method in METHODS.values():
+                method(TimmModel(net))
+        assert not calls
+        TimmModel(net)(torch.rand(1, 3, 160, 160))
+        assert net in calls
+    finally:
+        hook.remove()
+
+
+def test_a_forward_of_its_own_is_honoured_and_its_maps_refused():
+    """A hook that changes the logits, such as a temperature."""
+    net = timm.create_model("test_resnet", num_classes=3).eval()
+    net.register_forward_hook(lambda module, args, logits: torch.zeros_like(logits))
+    model, images = TimmModel(net, image_size=64), torch.rand(2, 3, 64, 64)
+    assert model.head_form == "independent"
+    assert "forward is not forward_head(forward_features(x))" in model.obstacle
+    assert not model(images).any()
+    assert not model.view(images).logits.any()

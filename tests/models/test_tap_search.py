@@ -1,7 +1,8 @@
-"""Where a network is cut, on networks made to mislead."""
+"""Where features are taken, in networks made to mislead the search."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from egat_hub.models import TimmModel
-from egat_hub.models.tap_search import NoCutError, find_cut
+from egat_hub.models.copies import probe_copy
+from egat_hub.models.tap_search import NoTapError, find_tap
 from egat_hub.models.taps import Layout, Shape
 
 WIDTH, SIDE = 8, 4
@@ -90,13 +92,13 @@ def make(kind: str = "plain") -> Net:
     return Net(kind).eval()
 
 
-def test_the_last_call_of_a_module_that_runs_twice():
-    cut = find_cut(make(), images())
-    assert (cut.module, cut.number) == ("mix", 1)
-    assert cut.layout == Layout("NLC", SIDE)
+def test_the_last_call_of_a_module_that_runs_twice_is_tapped():
+    tap = find_tap(probe_copy(make()), images())
+    assert (tap.module, tap.number) == ("mix", 1)
+    assert tap.layout == Layout("NLC", SIDE)
 
 
-def test_modules_that_no_image_changes_run_in_both_parts():
+def test_modules_independent_of_images_run_before_and_after_the_tap():
     net = make()
     model = TimmModel(net)
     torch.testing.assert_close(model(images()), net((images() - model.mean) / model.std))
@@ -105,7 +107,7 @@ def test_modules_that_no_image_changes_run_in_both_parts():
     assert net.embed.conv.weight.grad is None
 
 
-def test_batchnorm_before_the_cut_records_a_batch_once():
+def test_batchnorm_before_the_tap_records_a_batch_once():
     net = make()
     model = TimmModel(net).train()
     view = model.view(images())
@@ -113,27 +115,28 @@ def test_batchnorm_before_the_cut_records_a_batch_once():
     assert net.embed.norm.num_batches_tracked == 1
 
 
-def test_a_way_past_every_map_is_noticed():
-    with pytest.raises(NoCutError, match="no module inside gives a map"):
-        find_cut(make("bypass"), images())
-    with pytest.raises(ValueError, match=r"Features of Net have shape \(2, 8\): no spatial map.*Nor is"):
-        TimmModel(make("bypass"))
+def test_a_path_around_every_map_is_noticed():
+    with pytest.raises(NoTapError, match="no module inside gives a map"):
+        find_tap(probe_copy(make("bypass")), images())
+    model = TimmModel(make("bypass"))
+    assert model.head_form == "independent"
+    assert re.search(r"shape \(2, 8\): no spatial map.*no module inside gives a map", model.obstacle)
 
 
-def test_a_way_past_that_has_weight_zero_is_noticed():
+def test_a_path_of_weight_zero_is_noticed():
     net = make("bypass")
     nn.init.zeros_(net.skip.weight)
-    with pytest.raises(NoCutError):
-        find_cut(net, images())
+    with pytest.raises(NoTapError):
+        find_tap(probe_copy(net), images())
 
 
-def test_a_maximum_over_positions_is_no_place_to_cut():
+def test_a_maximum_over_positions_is_not_tapped():
     """Few positions decide after the last block, more of them before it."""
-    cut = find_cut(make("maximum"), images())
-    assert (cut.module, cut.number) == ("mix", 0)
+    tap = find_tap(probe_copy(make("maximum")), images())
+    assert (tap.module, tap.number) == ("mix", 0)
 
 
-def test_a_network_whose_forward_is_exchanged_is_cut_as_it_is():
+def test_a_module_whose_forward_was_replaced_runs_as_it_is():
     net = make()
     run = net.embed.forward
     net.embed.forward = lambda x: 2 * run(x)

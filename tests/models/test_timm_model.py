@@ -127,10 +127,10 @@ def test_class_tokens_have_no_place_in_the_grid():
     assert torch.equal(model.grid(tokens)[0, 0], torch.arange(4, 20.0).view(4, 4))
 
 
-def test_oblong_token_grids_keep_their_shape():
-    model = TimmModel(timm.create_model("test_vit", num_classes=2, img_size=64))
-    model.net.patch_embed.grid_size = (2, 8)
-    assert model.grid(torch.zeros(1, 17, 64)).shape == (1, 64, 2, 8)
+def test_tokens_are_laid_out_as_the_patches():
+    net = timm.create_model("test_vit", num_classes=2, img_size=64, class_token=False, global_pool="avg")
+    net.patch_embed.grid_size = (2, 8)
+    assert TimmModel(net).grid(torch.zeros(1, 16, 64)).shape == (1, 64, 2, 8)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +138,7 @@ def test_oblong_token_grids_keep_their_shape():
     [(torch.zeros(2, 8), "no spatial map"), (torch.zeros(2, 8, 64), "no square grid")],
 )
 def test_features_without_positions_are_refused(features, message):
-    model = TimmModel(timm.create_model("test_vit", num_classes=2, img_size=64))
+    net = timm.create_model("test_vit", num_classes=2, img_size=64, class_token=False, global_pool="avg")
+    model = TimmModel(net)
     with pytest.raises(ValueError, match=message):
         model.grid(features)

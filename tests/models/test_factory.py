@@ -7,6 +7,7 @@ import timm
 import torch
 from torch import nn
 
+from egat_hub.explanations import GradCAM
 from egat_hub.models import TimmModel, create_model
 
 
@@ -52,7 +53,7 @@ def test_pretrained_and_name_are_handed_on(monkeypatch, pretrained):
         asked.update(name=name, **arguments)
         return timm.models.create_model("test_resnet", num_classes=arguments["num_classes"])
 
-    monkeypatch.setattr("egat_hub.models.timm_model.timm.create_model", create_model)
+    monkeypatch.setattr("egat_hub.models.factory.timm.create_model", create_model)
     create_model("resnet50.a1_in1k", num_classes=3, pretrained=pretrained, drop_rate=0.1, act_layer="silu")
     assert asked == {
         "name": "resnet50.a1_in1k",
@@ -93,10 +94,21 @@ def test_a_network_without_a_map_is_refused():
     net = timm.create_model("test_resnet", num_classes=3)
     net.forward_features = lambda images: images.mean((2, 3)).tile(1, 32)
     net.forward_head = lambda pooled: net.fc(pooled)
-    with pytest.raises(ValueError, match=r"shape \(2, 96\): no spatial map to explain\. Nor is there"):
-        TimmModel(net)
+    model = TimmModel(net)
+    assert model.head_form == "independent"
+    with pytest.raises(ValueError, match=r"not defined there, nor anywhere inside: .*shape \(2, 96\)"):
+        GradCAM()(model, torch.rand(2, 3, 160, 160))
 
 
 def test_the_size_of_the_images_is_found_where_the_patches_are_made():
     for name in ("tnt_s_patch16_224", "coat_lite_tiny"):
         assert TimmModel(timm.create_model(name, num_classes=3, img_size=64)).image_size == 64
+
+
+def test_networks_of_fixed_size_are_created_for_the_size_to_come():
+    model = create_model(
+        "test_vit", num_classes=3, image_size=96, pretrained=False, class_token=False, global_pool="avg"
+    )
+    assert model(torch.rand(1, 3, 96, 96)).shape == (1, 3)
+    net = timm.create_model("test_vit", img_size=128, class_token=False, global_pool="avg")
+    assert TimmModel(net).image_size == 128

@@ -1,4 +1,4 @@
-"""Class-token transformers are cut before their last block, and nothing of what they compute changes."""
+"""Features of class-token transformers are what enters the last block, and logits stay the same."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def images(model: TimmModel) -> Tensor:
 
 
 def test_features_are_what_enters_the_last_block(model):
-    assert (model.feature_layer, model.head_form) == ("before_last_block", "differentiable")
+    assert (model.feature_layer, model.head_form) == (f"blocks.{len(model.net.blocks) - 2}", "differentiable")
     entering: list[Tensor] = []
     with model.net.blocks[-1].register_forward_pre_hook(lambda block, args: entering.append(args[0])):
         logits = model.net((images(model) - model.mean) / model.std)
@@ -85,9 +85,9 @@ def test_the_head_without_dropout_leaves_out_all_of_the_last_block():
     assert torch.equal(model.eval().head(features), first)
 
 
-def test_weights_of_a_half_precision_network_are_cut_too():
+def test_networks_in_bfloat16_are_tapped_too():
     net = timm.create_model("test_vit", num_classes=3, img_size=SIZE).to(torch.bfloat16)
-    assert TimmModel(net).feature_layer == "before_last_block"
+    assert TimmModel(net).feature_layer == f"blocks.{len(net.blocks) - 2}"
 
 
 def test_it_compiles_as_a_whole():
@@ -97,12 +97,12 @@ def test_it_compiles_as_a_whole():
     torch.testing.assert_close(compiled(images(model)), model(images(model)), rtol=1e-12, atol=1e-12)
 
 
-def test_a_layer_between_block_and_head_stays_where_it_is():
+def test_a_network_whose_features_were_replaced_by_hand_says_that_it_has_no_map():
     net = timm.create_model("test_vit", num_classes=3, img_size=SIZE).eval()
     run = net.forward_features
     net.forward_features = lambda x, **given: run(x, **given) * 1.001
     model = TimmModel(net)
-    assert model.feature_layer == f"blocks.{len(net.blocks) - 2}"
+    assert model.head_form == "independent"
     x = images(model)
     assert torch.equal(model(x), net((x - model.mean) / model.std))
 
@@ -118,7 +118,7 @@ class Alone(nn.Module):
         return tokens + self.mlp(self.norm(tokens))
 
 
-def test_blocks_that_mix_no_tokens_are_passed_over():
+def test_blocks_that_mix_no_tokens_are_skipped():
     net = timm.create_model("test_vit", num_classes=3, img_size=SIZE, depth=4)
     net.blocks[-1] = Alone()
     assert TimmModel(net).feature_layer == "blocks.1"

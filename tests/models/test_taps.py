@@ -1,4 +1,4 @@
-"""Networks of every kind that is cut inside: nothing of what they compute changes."""
+"""Networks of every kind that needs a feature tap: logits, gradients and the network stay the same."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from egat_hub.explanations import GradCAM
 from egat_hub.hub import from_pretrained, save_pretrained
 from egat_hub.models import TimmModel
-from egat_hub.models.taps import replace, tensors
+from egat_hub.models.taps import map_structure, tensors
 
 CLASSES = 3
 SIZE = 64
@@ -64,7 +64,9 @@ def make(family: Family, **options: Any) -> TimmModel:
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
-    return TimmModel(net, image_size=family.arguments["img_size"]).double().eval()
+    model = TimmModel(net, image_size=family.arguments["img_size"]).eval()
+    assert model.feature_layer == family.module
+    return model.double()
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -82,7 +84,7 @@ def plain(model: TimmModel, images: Tensor) -> Tensor:
     return model.net((images - model.mean) / model.std)
 
 
-def test_both_parts_are_the_network(case):
+def test_the_head_on_the_features_gives_the_networks_logits(case):
     family, model = case
     assert (model.feature_layer, model.head_form) == (family.module, "differentiable")
     assert model.obstacle is None
@@ -133,7 +135,7 @@ def captured(model: TimmModel, images: Tensor, classes: Tensor, *, constant_weig
     calls: list[Any] = []
 
     def note(module: nn.Module, args: Any, output: Any) -> Any:
-        calls.append(replace(output, Tensor, lambda one: one * 1.0))
+        calls.append(map_structure(output, Tensor, lambda one: one * 1.0))
         return calls[-1]
 
     layer = model.net.get_submodule(model.feature_layer)
@@ -175,7 +177,7 @@ def test_a_copy_computes_the_same_and_has_weights_of_its_own(case):
 
 
 @pytest.mark.parametrize("name", ["cait_xxs24_224", "tnt_s_patch16_224"])
-def test_a_saved_model_is_cut_in_the_same_place(name, tmp_path):
+def test_a_saved_model_is_tapped_in_the_same_place(name, tmp_path):
     model = make(FAMILIES[name]).float()
     names = [str(number) for number in range(CLASSES)]
     metadata = {"model_args": FAMILIES[name].arguments}
@@ -187,18 +189,18 @@ def test_a_saved_model_is_cut_in_the_same_place(name, tmp_path):
 
 def test_images_of_another_size_are_refused():
     model = make(FAMILIES["xcit_nano_12_p16_224"])
-    with pytest.raises(ValueError, match=r"Expected images of 64 x 64 pixels.*got 96 x 96; wrap it again"):
-        model(torch.rand(2, 3, 96, 96).to(model.mean))
+    with pytest.raises(ValueError, match=r"Expected images of 64 x 64 pixels, got 96 x 96"):
+        model.features(torch.rand(2, 3, 96, 96).to(model.mean))
 
 
 def test_recomputed_activations_are_refused():
     model = make(FAMILIES["cait_xxs24_224"])
     model.net.set_grad_checkpointing()
     with pytest.raises(RuntimeError, match=r"never called blocks.*set_grad_checkpointing\(False\)"):
-        model(pictures(model))
+        model.features(pictures(model))
 
 
-def test_the_head_without_dropout_leaves_out_all_after_the_cut():
+def test_the_head_without_dropout_drops_nothing_after_the_tap():
     model = make(FAMILIES["xcit_nano_12_p16_224"], drop_path_rate=0.5, proj_drop_rate=0.5).train()
     assert model.has_dropout
     features = model.features(pictures(model)).detach()
@@ -208,7 +210,7 @@ def test_the_head_without_dropout_leaves_out_all_after_the_cut():
     assert torch.equal(model.eval().head(features), first)
 
 
-def test_it_compiles_around_the_cut():
+def test_it_compiles_around_the_tap():
     model = make(FAMILIES["cait_xxs24_224"])
     torch._dynamo.reset()
     compiled = torch.compile(model, backend="eager")
