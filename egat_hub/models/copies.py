@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -33,7 +34,8 @@ def with_forwards(net: nn.Module, wrappers: Mapping[str, Wrapper]) -> Any:
                 copies[module] = copy = _shallow_copy(module)
                 copy._modules.update(changed)
                 if module in wanted:
-                    copy.__dict__.update(forward=wanted[module](copy.forward), _compiled_call_impl=None)
+                    forward = wanted[module](module.__dict__.get("forward") or _weakly_bound_forward(copy))
+                    copy.__dict__.update(forward=forward, _compiled_call_impl=None)
         return copies[module]
 
     return copied(net)
@@ -81,3 +83,9 @@ def _shallow_copy(module: nn.Module) -> Any:
     for name, value in module.__dict__.items():
         copy.__dict__[name] = value.copy() if isinstance(value, dict) else value
     return copy
+
+
+def _weakly_bound_forward(module: nn.Module) -> Callable[..., Any]:
+    """``module.forward``, without a reference cycle, in which tensors would wait for the garbage collector."""
+    reference, forward = weakref.ref(module), type(module).forward
+    return lambda *args, **kwargs: forward(reference(), *args, **kwargs)
