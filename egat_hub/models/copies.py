@@ -22,23 +22,25 @@ def with_forwards(net: nn.Module, wrappers: Mapping[str, Wrapper]) -> Any:
         net: any network.
         wrappers: what is done to ``forward``, by the dotted names of modules.
     """
-    wanted = {net.get_submodule(name): wrapper for name, wrapper in wrappers.items()}
-    copies: dict[nn.Module, Any] = {}
+    return _with_forwards(net, {net.get_submodule(name): wrapper for name, wrapper in wrappers.items()}, {})
 
-    def copied(module: nn.Module) -> Any:
-        if module not in copies:
-            children = {name: copied(child) for name, child in module._modules.items() if child is not None}
-            changed = {name: child for name, child in children.items() if child is not module._modules[name]}
-            copies[module] = module
-            if changed or module in wanted:
-                copies[module] = copy = _shallow_copy(module)
-                copy._modules.update(changed)
-                if module in wanted:
-                    forward = wanted[module](module.__dict__.get("forward") or _weakly_bound_forward(copy))
-                    copy.__dict__.update(forward=forward, _compiled_call_impl=None)
-        return copies[module]
 
-    return copied(net)
+def _with_forwards(
+    module: nn.Module, wrappers: Mapping[nn.Module, Wrapper], copies: dict[nn.Module, Any]
+) -> Any:
+    if module not in copies:
+        children = {
+            n: _with_forwards(c, wrappers, copies) for n, c in module._modules.items() if c is not None
+        }
+        changed = {name: child for name, child in children.items() if child is not module._modules[name]}
+        copies[module] = module
+        if changed or module in wrappers:
+            copies[module] = copy = _shallow_copy(module)
+            copy._modules.update(changed)
+            if module in wrappers:
+                forward = wrappers[module](module.__dict__.get("forward") or _weakly_bound_forward(copy))
+                copy.__dict__.update(forward=forward, _compiled_call_impl=None)
+    return copies[module]
 
 
 def probe_copy(net: nn.Module) -> Any:
@@ -47,19 +49,7 @@ def probe_copy(net: nn.Module) -> Any:
     A gradient through the copy reaches the images alone. The last layer is random because that of an
     untrained network may be zero. Weights other than those are shared.
     """
-    copies: dict[nn.Module, nn.Module] = {}
-
-    def copied(module: nn.Module) -> nn.Module:
-        if module not in copies:
-            copies[module] = copy = _shallow_copy(module)
-            copy.__dict__.update(training=False, _compiled_call_impl=None)
-            for tensors in (copy._parameters, copy._buffers):
-                tensors.update({name: _constant(value) for name, value in tensors.items()})  # type: ignore
-            for name, child in module._modules.items():
-                copy._modules[name] = None if child is None else copied(child)
-        return copies[module]
-
-    probe: Any = copied(net)
+    probe = _constant_copy(net, {})
     generator = torch.Generator().manual_seed(0)
     last = probe.get_classifier()
     for layer in last if isinstance(last, (tuple, list)) else [last]:
@@ -69,6 +59,17 @@ def probe_copy(net: nn.Module) -> Any:
                 random = torch.randn(weight.shape, generator=generator, dtype=torch.float32, device="cpu")
                 module._parameters["weight"] = random.to(weight)  # type: ignore[assignment]
     return probe
+
+
+def _constant_copy(module: nn.Module, copies: dict[nn.Module, Any]) -> Any:
+    if module not in copies:
+        copies[module] = copy = _shallow_copy(module)
+        copy.__dict__.update(training=False, _compiled_call_impl=None)
+        for tensors in (copy._parameters, copy._buffers):
+            tensors.update({name: _constant(value) for name, value in tensors.items()})
+        children = {n: _constant_copy(c, copies) for n, c in module._modules.items() if c is not None}
+        copy._modules.update(children)
+    return copies[module]
 
 
 def _constant(value: Tensor | None) -> Tensor | None:
@@ -86,6 +87,6 @@ def _shallow_copy(module: nn.Module) -> Any:
 
 
 def _weakly_bound_forward(module: nn.Module) -> Callable[..., Any]:
-    """``module.forward``, without a reference cycle, in which tensors would wait for the garbage collector."""
+    """``module.forward`` without a reference cycle, in which tensors would wait to be collected."""
     reference, forward = weakref.ref(module), type(module).forward
     return lambda *args, **kwargs: forward(reference(), *args, **kwargs)
