@@ -19,9 +19,9 @@ FOR_DEVELOPERS = ("test", "dev")
 
 
 class Finding(NamedTuple):
-    """What was looked at, how it is, and what to do; without a remedy there is nothing to do.
+    """Result of a check, with a remedy if something is missing.
 
-    Only findings that are ``broken`` make the command fail: an extra may be missing.
+    The command fails if a finding is ``broken``; a missing extra is not.
     """
 
     what: str
@@ -30,20 +30,19 @@ class Finding(NamedTuple):
     broken: bool = False
 
 
-def doctor(*, contact: bool = False, data: str = "folder", data_dir: Path | None = None) -> Answer:
-    """Say what is installed, what is missing, and the command that gets it.
+def doctor(*, online: bool = False, data: str = "folder", data_dir: Path | None = None) -> Answer:
+    """Check the installation: Python, packages, extras, devices, the Hub, and optionally a data set.
 
-    Looks at Python, packages, optional extras, devices, the state of the Hub's client and, if asked, a folder
-    of images. Nobody is contacted without --contact.
+    Shows the command that installs what is missing. Makes no network requests without --online.
 
     example: egat-hub doctor --data vlcs --data-dir VLCS
 
     Args:
-        contact: ask the Hub whether it can be reached and whose the token is.
-        data: kind of the data set in --data-dir: a benchmark (vlcs, pacs...) or folder.
-        data_dir: folder of a data set to look at; its names and counts are checked, no image is decoded.
+        online: check the connection to the Hub and the account of the token.
+        data: data set in --data_dir: a benchmark (vlcs, pacs...) or folder.
+        data_dir: folder of a data set to check; images are not decoded.
     """
-    findings = [Finding("Python", platform.python_version()), *_packages(), *_devices(), *_hub(contact)]
+    findings = [Finding("Python", platform.python_version()), *_packages(), *_devices(), *_hub(online)]
     if data_dir is not None:
         findings += _data(data, data_dir)
     return Answer(
@@ -98,7 +97,7 @@ def _devices() -> Iterator[Finding]:
         yield Finding(f"{kind}:{index}", name or "available")
 
 
-def _hub(contact: bool) -> Iterator[Finding]:
+def _hub(online: bool) -> Iterator[Finding]:
     from huggingface_hub import constants, get_token
 
     token = get_token()
@@ -109,11 +108,11 @@ def _hub(contact: bool) -> Iterator[Finding]:
     cache = Path(constants.HF_HUB_CACHE)
     there = next(place for place in (cache, *cache.parents) if place.exists())
     yield Finding("Hub cache", f"{cache}, {shutil.disk_usage(there).free / 1e9:.0f} GB free")
-    if contact:
-        yield from _asked(token)
+    if online:
+        yield from _connection(token)
 
 
-def _asked(token: str | None) -> Iterator[Finding]:
+def _connection(token: str | None) -> Iterator[Finding]:
     from huggingface_hub import HfApi
 
     from egat_hub.hub.remote import hub_errors

@@ -93,10 +93,10 @@ def test_doctor_fails_where_something_needed_is_missing(call, monkeypatch):
     assert "error: torch: " in called.err
 
 
-def test_doctor_contacts_nobody_unless_asked(call, hub):
+def test_doctor_is_offline_by_default(call, hub):
     assert "Hub account" not in call("doctor").out
     assert hub.requests == []
-    assert "Hub account" in call("doctor", "--contact").out
+    assert "Hub account" in call("doctor", "--online").out
 
 
 def test_doctor_looks_at_data(call, tmp_path):
