@@ -46,8 +46,8 @@ from egat_hub.core.options import run
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.explanations import GradCAM
 from egat_hub.methods import EGAT, METHODS, AdversarialMethod, Method
-from egat_hub.methods.cost import Passes, count_passes
 from egat_hub.metrics import CONTROLS, Faithfulness
+from egat_hub.metrics.training_cost import Passes, count_passes
 from egat_hub.models import TimmModel, create_model
 from egat_hub.models.modes import evaluating
 from egat_hub.models.timm_model import View

@@ -32,7 +32,7 @@ from torch.utils.flop_counter import flop_registry
 
 from egat_hub.core.options import run
 from egat_hub.methods import METHODS, Method
-from egat_hub.methods.cost import count_passes
+from egat_hub.metrics.training_cost import count_passes
 from egat_hub.models import TimmModel, create_model
 from egat_hub.training.loop import check_compilable
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from egat_hub.methods import Method
-from egat_hub.methods.cost import STEP
+from egat_hub.metrics.training_cost import STEP
 from egat_hub.models import TimmModel
 
 Job = Callable[[], object]

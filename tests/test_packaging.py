@@ -26,7 +26,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
-    """A folder with the content of the wheel built from this repository; the source archive lies beside it."""
+    """A folder with the content of the wheel built from this repository, beside the source archive."""
     folder = tmp_path_factory.mktemp("wheel")
     ignored = shutil.ignore_patterns("__pycache__")
     for name in ("egat_hub", "docs", "recipes", "tests"):

@@ -77,6 +77,10 @@ class Metric:
     hub_type: str = ""
     measure: Callable[[Any], Values] | None = None
 
+    def shows(self, protocol: Mapping[str, Any]) -> bool:
+        """Whether a row with this protocol stands for the metric, and is no control or part of it."""
+        return all(protocol.get(setting) == value for setting, value in self.shown.items())
+
     @property
     def meaning(self) -> str:
         """What it is, and which values are better."""

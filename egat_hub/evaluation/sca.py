@@ -12,28 +12,12 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from egat_hub.attacks.diffusion import SCA
-from egat_hub.core.metric import Key, Metric, Section, Values, is_correct, register
+from egat_hub.core.metric import Key, Values, is_correct
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.core.results import Outcome
 from egat_hub.evaluation.config import check_labels
 from egat_hub.evaluation.dataset import evaluate_by
 from egat_hub.models.modes import evaluating, full_precision
-
-LATENT = Section("Accuracy under unrestricted attack")
-register(
-    Metric(
-        name="pixel_linf",
-        title="pixel Linf",
-        about="largest change of a pixel of the images that a latent attack breaks",
-        section=LATENT,
-    ),
-    Metric(
-        name="pixel_l2",
-        title="pixel L2",
-        about="L2 norm of the change of the images that a latent attack breaks",
-        section=LATENT,
-    ),
-)
 
 
 def evaluate_sca(

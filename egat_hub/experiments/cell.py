@@ -30,7 +30,8 @@ from egat_hub.experiments.plots import case_study_of
 from egat_hub.experiments.variants import Variant
 from egat_hub.hub import from_pretrained, save_pretrained
 from egat_hub.methods import METHODS, AdversarialMethod, Method
-from egat_hub.methods.cost import step_cost
+from egat_hub.metrics import metric_of
+from egat_hub.metrics.training_cost import step_cost
 from egat_hub.models import TimmModel
 from egat_hub.training import ModelConfig, Resources, TrainConfig, Transfer, train
 
@@ -175,7 +176,7 @@ class Bench:
         return {
             row.metric: row.value
             for row, _ in read_outcomes(path)
-            if row.metric in ("clean_accuracy", "robust_accuracy")
+            if metric_of(row.metric).hub_type == "accuracy"
         }
 
     def is_validated(self, cell: Cell, epsilon: float) -> bool:

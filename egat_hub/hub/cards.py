@@ -30,15 +30,7 @@ from egat_hub.hub.layout import (
 from egat_hub.hub.manifest import Manifest
 from egat_hub.hub.timm_files import NetworkConfig
 from egat_hub.hub.zoo import TAG
-
-HEADLINES = (
-    "clean_accuracy",
-    "robust_accuracy",
-    "mean_corruption_accuracy",
-    "comprehensiveness",
-    "sufficiency",
-)
-"""Metrics of the ``model-index``, which the Hub shows beside a model."""
+from egat_hub.metrics import metric_of
 
 
 def card_header(
@@ -75,7 +67,7 @@ def _base_model(name: str) -> str | None:
 
 def _tags(rows: Sequence[Row], metadata: Mapping[str, Any]) -> list[str]:
     """Only what holds of this model: a model that was never attacked does not count as robust."""
-    attacked = any(row.metric == "robust_accuracy" and "epsilon" in row.protocol for row in rows)
+    attacked = any("epsilon" in row.protocol for row in rows)
     explained = any("explanation" in row.protocol for row in rows)
     told = [str(metadata[key]) for key in ("method", "dataset") if metadata.get(key)]
     tags = [TAG, "timm", *told]
@@ -86,7 +78,8 @@ def _tags(rows: Sequence[Row], metadata: Mapping[str, Any]) -> list[str]:
 
 def is_headline(row: Row) -> bool:
     """Whether a figure is in the ``model-index``; controls and parts are in the card alone."""
-    return row.metric in HEADLINES and row.protocol.get("map", "model") == "model"
+    metric = metric_of(row.metric)
+    return metric.headline and metric.shows(row.protocol)
 
 
 def _eval_result(row: Row) -> EvalResult:
@@ -107,7 +100,7 @@ def _eval_result(row: Row) -> EvalResult:
 
 
 def _metric_type(row: Row) -> str:
-    return "accuracy" if row.metric in ("clean_accuracy", "robust_accuracy") else row.metric.lower()
+    return metric_of(row.metric).hub_type or row.metric
 
 
 PLACES = {"method", "dataset", "dataset_id", "base_model", "config", "versions", "license", "model_args"}
@@ -177,7 +170,7 @@ def render_card(
         dataset=metadata.get("dataset"),
         dataset_id=metadata.get("dataset_id"),
         base_model=metadata.get("base_model"),
-        attacked=any(row.metric == "robust_accuracy" and "epsilon" in row.protocol for row in rows),
+        attacked=any("epsilon" in row.protocol for row in rows),
         linf=all(row.protocol.get("norm", "linf") == "linf" for row in rows),
         sections=result_sections(rows),
         figures=figures,

@@ -12,9 +12,7 @@ from tabulate import tabulate
 
 from egat_hub.core.results import Row, Summary
 from egat_hub.hub.card_tables import protocol_text
-
-METRICS = ("clean_accuracy", "robust_accuracy", "comprehensiveness", "sufficiency", "stability")
-LOWER_IS_BETTER = {"sufficiency"}
+from egat_hub.metrics import METRICS, metric_of
 
 
 class Heading(NamedTuple):
@@ -25,7 +23,7 @@ class Heading(NamedTuple):
     other_domains: int = 0
 
     def __str__(self) -> str:
-        parts = [self.metric, self.protocol]
+        parts = [metric_of(self.metric).title, self.protocol]
         if self.other_domains:
             parts.append(f"mean of {self.other_domains} other domains")
         return ", ".join(part for part in parts if part)
@@ -85,7 +83,10 @@ class Leaderboard:
 
 
 def leaderboard(
-    results: Mapping[str, Iterable[Row]], *, metrics: Sequence[str] = METRICS, by: str = "robust_accuracy"
+    results: Mapping[str, Iterable[Row]],
+    *,
+    metrics: Sequence[str] | None = None,
+    by: str = "robust_accuracy",
 ) -> Leaderboard:
     """Put models side by side.
 
@@ -97,13 +98,17 @@ def leaderboard(
     Args:
         results: rows of each model by the name that the table gives it; rows of several methods or training
             domains become a line each.
-        metrics: which figures, in that order.
+        metrics: names of metrics, in that order; by default the headline ones.
         by: the metric to order by, the best first; its first column decides, and models without it come last.
 
     Raises:
         ValueError: ``by`` is not among the metrics.
+        UnknownNameError: there is no metric of that name.
     """
-    if by not in metrics:
+    if metrics is None:
+        headlines = (name for name, metric in METRICS.items() if metric.headline)
+        metrics = tuple(dict.fromkeys((*headlines, METRICS[by].name)))
+    elif by not in metrics:
         raise ValueError(f"Expected by among {', '.join(metrics)}, got {by!r}.")
     lines = [line for name, rows in results.items() for line in _lines(name, rows, metrics)]
     seen = dict.fromkeys(heading for line in lines for heading in line.figures)
@@ -115,7 +120,7 @@ def leaderboard(
 def _lines(name: str, rows: Iterable[Row], metrics: Sequence[str]) -> list[Line]:
     made: dict[tuple[str, str, str, str], list[Row]] = {}
     for row in rows:
-        if row.metric in metrics and row.split != "val" and row.protocol.get("map", "model") == "model":
+        if row.metric in metrics and row.split != "val" and metric_of(row.metric).shows(row.protocol):
             made.setdefault((row.method, row.model, row.dataset, row.train_domain), []).append(row)
     return [
         Line(name, method, network, dataset, domain, _figures(group))
@@ -128,7 +133,8 @@ def _figures(rows: Sequence[Row]) -> dict[Heading, Summary]:
     by_seed: dict[Heading, dict[int, list[float]]] = {}
     for row in rows:
         away = len(others) if row.test_domain != row.train_domain else 0
-        protocol = {key: value for key, value in row.protocol.items() if key != "map"}
+        shown = metric_of(row.metric).shown
+        protocol = {key: value for key, value in row.protocol.items() if key not in shown}
         heading = Heading(row.metric, protocol_text(protocol), away)
         by_seed.setdefault(heading, {}).setdefault(row.seed, []).append(row.value)
     return {
@@ -141,7 +147,7 @@ def _order(line: Line, key: Heading | None) -> tuple[bool, float, str]:
     summary = line.figures.get(key) if key else None
     if key is None or summary is None:
         return True, 0.0, line.model
-    return False, summary.mean if key.metric in LOWER_IS_BETTER else -summary.mean, line.model
+    return False, summary.mean if metric_of(key.metric).better == "lower" else -summary.mean, line.model
 
 
 def _cell(summary: Summary | None) -> str:

@@ -197,7 +197,7 @@ def was_attacked(info: ModelInfo, attack: str | None, epsilon: float | None) -> 
     """Whether robust accuracy was measured under an attack and, up to 2 %, at an epsilon; None: any."""
     if attack is None and epsilon is None:
         return True
-    protocols = [row.protocol for row in info.rows if row.metric == "robust_accuracy"]
+    protocols = [row.protocol for row in info.rows]
     return any(
         attack in (None, protocol.get("attack"))
         and (epsilon is None or math.isclose(protocol.get("epsilon", math.inf), epsilon, rel_tol=0.02))

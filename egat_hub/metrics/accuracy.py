@@ -15,19 +15,19 @@ from egat_hub.data.corruptions import CORRUPTIONS, IMAGENET_C, LENGTHS, check_se
 from egat_hub.metrics.batch import EvaluationBatch
 
 CLEAN = Section("Clean accuracy")
-ATTACKED = Section("Accuracy under attack", "In %, by epsilon.", across="epsilon")
+ATTACKED = Section("Accuracy under attack", across="epsilon")
 CHECKS = Section(
     "Sanity checks",
-    "Signs that an attack was too weak or failed to find what there is, or that metrics of explanations mean "
-    "little, in % of the images. A value above its limit fails the check.",
+    "Signs that an attack was too weak, or that metrics of explanations mean little. A value above its limit "
+    "fails the check.",
     across="check",
 )
 CASCADE = Section(
     "Accuracy after each part of an attack",
-    "In %. A part attacks what the parts before it left; the last value is that of the whole attack.",
+    "A part attacks what the parts before it left; the last value is that of the whole attack.",
     across="after",
 )
-CORRUPTED = Section("Accuracy under common corruptions", "In %, by severity.", across="severity")
+CORRUPTED = Section("Accuracy under common corruptions", across="severity")
 
 register(
     Metric(
@@ -62,20 +62,20 @@ register(
     Metric(
         name=SANITY_CHECK,
         title="sanity check",
-        about="share of images that show the sign, or points of accuracy between two attacks",
+        about="share of images, in %, that show a sign, or difference of two accuracies",
         section=CHECKS,
     ),
     Metric(
         name="robust_accuracy_after",
         title="robust accuracy after",
-        about="share of images still classified correctly after the first attacks of a cascade",
+        about="share of images, in %, that are still classified correctly",
         section=CASCADE,
         better="higher",
     ),
     Metric(
         name="corruption_accuracy",
         title="corruption accuracy",
-        about="share of images that are classified correctly when corrupted",
+        about="share of images that are classified correctly when corrupted, in %",
         section=CORRUPTED,
         better="higher",
     ),
@@ -87,6 +87,18 @@ register(
         better="higher",
         table="results",
         headline=True,
+    ),
+    Metric(
+        name="pixel_linf",
+        title="pixel Linf",
+        about="mean of the largest change of a pixel, of the images that a latent attack breaks",
+        section=ATTACKED,
+    ),
+    Metric(
+        name="pixel_l2",
+        title="pixel L2",
+        about="mean L2 norm of the change, of the images that a latent attack breaks",
+        section=ATTACKED,
     ),
 )
 

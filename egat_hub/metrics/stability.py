@@ -15,12 +15,12 @@ from egat_hub.metrics.batch import EvaluationBatch
 
 STABLE = Section(
     "Stability of explanations",
-    "Agreement of the maps of an image before and after the attack, by epsilon; 1 is full agreement. Also by "
-    "whether the prediction was kept or flipped.",
+    "Agreement of two maps, 1 for equal ones, on all images and by whether the attack flipped the "
+    "prediction.",
     across="epsilon",
 )
 ATTACKED = Section("Explanations under attack", "Attacks on the explanation itself.", across="epsilon")
-DEAD = Section("Dead maps", "Constant maps, which explain nothing, in %.")
+DEAD = Section("Dead maps", "Constant maps explain nothing.")
 
 SPLIT = "topk_overlap"
 """The measure that tables show by what became of the prediction, too."""
@@ -77,7 +77,7 @@ register(
     Metric(
         name="dead_maps",
         title="dead maps",
-        about="share of maps that are constant",
+        about="share of maps that are constant, in %",
         section=DEAD,
         better="lower",
         measure=dead_maps,
@@ -85,8 +85,7 @@ register(
     Metric(
         name="dead_map_pairs",
         title="dead map pairs",
-        about="share of pairs of maps before and after an attack with a constant one, whose agreement is not "
-        "defined",
+        about="share of images, in %, whose map is constant before or after the attack",
         section=DEAD,
         better="lower",
     ),

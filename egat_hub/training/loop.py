@@ -24,7 +24,7 @@ from egat_hub.data import EvaluationView, TrainingView, training_loader
 from egat_hub.data.transforms import PREPROCESSING
 from egat_hub.evaluation import EvaluationConfig, evaluate
 from egat_hub.methods import Method
-from egat_hub.methods.cost import count_passes
+from egat_hub.metrics.training_cost import count_passes
 from egat_hub.models import TimmModel
 from egat_hub.training.checkpoints import Checkpoints, Progress
 from egat_hub.training.config import Resources, TrainConfig, Transfer, body

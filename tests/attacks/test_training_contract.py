@@ -12,7 +12,7 @@ from egat_hub.attacks import NFGSM, TRAINING_ATTACKS
 from egat_hub.core.config import from_dict, to_dict
 from egat_hub.core.registry import UnknownNameError
 from egat_hub.methods import METHODS, PGDAT, AdversarialMethod
-from egat_hub.methods.cost import count_passes, step_cost
+from egat_hub.metrics.training_cost import count_passes, step_cost
 from tests.helpers.methods import FAST, batch, model
 
 SIZE, EPSILON = 64, 0.04

@@ -30,7 +30,7 @@ def test_list_finds_saved_models_and_selects(call, small_model, synthetic_model)
 def test_a_leaderboard_of_saved_models(call, small_model):
     called = call("list", small_model, "--leaderboard", "--json")
     figures = called.data[0]["figures"]
-    assert figures["robust_accuracy, attack pgd, epsilon 0.01, steps 10, restarts 1"]["mean"] == 47.25
+    assert figures["robust accuracy, attack pgd, epsilon 0.01, steps 10, restarts 1"]["mean"] == 47.25
     assert "47.25" in call("list", small_model, "--leaderboard", "--by", "clean_accuracy").out
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from egat_hub.evaluation import EvaluationConfig, evaluate
-from egat_hub.methods.cost import counted
 from egat_hub.metrics import CONTROLS
+from egat_hub.metrics.training_cost import counted
 from tests.helpers.training import CLASSES, SIZE, network
 
 STEPS = 10

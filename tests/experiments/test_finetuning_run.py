@@ -81,8 +81,8 @@ def test_the_same_command_again_trains_and_measures_nothing(request_of, monkeypa
     first = run(prepare(request_of()))
     for place in (
         f"{cell.__name__}.train",
-        f"{cell.__name__}.judge",
-        "egat_hub.experiments.finetuning_run.judge",
+        f"{cell.__name__}.evaluate_per_image",
+        "egat_hub.experiments.finetuning_run.evaluate_per_image",
     ):
         monkeypatch.setattr(place, lambda *_, **__: pytest.fail("done again"))
     assert run(prepare(request_of())) == first

@@ -10,6 +10,7 @@ import statistics
 
 import pytest
 
+from egat_hub.core.registry import UnknownNameError
 from egat_hub.core.results import Row
 from egat_hub.hub.leaderboard import leaderboard
 
@@ -58,9 +59,9 @@ def test_models_stand_side_by_side_the_best_first():
     board = leaderboard({"org/erm": rows("erm", ERM), "org/egat": rows("egat", EGAT)})
     assert [line.model for line in board.lines] == ["org/egat", "org/erm"]
     assert [str(heading) for heading in board.headings] == [
-        "clean_accuracy",
-        "clean_accuracy, mean of 2 other domains",
-        "robust_accuracy, attack pgd, epsilon 0.01, steps 10, restarts 1",
+        "clean accuracy",
+        "clean accuracy, mean of 2 other domains",
+        "robust accuracy, attack pgd, epsilon 0.01, steps 10, restarts 1",
         "comprehensiveness, q 0.2",
         "sufficiency, q 0.2",
     ]
@@ -89,7 +90,7 @@ def test_seeds_become_a_mean_and_its_deviation():
     assert f"{statistics.fmean(values):.2f} ± {statistics.stdev(values):.2f}" in board.markdown()
     head, line = csv.reader(io.StringIO(board.csv()))
     figures = dict(zip(head, line, strict=True))
-    name = "robust_accuracy, attack pgd, epsilon 0.01, steps 10, restarts 1"
+    name = "robust accuracy, attack pgd, epsilon 0.01, steps 10, restarts 1"
     assert float(figures[name]) == statistics.fmean(values)
     assert float(figures[f"{name} (sd)"]) == statistics.stdev(values)
     assert figures[f"{name} (seeds)"] == "3"
@@ -147,6 +148,8 @@ def test_every_figure_is_in_the_results():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match=r"Expected by among clean_accuracy, .*got 'acc'"):
+    with pytest.raises(ValueError, match=r"Expected by among sufficiency, got 'stability'"):
+        leaderboard({}, metrics=("sufficiency",), by="stability")
+    with pytest.raises(UnknownNameError, match="No 'acc' among metrics"):
         leaderboard({}, by="acc")
     assert leaderboard({}).markdown().startswith("|")

@@ -18,7 +18,7 @@ from egat_hub.data import DataConfig, EvaluationView, open_dataset
 from egat_hub.evaluation import EvaluationConfig, evaluate
 from egat_hub.experiments.keeping import check_training_command
 from egat_hub.hub import from_pretrained
-from egat_hub.hub.card_tables import KINDS, protocol_text
+from egat_hub.hub.card_tables import LATENT, protocol_text
 from egat_hub.hub.cards import card_files, is_headline
 from egat_hub.hub.eval_results import eval_result_files
 from egat_hub.hub.layout import (
@@ -35,6 +35,7 @@ from egat_hub.hub.layout import (
 from egat_hub.hub.manifest import Manifest
 from egat_hub.hub.timm_files import NetworkConfig
 from egat_hub.hub.zoo import find_models
+from egat_hub.metrics import METRICS
 
 ROOT = Path(__file__).parents[2]
 MAX_WEIGHTS = 2_000_000
@@ -150,7 +151,8 @@ def test_no_other_number_is_claimed(folder):
     body = card(folder).split("\n---\n", 1)[1]
     template = (folder.parent / "template.md").read_text(encoding="utf-8")
     config, manifest = NetworkConfig.read(folder / CONFIG), Manifest.read(folder / MANIFEST)
-    allowed = numbers(template) | numbers(" ".join(kind.note for kind in KINDS))
+    notes = [LATENT.about, *(f"{metric.section.about} {metric.meaning}" for metric in METRICS.values())]
+    allowed = numbers(template) | numbers(" ".join(notes))
     allowed |= {str(config.num_classes), str(manifest.fingerprint.image_size)}
     allowed |= numbers(f"{folder.name} {config.pretrained_cfg.get('license')}")
     assert numbers(body) <= allowed

@@ -7,7 +7,7 @@ import runtime
 import torch
 
 from egat_hub.methods import METHODS
-from egat_hub.methods.cost import count_passes
+from egat_hub.metrics.training_cost import count_passes
 from egat_hub.models import create_model
 
 

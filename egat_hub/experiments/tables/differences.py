@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from egat_hub.core.results import Outcome, Summary
-from egat_hub.experiments.tables.in_domain import attacked_titles, attempt_of
-from egat_hub.experiments.tables.table import PAPER, Entry, Table
-from egat_hub.metrics import paired_bootstrap
+from egat_hub.experiments.tables.in_domain import attacked_titles, attempt_of, by_budget
+from egat_hub.experiments.tables.table import Entry, Table, heading
+from egat_hub.metrics import metric_of, paired_bootstrap
 
 
 def differences(outcomes: Sequence[Outcome], reference: str) -> list[Table]:
@@ -44,8 +44,8 @@ def _by_figure(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], dict[int, S
     titles = attacked_titles(row for row, _ in outcomes)
     found: dict[tuple[str, str], dict[int, Sequence[float]]] = {}
     for row, values in outcomes:
-        if row.metric in ("clean_accuracy", "robust_accuracy"):
-            title = titles[attempt_of(row)] if row.metric == "robust_accuracy" else PAPER[row.metric]
+        if metric_of(row.metric).hub_type == "accuracy":
+            title = titles[attempt_of(row)] if by_budget(row) else heading(row.metric)
             found.setdefault((row.method, title), {})[row.seed] = values
     return found
 

@@ -1,21 +1,18 @@
-"""What the maps of each method are worth, beyond the columns of the paper's tables."""
+"""Tables of explanation metrics, beyond the columns of the paper's tables."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import replace
 
 from egat_hub.core.results import Row
-from egat_hub.experiments.tables.in_domain import headline
-from egat_hub.experiments.tables.table import Better, Column, Published, Table, tabulated
-from egat_hub.explanations.similarity import STABILITY
-
-SPLIT = "topk_overlap"
-"""The measure of stability that is shown by what became of the prediction, too."""
+from egat_hub.experiments.tables.in_domain import columns_of, headline
+from egat_hub.experiments.tables.table import Column, Published, Table, tabulated
+from egat_hub.metrics import METRICS, Metric
 
 
 def explanations(rows: Sequence[Row]) -> Iterator[Table]:
-    """For each training domain a table of faithfulness, of localisation, and of stability under attack.
+    """For each training domain the metrics' own tables, and a column for every measure of agreement.
 
     Controls stand beside: a random map where the model counts, a bump in the centre where the object does.
 
@@ -23,53 +20,33 @@ def explanations(rows: Sequence[Row]) -> Iterator[Table]:
         rows: of one data set and one network.
     """
     rows = headline(rows)
+    names = dict.fromkeys(metric.table for metric in METRICS.values() if metric.table not in ("", "results"))
+    tables = {
+        name: [column for m in METRICS.values() if m.table == name for column in columns_of(m, rows)]
+        for name in names
+    }
+    for metric in METRICS.values():
+        if "measure" in metric.shown:
+            tables[metric.section.title.lower()] = list(_measures(metric, rows))
     for domain in dict.fromkeys(row.train_domain for row in rows):
         mine = [row for row in rows if row.train_domain == row.test_domain == domain]
-        for name, columns in (
-            ("faithfulness", _faithfulness()),
-            ("localisation", _localisation()),
-            ("stability of maps under attack", _stability()),
-        ):
+        for name, columns in tables.items():
             measured = [column for column in columns if any(map(column.holds, mine))]
             if measured:
                 title = f"{mine[0].model}, {mine[0].dataset}, trained on {domain}: {name}"
                 yield tabulated(title, mine, measured, Published())
 
 
-def _faithfulness() -> Iterator[Column]:
-    figures: tuple[tuple[str, str, Better], ...] = (
-        ("Comp / p", "relative_comprehensiveness", "higher"),
-        ("Suff / p", "relative_sufficiency", "lower"),
-        ("Comp AOPC", "comprehensiveness_aopc", "higher"),
-        ("Suff AOPC", "sufficiency_aopc", "lower"),
-        ("insertion", "insertion_auc", "higher"),
-        ("deletion", "deletion_auc", "lower"),
-    )
-    for title, metric, better in figures:
-        yield _column(title, metric, better, map="model")
-        yield _column(f"{title} random", metric, map="random")
-
-
-def _localisation() -> Iterator[Column]:
-    for title, metric in (("pointing", "pointing_game"), ("energy", "energy_inside"), ("IoU", "mask_iou")):
-        yield _column(title, metric, "higher", map="model")
-        yield _column(f"{title} centre", metric, map="centre")
-    yield _column("mask area", "mask_area")
-
-
-def _stability() -> Iterator[Column]:
-    for measure in STABILITY:
-        yield _column(measure, "stability", "higher", digits=2, measure=measure, prediction=None)
-    for prediction in ("kept", "flipped"):
-        title = f"{SPLIT} {prediction}"
-        yield _column(title, "stability", digits=2, measure=SPLIT, prediction=prediction)
-
-
-def _column(
-    title: str, metric: str, better: Better | None = None, *, digits: int = 1, **expected: Any
-) -> Column:
-    def holds(row: Row) -> bool:
-        found = {name: row.protocol.get(name) for name in expected}
-        return row.metric == metric and found == expected
-
-    return Column(title, holds, digits=digits, better=better)
+def _measures(metric: Metric, rows: Sequence[Row]) -> Iterator[Column]:
+    """All measures of agreement, and the main one by what became of the prediction."""
+    found = [row.protocol for row in rows if row.metric == metric.name]
+    main = metric.shown["measure"]
+    splits = [(measure, None) for measure in dict.fromkeys(protocol["measure"] for protocol in found)]
+    splits += [
+        (main, kept) for kept in dict.fromkeys(protocol.get("prediction") for protocol in found) if kept
+    ]
+    for measure, kept in splits:
+        one = replace(metric, shown={"measure": measure, "prediction": kept})
+        for column in columns_of(one, rows):
+            better = None if kept else metric.better
+            yield column._replace(title=f"{measure} {kept or ''}".rstrip(), published="", better=better)

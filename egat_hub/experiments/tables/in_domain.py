@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 from egat_hub.core.results import Row
-from egat_hub.experiments.tables.table import Column, Published, Table, tabulated
+from egat_hub.experiments.tables.table import Column, Published, Table, heading, tabulated
 from egat_hub.hub.card_tables import protocol_text
+from egat_hub.metrics import METRICS, Metric, metric_of
 
 K = TypeVar("K", bound=Hashable)
 
@@ -95,16 +97,14 @@ def _title(rows: Sequence[Row], domain: str) -> str:
 
 
 def attacked(epsilon: float, attack: str = "", space: str = "epsilon") -> str:
-    """Title of the column of robust accuracy at a budget; only an attack after the first is named."""
-    budget = f"aAcc {epsilon:.4g}" if space == "epsilon" else f"aAcc {space} {epsilon:.4g}"
-    return f"{budget} {attack}".rstrip()
+    """Heading of robust accuracy at a budget; only an attack after the first is named."""
+    budget = f"{epsilon:.4g}" if space == "epsilon" else f"{space} {epsilon:.4g}"
+    return f"{heading('robust_accuracy')} {budget} {attack}".rstrip()
 
 
 def attacked_titles(rows: Iterable[Row]) -> dict[Attempt, str]:
-    """Titles of the columns of robust accuracy: the first attack by budget, then others."""
-    attempts = {
-        attempt_of(row): row.protocol.get("attack", "") for row in rows if row.metric == "robust_accuracy"
-    }
+    """Headings of robust accuracy: the first attack by budget, then others."""
+    attempts = {attempt_of(row): row.protocol.get("attack", "") for row in rows if by_budget(row)}
     order = list(dict.fromkeys(attempt.settings for attempt in sorted(attempts, key=lambda a: a.space)))
     titles = {
         attempt: attacked(
@@ -117,6 +117,11 @@ def attacked_titles(rows: Iterable[Row]) -> dict[Attempt, str]:
     return distinct(titles, {attempt: attempt.settings for attempt in titles})
 
 
+def by_budget(row: Row) -> bool:
+    """Whether the row's metric has a column for each budget of an attack."""
+    return metric_of(row.metric).columns == "epsilon"
+
+
 def attempt_of(row: Row) -> Attempt:
     """The settings of the attack behind a robust accuracy, and its budget."""
     space = next(space for space in BUDGETS if space in row.protocol)
@@ -124,59 +129,51 @@ def attempt_of(row: Row) -> Attempt:
     return Attempt(protocol_text(settings), space, row.protocol[space])
 
 
+def columns_of(metric: Metric, rows: Sequence[Row], epsilon: float | None = None) -> Iterator[Column]:
+    """Columns of a metric on the training domain: its own, one for each setting that it varies, its control.
+
+    Args:
+        metric: the metric.
+        rows: of several metrics.
+        epsilon: budget beside which published robust accuracy stands; by default the smallest.
+    """
+    title, mine = heading(metric.name), [row for row in rows if row.metric == metric.name]
+
+    def column(
+        title: str, holds: Callable[[Row], bool], published: str = "", compared: bool = True
+    ) -> Column:
+        def chosen(row: Row) -> bool:
+            return row.metric == metric.name and row.test_domain == row.train_domain and holds(row)
+
+        return Column(title, chosen, published, metric.digits, metric.better if compared else None)
+
+    if metric.columns == "epsilon":
+        attempts = attacked_titles(mine)
+        smallest = next((attempt.budget for attempt in attempts if attempt.space == "epsilon"), 0.0)
+        main = attacked(smallest if epsilon is None else epsilon)
+        for attempt, name in attempts.items():
+            published = metric.name if name == main else ""
+            yield column(name, lambda row, attempt=attempt: attempt_of(row) == attempt, published)
+    elif metric.columns:
+        for value in dict.fromkeys(row.protocol[metric.columns] for row in mine):
+            yield column(f"{title} {value}", lambda row, v=value: row.protocol[metric.columns] == v)
+    else:
+        yield column(title, lambda row: metric.shows(row.protocol), metric.name)
+    if metric.control:
+        control = replace(metric, shown=metric.control)
+        name = f"{title} {' '.join(map(str, metric.control.values()))}"
+        yield column(name, lambda row: control.shows(row.protocol), compared=False)
+
+
 def _columns(rows: Sequence[Row], epsilon: float | None) -> list[Column]:
-    titles = attacked_titles(rows)
-    smallest = next((attempt.budget for attempt in titles if attempt.space == "epsilon"), 0.0)
-    main = attacked(smallest if epsilon is None else epsilon)
-    columns = [Column("cAcc", _accuracy(own=True), "clean_accuracy", better="higher")]
+    shown = [metric for metric in METRICS.values() if metric.table == "results"]
+    columns = [column for metric in shown for column in columns_of(metric, rows, epsilon)]
     columns += [
-        Column(title, _attacked_by(attempt), "robust_accuracy" if title == main else "", better="higher")
-        for attempt, title in titles.items()
-    ]
-    columns += [
-        Column("Comp", _judged("comprehensiveness", "model"), "comprehensiveness", better="higher"),
-        Column("Suff", _judged("sufficiency", "model"), "sufficiency", better="lower"),
-        Column("Comp random", _judged("comprehensiveness", "random")),
-        Column("Suff random", _judged("sufficiency", "random")),
-        Column(
-            f"stability {smallest:.4g}",
-            _stability,
-            digits=2,
-            better="higher",
-        ),
-        *(Column(f"fooled {a}", _fooled_by(a), better="lower") for a in _explanation_attacks(rows)),
-        Column("mCA", lambda row: row.metric == "mean_corruption_accuracy", better="higher"),
-        Column("OOD", _accuracy(own=False), "clean_accuracy", better="higher"),
-        Column("units/step", lambda row: row.metric == "step_cost", digits=0),
-        Column("train s", lambda row: row.metric == "training_seconds", digits=0),
+        Column(f"{heading(metric.name)} OOD", _elsewhere(metric), metric.name, better=metric.better)
+        for metric in shown
     ]
     return [column for column in columns if any(map(column.holds, rows))]
 
 
-def _accuracy(*, own: bool) -> Callable[[Row], bool]:
-    return lambda row: row.metric == "clean_accuracy" and (row.test_domain == row.train_domain) is own
-
-
-def _attacked_by(attempt: Attempt) -> Callable[[Row], bool]:
-    return lambda row: row.metric == "robust_accuracy" and attempt_of(row) == attempt
-
-
-def _stability(row: Row) -> bool:
-    protocol = row.protocol
-    return (
-        row.metric == "stability" and protocol["measure"] == "topk_overlap" and "prediction" not in protocol
-    )
-
-
-def _explanation_attacks(rows: Iterable[Row]) -> list[str]:
-    return list(
-        dict.fromkeys(row.protocol["attack"] for row in rows if row.metric == "explanation_attack_success")
-    )
-
-
-def _fooled_by(attack: str) -> Callable[[Row], bool]:
-    return lambda row: row.metric == "explanation_attack_success" and row.protocol["attack"] == attack
-
-
-def _judged(metric: str, judged: str) -> Callable[[Row], bool]:
-    return lambda row: row.metric == metric and row.protocol["map"] == judged
+def _elsewhere(metric: Metric) -> Callable[[Row], bool]:
+    return lambda row: row.metric == metric.name and row.test_domain != row.train_domain

@@ -11,40 +11,11 @@ from egat_hub.experiments.tables.differences import differences
 from egat_hub.experiments.tables.explanations import explanations
 from egat_hub.experiments.tables.in_domain import COMPARED, headline, in_domain
 from egat_hub.experiments.tables.out_of_domain import out_of_domain
-from egat_hub.experiments.tables.table import PAPER, Published, Table, markdown, write_tables
+from egat_hub.experiments.tables.table import Published, Table, heading, markdown, write_tables
 from egat_hub.experiments.variants import ABLATION, GOLDEN, SENSITIVITY, VARIANTS
 from egat_hub.hub.card_tables import protocol_text
+from egat_hub.metrics import METRICS
 from egat_hub.metrics.faithfulness import RANDOM_MAP_CHECKS
-
-MEANINGS = {
-    "clean_accuracy": "accuracy on the test split; OOD: mean over the test splits of other domains",
-    "robust_accuracy": "share that stays correct under the attack, by epsilon",
-    "mean_corruption_accuracy": "accuracy under common corruptions, mean over families and severities",
-    "comprehensiveness": "fall of the probability without the most salient pixels, higher is better; "
-    "random: a random map",
-    "sufficiency": "fall of the probability with the most salient pixels alone, lower is better",
-    "relative_comprehensiveness": "Comp in percent of the probability p that there is to lose",
-    "relative_sufficiency": "Suff in percent of the same",
-    "comprehensiveness_aopc": "mean of Comp over the shares",
-    "sufficiency_aopc": "mean of Suff over the shares",
-    "insertion_auc": "area under the probability while salient pixels appear first, higher is better",
-    "deletion_auc": "area under it while they go first, lower is better",
-    "pointing_game": "share of maps whose highest pixel is on the object or within the tolerance; centre: "
-    "a bump in the middle",
-    "energy_inside": "share of the map that is on the object",
-    "mask_iou": "intersection over union of the object and the map's region",
-    "mask_area": "share of the image that is object",
-    "stability": "agreement of the map before and after the attack, 1 is full; in the first table the share "
-    "of the top 20 % pixels that stays; kept, flipped: by what became of the prediction",
-    "explanation_attack_success": "share of maps that an attack on explanations moves off half of their top "
-    "20 % with the prediction unchanged; with keep_map, of predictions that it flips with a similar map",
-    "step_cost": "passes of a batch through the network in a training step; a forward or a backward to "
-    "the input counts 1, a backward to the weights 2, one through a backward 4",
-    "training_seconds": "wall time of the training steps",
-}
-
-ACROSS = {"epsilon", "latent_epsilon"} | COMPARED
-"""What a column's title tells of a protocol."""
 
 
 def legend(rows: Sequence[Row], *, published: bool, suspect: bool, intervals: bool) -> list[str]:
@@ -58,14 +29,15 @@ def legend(rows: Sequence[Row], *, published: bool, suspect: bool, intervals: bo
     sentences = [f"Percent; seeds {', '.join(map(str, seeds))}{several if len(seeds) > 1 else ''}."]
     rules = sorted({row.selection for row in rows} - {""})
     sentences += [f"Weights kept of a run: {', '.join(rules)}."] if rules else []
-    for metric, meaning in MEANINGS.items():
-        found = [row for row in headline(rows) if row.metric == metric]
+    for metric in METRICS.values():
+        found = [row for row in headline(rows) if row.metric == metric.name and metric.table]
+        across = {"latent_epsilon", metric.columns} | COMPARED
         protocols = {
-            protocol_text({k: v for k, v in row.protocol.items() if k not in ACROSS}) for row in found
+            protocol_text({k: v for k, v in row.protocol.items() if k not in across}) for row in found
         }
         if found:
             protocol = f" ({'; '.join(sorted(protocols - {''}))})" if protocols - {""} else ""
-            sentences.append(f"{PAPER.get(metric, metric)}: {meaning}{protocol}.")
+            sentences.append(f"{heading(metric.name)}: {metric.meaning}{protocol}.")
     sentences += [*_flags(rows), *_cautions(rows)]
     if any(row.protocol.get("budget_space") == "latent" for row in rows):
         sentences.append(

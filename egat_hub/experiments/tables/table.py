@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from tabulate import tabulate
 
 from egat_hub.core.files import atomic_write_text
+from egat_hub.core.metric import Better, metric_of
 from egat_hub.core.results import Row, Summary
-
-Better = Literal["higher", "lower"]
 
 PAPER = {
     "clean_accuracy": "cAcc",
@@ -25,6 +24,11 @@ PAPER = {
     "sufficiency": "Suff",
 }
 """Metrics and their abbreviations in the EGAT paper."""
+
+
+def heading(metric: str) -> str:
+    """Heading of a metric's column: the paper's abbreviation, else its title."""
+    return PAPER.get(metric) or metric_of(metric).title
 
 
 @dataclass(frozen=True)

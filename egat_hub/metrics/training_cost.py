@@ -11,8 +11,30 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
+from egat_hub.core.metric import Metric, Section, register
 from egat_hub.methods.base import Method
 from egat_hub.models import TimmModel
+
+COST = Section("Cost of training")
+register(
+    Metric(
+        name="step_cost",
+        title="cost/step",
+        about="compute of a training step in forward passes of a batch; a backward pass to the input counts "
+        "1, to the weights 2, through a backward pass 4",
+        section=COST,
+        digits=0,
+        table="results",
+    ),
+    Metric(
+        name="training_seconds",
+        title="train s",
+        about="wall time of the training steps in seconds",
+        section=COST,
+        digits=0,
+        table="results",
+    ),
+)
 
 
 @dataclass

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from egat_hub.methods import METHODS
-from egat_hub.methods.cost import count_passes
+from egat_hub.metrics.training_cost import count_passes
 from egat_hub.models import TimmModel
 from tests.helpers.methods import SIZE, batch, forwards, model
 
