@@ -20,11 +20,11 @@ from egat_hub.models.folding import Folding, Pair, find_pairs, folded
 
 @dataclass(frozen=True, kw_only=True)
 class AdversarialConfig(MethodConfig):
-    """The training attack: by default PGD in an L-infinity ball.
+    """Options of the training attack, by default PGD in an L-infinity ball.
 
     Attributes:
-        start: where PGD starts, unless ``training_attack_options`` say so.
-        epsilon: radius in pixel units (the EGAT paper explores 0.01 to 0.04; its default is not legible).
+        start: start of PGD, unless ``training_attack_options`` set it.
+        epsilon: radius in [0, 1] (the EGAT paper explores 0.01 to 0.04).
         attack_steps: PGD steps T.
         step_size: step relative to epsilon; by default 2.5 / T.
         epsilon_warmup: steps over which epsilon grows linearly to its full size.
@@ -93,7 +93,7 @@ class AdversarialMethod(Method):
 
     @classmethod
     def gradient_units(cls, config: Any) -> float:
-        """Units of a gradient of the attack's objective: a forward and a backward to the input."""
+        """Cost of a gradient of the attack's objective in forward-equivalents: a forward and a backward."""
         return 2.0
 
     @property
@@ -102,13 +102,13 @@ class AdversarialMethod(Method):
 
     @contextmanager
     def attacking(self) -> Iterator[None]:
-        """Eval mode inside, with BatchNorm folded into the layers before it, which changes rounding alone.
+        """Eval mode with folded BatchNorm, which is equal up to rounding.
 
-        Weights are constants inside: attacks and their targets belong here, losses do not. What is computed
-        inside has to be differentiated before the next attack.
+        Weights are constants: compute attacks and their targets here, but no losses. Differentiate results
+        before the next attack.
 
         Raises:
-            ValueError: ``attack_dtype`` is a type that the device does not compute in.
+            ValueError: the device does not support ``attack_dtype``.
         """
         if self._foldings is not None:
             yield
@@ -138,7 +138,7 @@ class AdversarialMethod(Method):
 
         Args:
             batch: of the step.
-            objective: what to maximise; by default cross-entropy against the labels.
+            objective: what to maximize; by default the cross-entropy.
         """
         images, labels, epsilon = batch.images, batch.labels, self.config.epsilon_at(batch.step)
         if self.memory is not None:
@@ -192,7 +192,7 @@ class _CapturedObjective(Objective):
 class PGDAT(AdversarialMethod):
     """``CE(f(x'), y)`` on ``x' = PGD(x)`` (Madry et al. 2018).
 
-    ``"output"`` holds the logits of the attacked images: the clean ones are never seen.
+    ``"output"`` holds the logits of the attacked images: clean images are not used.
     Cost: T forwards and input backwards for the attack, one forward, one backward.
     """
 

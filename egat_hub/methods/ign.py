@@ -1,4 +1,4 @@
-"""Robust attribution regularisation by the norm of integrated gradients."""
+"""IGN: robust attribution regularization by the norm of integrated gradients."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from egat_hub.models.modes import evaluating, twice_differentiable
 class LossPath:
     """``IG = (x' - x) * (1/m) sum_j d CE(x + j/m (x' - x), y) / dx``, j = 1..m (arXiv 1905.09957).
 
-    Second derivatives are taken one point of the path at a time, so that memory does not grow with m: a
-    first pass finds the sign of IG, which the gradient of its L1 norm takes as a constant.
+    Second derivatives are taken one point at a time, so memory does not grow with m: a first pass computes
+    the sign of IG, which is a constant in the gradient of its L1 norm.
 
     Attributes:
         model: the network, in eval mode.
@@ -37,7 +37,7 @@ class LossPath:
     points: int
 
     def attributions(self, perturbed: Tensor) -> Tensor:
-        """Integrated gradients [B,3,H,W] of the path to ``perturbed``."""
+        """Integrated gradients [B,3,H,W] along the path to ``perturbed``."""
         delta = (perturbed - self.images).detach()
         return (
             delta * sum(self.loss_gradient(self._point(delta, j))[0] for j in self._numbers()) / self.points
@@ -72,11 +72,9 @@ class LossPath:
     def _parts(
         self, perturbed: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Iterator[tuple[float, Tensor, Tensor]]]:
-        """IG, the mean gradient, logits at the end, and the parts of the norm.
+        """IG, the mean gradient, logits at the end, and for each point: j/m, itself, its part of the norm.
 
-        Of every point: its share j/m, itself, its part of the norm with a graph.
-
-        The last point's graph serves both passes.
+        The graph of the last point is used by both passes.
         """
         delta = (perturbed - self.images).detach()
         end, at_end, logits = self._gradient_at(perturbed, create_graph=True)
@@ -116,7 +114,7 @@ def _weighted_sum(weight: Tensor, gradient: Tensor) -> Tensor:
 
 
 class _WithGradients(torch.autograd.Function):
-    """A value whose gradients with respect to ``parameters`` are known already."""
+    """A value whose gradients with respect to ``parameters`` are already known."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, gradients: list[Tensor], *parameters: Tensor) -> Tensor:
@@ -130,7 +128,7 @@ class _WithGradients(torch.autograd.Function):
 
 @dataclass(frozen=True, kw_only=True)
 class IGNConfig(AdversarialConfig):
-    """Weight, path and attack, far smaller than the official ones (222 times the passes of ERM).
+    """Options of IGN; defaults are cheaper than the official ones, which cost 222 times ERM.
 
     Attributes:
         lambda_ign: weight of the norm (official code: 0.1 for flowers, 1 for traffic signs).
@@ -138,12 +136,12 @@ class IGNConfig(AdversarialConfig):
         attack_points: points of the path in the attack (official code: 5).
         attack_steps: steps of the attack (official code: 7 to 40).
         step_size: step relative to epsilon.
-        warmup: steps over which the weight grows linearly to its full size. An assumption: the norm of an
-            untrained network's attributions is large.
+        warmup: steps over which the weight grows linearly to its full size. Assumed, because the norm of
+            an untrained network's attributions is large.
         objective: ``"norm"`` for IG-NORM, ``"sum_norm"`` for IG-SUM-NORM.
 
     Raises:
-        ValueError: a path without points, or an ``attack_dtype``: second derivatives are taken in float32.
+        ValueError: a path without points, or ``attack_dtype``, since second derivatives need float32.
     """
 
     lambda_ign: float = 0.1
@@ -158,7 +156,7 @@ class IGNConfig(AdversarialConfig):
         super().__post_init__()
         if self.attack_dtype is not None:
             raise ValueError(
-                "The attack of IGN takes second derivatives, in float32. Leave out attack_dtype."
+                "The attack of IGN takes second derivatives, which need float32. Leave out attack_dtype."
             )
         if self.points < 1 or self.attack_points < 1:
             raise ValueError(
@@ -168,7 +166,7 @@ class IGNConfig(AdversarialConfig):
 
 
 class PathObjective(Objective):
-    """What the attack of IGN maximises: the norm of IG, or the loss plus ``weight`` times the norm.
+    """The objective of IGN's attack: the norm of IG, or the loss plus ``weight`` times the norm.
 
     Args:
         model: the network, in eval mode.
@@ -196,10 +194,9 @@ class PathObjective(Objective):
 class IGN(AdversarialMethod):
     """``CE(f(x), y) + lambda max_x' |IG(x, x')|_1`` (IG-NORM; Chen et al., NeurIPS 2019).
 
-    IG are the integrated gradients of the loss from the image itself to x', which bound how much the loss can
-    grow between them. ``objective="sum_norm"`` is IG-SUM-NORM, ``max_x' [CE(f(x'), y) + lambda |IG|_1]``.
-    Attributions are those of the network in eval mode; x' is a constant in the outer step. The norm sums over
-    pixels and channels and is averaged over images.
+    IG are the integrated gradients of the loss from x to x', whose norm bounds the growth of the loss between
+    them. ``objective="sum_norm"`` is IG-SUM-NORM, ``max_x' [CE(f(x'), y) + lambda |IG|_1]``. Attributions use
+    the network in eval mode. The norm is a sum over pixels and channels and a mean over images.
     Cost for T attack steps on m' points and a loss of m: ``T ((2m' - 1)(F + I) + m' D)`` in the attack,
     ``(2m - 1)(F + I) + m D`` in the loss, and a forward and a backward.
     """
