@@ -19,7 +19,7 @@ from egat_hub.core.distributed import join_processes
 from egat_hub.core.options import Flat, Without, run
 from egat_hub.core.results import write_outcomes
 from egat_hub.data import DataConfig
-from egat_hub.evaluation import evaluate_sca
+from egat_hub.evaluation import EvaluationConfig, evaluate_per_image
 from egat_hub.hub import from_pretrained
 from egat_hub.hub.card_tables import result_sections
 from egat_hub.hub.datasets import evaluation_images
@@ -32,7 +32,7 @@ def sca(
     data: Annotated[DataConfig, Flat(), Without("image_size")] = DataConfig(),
     domain: str | None = None,
     split: str = "test",
-    latent_epsilons: tuple[float, ...] = (0.1,),
+    latent_epsilons: tuple[float, ...] = (0.0, 0.1),
     batch_size: int = 8,
     precision: Literal["float32", "bfloat16", "float16"] = "float16",
     workers: int = 2,
@@ -46,7 +46,7 @@ def sca(
         data: data set with the model's classes; images take the model's size.
         domain: domain of the images; by default the one that the model was trained on.
         split: part of the domain.
-        latent_epsilons: budgets on the latent.
+        latent_epsilons: budgets on the latent; 0 is the control, a mere reconstruction of the image.
         batch_size: images in a batch.
         precision: of U-Net and text encoder.
         workers: processes that load images.
@@ -60,12 +60,12 @@ def sca(
         diffusion=load_diffusion(diffusion, dtype=getattr(torch, precision), device=state.device),
         prompts=Prompts(label_names=classifier.label_names),
     )
-    outcomes = evaluate_sca(
+    config = EvaluationConfig(epsilons=latent_epsilons, batch_size=batch_size).accuracy_only()
+    outcomes = evaluate_per_image(
         classifier.to(state.device),
         view,
-        attack,
-        latent_epsilons=latent_epsilons,
-        batch_size=batch_size,
+        config,
+        attack=attack,
         journal=output / "batches",
         workers=workers,
         **{key: told[key] for key in ("method", "train_domain", "seed", "selection") if key in told},

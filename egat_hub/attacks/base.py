@@ -224,6 +224,12 @@ class Attack(ABC):
         """What the attack keeps from epoch to epoch; it belongs to the checkpoints of a training method."""
         return None
 
+    @property
+    def name(self) -> str:
+        """Name in result rows: that of the registry, else of the class."""
+        registered = [*ATTACKS.items(), *TRAINING_ATTACKS.items()]
+        return next((name for name, cls in registered if cls is type(self)), type(self).__name__.lower())
+
     def protocol(self) -> dict[str, Any]:
         """The settings that define the attack, as result rows store them."""
         options = {option.name: getattr(self, option.name) for option in fields(self) if option.init}

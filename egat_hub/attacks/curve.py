@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from egat_hub.attacks.base import EMPTY, Attack
+from egat_hub.core.metric import is_correct
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.models.modes import evaluating
 
@@ -46,7 +47,7 @@ class WorstCase:
     def update(self, perturbed: Tensor, rows: Tensor) -> None:
         """Verify perturbed images [len(rows),3,H,W] of the correct images in ``rows``."""
         logits = self._model(perturbed)
-        correct = logits.argmax(1) == self._labels[rows]
+        correct = is_correct(logits, self._labels[rows])
         loss = F.cross_entropy(logits, self._labels[rows], reduction="none").float()
         worse = ~correct | (loss > self._highest[rows])
         self.images[rows[worse]] = perturbed[worse]
@@ -134,7 +135,7 @@ def attack_curve(
     with evaluating(model):
         attack = attack.adapted(model, images)
         if correct is None:
-            correct = model(images).argmax(1) == labels
+            correct = is_correct(model(images), labels)
         worst, points = images, []
         for epsilon in sorted(epsilons):
             batch = WorstCase(model, worst, labels, correct)

@@ -2,6 +2,5 @@
 
 from egat_hub.evaluation.config import EvaluationConfig
 from egat_hub.evaluation.dataset import evaluate, evaluate_per_image
-from egat_hub.evaluation.sca import evaluate_sca
 
-__all__ = ["EvaluationConfig", "evaluate", "evaluate_per_image", "evaluate_sca"]
+__all__ = ["EvaluationConfig", "evaluate", "evaluate_per_image"]

@@ -17,7 +17,13 @@ from egat_hub.core.results import SANITY_CHECK
 from egat_hub.data.corruptions import SEVERITIES
 from egat_hub.evaluation.sanity import CHECKS, check, stand_in
 from egat_hub.metrics import EvaluationBatch, Faithfulness, InsertionDeletion, Localisation
-from egat_hub.metrics.accuracy import check_corruptions, corruption_accuracy, robust_accuracy
+from egat_hub.metrics.accuracy import (
+    check_corruptions,
+    corruption_accuracy,
+    pixel_distances,
+    robust_accuracy,
+    robust_accuracy_8bit,
+)
 from egat_hub.metrics.stability import explanation_attacks, stability
 from egat_hub.models.modes import evaluating, full_precision
 
@@ -129,6 +135,7 @@ def measure(
     masks: Tensor | None = None,
     *,
     classes: int | None = None,
+    attack: Attack | None = None,
 ) -> Values:
     """Measure a batch.
 
@@ -140,6 +147,7 @@ def measure(
         config: what to measure.
         masks: objects of the images [B,1,H,W] in [0,1], if there are any.
         classes: number of classes of the data set, if it is known.
+        attack: attack in place of the configured one.
 
     Raises:
         ValueError: a label that is no class of the model, or a model of another number of classes.
@@ -157,12 +165,12 @@ def measure(
             for family in (config.faithfulness, config.insertion_deletion, config.localisation):
                 values |= family.measure(batch) if family else {}
         if config.epsilons:
-            values |= _measure_attacks(batch, config)
+            values |= _measure_attacks(batch, config, attack or config.build_attack())
         return values | corruption_accuracy(batch, config.corruptions, config.severities)
 
 
-def _measure_attacks(batch: EvaluationBatch, config: EvaluationConfig) -> Values:
-    attack = config.build_attack().adapted(batch.model, batch.images)
+def _measure_attacks(batch: EvaluationBatch, config: EvaluationConfig, attack: Attack) -> Values:
+    name, attack = attack.name, attack.adapted(batch.model, batch.images)
     points = attack_curve(
         batch.model,
         attack,
@@ -174,11 +182,17 @@ def _measure_attacks(batch: EvaluationBatch, config: EvaluationConfig) -> Values
         correct=batch.correct,
     )
     settings = {**attack.protocol(), "restarts": config.restarts}
-    protocols = [{"attack": config.attack, "epsilon": point.epsilon, **settings} for point in points]
+    protocols = [{"attack": name, **attack.budget(point.epsilon), **settings} for point in points]
     values: Values = {}
+    before = batch.correct
     for point, protocol in zip(points, protocols, strict=True):
         values |= robust_accuracy(batch, point, protocol)
-    if batch.network is not None:
+        if attack.space == "pixels":
+            values |= robust_accuracy_8bit(batch, point, protocol)
+        else:
+            values |= pixel_distances(batch, point, protocol, before & ~point.correct)
+        before = point.correct
+    if batch.network is not None and attack.space == "pixels":
         values |= stability(batch, points[0].images, protocols[0])
         values |= explanation_attacks(batch, config.build_explanation_attacks(), points[0].epsilon)
     return values
@@ -193,6 +207,7 @@ def measure_checks(
     config: EvaluationConfig,
     masks: Tensor | None = None,
     *,
+    attack: Attack | None = None,
     surrogates: Sequence[nn.Module] = (),
 ) -> Values:
     """Sanity checks of the attack at the smallest budget; arguments are those of :func:`measure`.
@@ -201,12 +216,11 @@ def measure_checks(
         surrogates: other models of the same classes, whose adversarial images are tried too.
     """
     epsilon = min((epsilon for epsilon in config.epsilons if epsilon), default=0.0)
-    if not epsilon:
+    configured = attack or config.build_attack()
+    if not epsilon or configured.space != "pixels":
         return {}
-    configured = config.build_attack()
     attack = stand_in(configured)
-    name = config.attack if attack is configured else "pgd"
-    protocol = {"attack": name, "epsilon": epsilon, **attack.protocol()}
+    protocol = {"attack": attack.name, "epsilon": epsilon, **attack.protocol()}
     with full_precision(images.device):
         found = check(model, attack, images, labels, epsilon, random=random, surrogates=surrogates)
     return {

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
+from egat_hub.attacks import Attack
 from egat_hub.core.config import to_dict
 from egat_hub.core.distributed import gather_objects, rank, world_size
 from egat_hub.core.metric import Key, Values
@@ -49,6 +50,7 @@ def evaluate(
     train_domain: str = "",
     seed: int = 0,
     selection: str = "",
+    attack: Attack | None = None,
     surrogates: Sequence[nn.Module] = (),
     workers: int = 0,
     journal: str | Path | None = None,
@@ -67,6 +69,9 @@ def evaluate(
         train_domain: training domain, as noted in the rows.
         seed: training seed, as noted in the rows.
         selection: the rule that chose the weights, as noted in the rows.
+        attack: attack in place of ``config.attack``, such as one in the latent space of a diffusion model
+            (:class:`~egat_hub.attacks.diffusion.SCA`), whose rows have a ``latent_epsilon`` instead of an
+            ``epsilon``.
         surrogates: other models of the same classes, on the model's device; whether attacks on them harm the
             model more than those on itself is one of the signs that are looked for.
         workers: processes that load images.
@@ -80,7 +85,14 @@ def evaluate(
     """
     noted = {"method": method, "train_domain": train_domain, "seed": seed, "selection": selection}
     outcomes = evaluate_per_image(
-        model, dataset, config, surrogates=surrogates, workers=workers, journal=journal, **noted
+        model,
+        dataset,
+        config,
+        attack=attack,
+        surrogates=surrogates,
+        workers=workers,
+        journal=journal,
+        **noted,
     )
     return [outcome.row for outcome in outcomes]
 
@@ -90,6 +102,7 @@ def evaluate_per_image(
     dataset: Dataset | Sequence[tuple[Tensor, int]],
     config: EvaluationConfig | None = None,
     *,
+    attack: Attack | None = None,
     surrogates: Sequence[nn.Module] = (),
     workers: int = 0,
     journal: str | Path | None = None,
@@ -101,6 +114,7 @@ def evaluate_per_image(
         model: as for :func:`evaluate`.
         dataset: as for :func:`evaluate`.
         config: as for :func:`evaluate`.
+        attack: as for :func:`evaluate`.
         surrogates: as for :func:`evaluate`.
         workers: as for :func:`evaluate`.
         journal: as for :func:`evaluate`.
@@ -108,6 +122,8 @@ def evaluate_per_image(
     """
     config = config or EvaluationConfig()
     settings = to_dict(replace(config, batch_size=1))
+    if attack is not None:
+        settings["attack"], settings["attack_options"] = attack.name, attack.protocol()
     shared: dict[str, Any] = {
         "settings": settings,
         "random_seed": config.seed,
@@ -117,29 +133,35 @@ def evaluate_per_image(
     }
     classes = len(dataset.domain.classes) if isinstance(dataset, EvaluationView) else None
     outcomes = evaluate_by(
-        partial(measure, config=config, classes=classes),
+        partial(measure, config=config, classes=classes, attack=attack),
         model,
         dataset,
         journal=journal,
-        announce=partial(_cost, config=config),
+        announce=partial(_cost, config=config, attack=attack),
         **shared,
     )
     if config.epsilons and config.checks:
         checks = partial(
-            measure_checks, config=config, surrogates=[unwrapped(other)[0] for other in surrogates]
+            measure_checks,
+            config=config,
+            attack=attack,
+            surrogates=[unwrapped(other)[0] for other in surrogates],
         )
         kept = None if journal is None else Path(journal) / "checks"
         outcomes += evaluate_by(checks, model, dataset, images=config.checks, journal=kept, **shared)
     return [*outcomes, *random_map_checks(outcomes)]
 
 
-def _cost(model: nn.Module, images: Tensor, count: int, *, config: EvaluationConfig) -> str:
+def _cost(
+    model: nn.Module, images: Tensor, count: int, *, config: EvaluationConfig, attack: Attack | None
+) -> str:
     """Passes that the attack takes at most; empty if that is not known."""
-    passes = config.build_attack().adapted(model, images).passes if config.epsilons else None
+    attack = attack or config.build_attack()
+    passes = attack.adapted(model, images).passes if config.epsilons else None
     if passes is None:
         return ""
     most = passes * config.restarts * len(config.epsilons)
-    return f"{config.attack}: up to {most:,} passes an image that stands, {most * count:,} in all"
+    return f"{attack.name}: up to {most:,} passes an image that stands, {most * count:,} in all"
 
 
 def evaluate_by(

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from egat_hub.attacks import CurvePoint, to_eight_bits
 from egat_hub.attacks.auto_attack_parts import INNER_GRADIENT, PROBABILITIES, RANDOMNESS
-from egat_hub.core.metric import Key, Metric, Section, Values, is_correct, key, percent, register
+from egat_hub.core.metric import Key, Metric, Section, Values, is_correct, key, percent, register, where
 from egat_hub.core.results import SANITY_CHECK
 from egat_hub.data.corruptions import CORRUPTIONS, IMAGENET_C, LENGTHS, check_severity, families
 from egat_hub.metrics.batch import EvaluationBatch
@@ -110,22 +111,38 @@ OF_THE_MODEL = (RANDOMNESS, PROBABILITIES, INNER_GRADIENT)
 
 
 def robust_accuracy(batch: EvaluationBatch, point: CurvePoint, protocol: Mapping[str, Any]) -> Values:
-    """Robust accuracy as found, after each part of the attack, its sanity checks, and in 8 bits.
-
-    Cost: a forward of the images that are classified correctly clean; others stay broken.
-    """
+    """Robust accuracy, the same after each part of the attack, and its sanity checks."""
     values = {key("robust_accuracy", protocol): percent(point.correct)}
     for part, correct in point.correct_after.items():
         values[key("robust_accuracy_after", {**protocol, "after": part})] = percent(correct)
     for check, raised in point.flags.items():
         limit = 0.0 if check in OF_THE_MODEL else LIMIT
         values[key(SANITY_CHECK, {"check": check, "limit": limit, **protocol})] = 100 * raised
+    return values
+
+
+def robust_accuracy_8bit(batch: EvaluationBatch, point: CurvePoint, protocol: Mapping[str, Any]) -> Values:
+    """Robust accuracy on attacked images of 8 bits per channel.
+
+    Cost: a forward of the images that are classified correctly clean.
+    """
     correct = batch.correct.clone()
     if correct.any():
         chosen = batch.correct
         stored = to_eight_bits(point.images[chosen], batch.images[chosen], point.epsilon)
         correct[chosen] = is_correct(batch.model(stored), batch.labels[chosen])
-    return {**values, key("robust_accuracy_8bit", protocol): percent(correct)}
+    return {key("robust_accuracy_8bit", protocol): percent(correct)}
+
+
+def pixel_distances(
+    batch: EvaluationBatch, point: CurvePoint, protocol: Mapping[str, Any], broken: Tensor
+) -> Values:
+    """How far the ``broken`` images [B] moved in pixels, under an attack that does not bound them."""
+    moved = (point.images - batch.images).flatten(1)
+    return {
+        key("pixel_linf", protocol): where(broken, moved.abs().amax(1)),
+        key("pixel_l2", protocol): where(broken, moved.norm(dim=1)),
+    }
 
 
 def corruption_accuracy(

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from torch import nn
 
 from egat_hub.attacks import PGD, attack_curve
 from egat_hub.core.randomness import SampleRandom
@@ -109,3 +110,18 @@ def test_modes_come_back_and_nothing_is_recorded(model, images, labels):
 def test_a_wrong_budget_is_refused(model, images, labels):
     with pytest.raises(ValueError, match="epsilon in"):
         attack_curve(model, WEAK, images, labels, [0.01, 8])
+
+
+def test_logits_that_are_not_finite_are_never_correct(images):
+    class Silent(nn.Module):
+        """Class 0, and NaN wherever an image was changed."""
+
+        def forward(self, shown):
+            changed = torch.tensor([not any(torch.equal(x, clean) for clean in images) for x in shown])
+            logits = torch.eye(4)[:1].expand(len(shown), 4)
+            return torch.where(changed[:, None], torch.nan, logits)
+
+    labels = torch.zeros(len(images), dtype=torch.int32)
+    clean, attacked = attack_curve(Silent(), Noise(), images, labels, [0.0, 0.1])
+    assert clean.correct.all()
+    assert not attacked.correct.any()

@@ -14,6 +14,7 @@ from egat_hub.core.results import read_outcomes
 from egat_hub.data import DataConfig, open_dataset
 from egat_hub.hub import save_pretrained
 from egat_hub.models import TimmModel
+from tests.attacks.diffusion.conftest import folder, pipeline  # noqa: F401
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "sca.py"
 
@@ -24,10 +25,10 @@ def model(tmp_path_factory):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = timm.create_model("test_resnet", num_classes=len(classes))
-    folder = tmp_path_factory.mktemp("saved") / "model"
+    saved = tmp_path_factory.mktemp("saved") / "model"
     told = {"method": "erm", "train_domain": "meadow", "seed": 3}
-    save_pretrained(TimmModel(net, image_size=32), folder, label_names=classes, metadata=told)
-    return folder
+    save_pretrained(TimmModel(net, image_size=32), saved, label_names=classes, metadata=told)
+    return saved
 
 
 def run(monkeypatch, *arguments: object) -> None:
@@ -35,19 +36,11 @@ def run(monkeypatch, *arguments: object) -> None:
     runpy.run_path(str(RECIPE), run_name="__main__")
 
 
-def test_a_saved_model_is_judged(model, folder, tmp_path, monkeypatch, capsys):
+def test_a_saved_model_is_evaluated(model, folder, tmp_path, monkeypatch, capsys):  # noqa: F811
     run(
         monkeypatch,
         *("--model", model, "--diffusion", folder, "--precision", "float32", "--workers", 0),
-        *(
-            "--synthetic-size",
-            20,
-            "--latent-epsilons",
-            0.3,
-            0.4,
-            "--output",
-            tmp_path / "out",
-        ),
+        *("--synthetic-size", 20, "--latent-epsilons", 0, 0.3, 0.4, "--output", tmp_path / "out"),
     )
     shown = capsys.readouterr().out
     rows = [row for row, _ in read_outcomes(tmp_path / "out" / "outcomes.jsonl")]

@@ -2,7 +2,7 @@
 
 from egat_hub.attacks.diffusion.inversion import Inversion, Prompts, invert
 from egat_hub.attacks.diffusion.model import LatentDiffusion, NoiseLevels, load_diffusion, noise_levels
-from egat_hub.attacks.diffusion.sca import SCA, Unrestricted
+from egat_hub.attacks.diffusion.sca import SCA
 
 __all__ = [
     "SCA",
@@ -10,7 +10,6 @@ __all__ = [
     "LatentDiffusion",
     "NoiseLevels",
     "Prompts",
-    "Unrestricted",
     "invert",
     "load_diffusion",
     "noise_levels",

@@ -77,8 +77,7 @@ class Prompts:
             return list(self.captioner(images))
         if not self.label_names:
             raise ValueError(
-                "Expected words on the images: give label_names or a captioner to Prompts, or prompts to the "
-                "call."
+                "Expected descriptions of the images: give label_names or a captioner to Prompts."
             )
         if len(labels) and int(labels.max()) >= len(self.label_names):
             raise ValueError(

@@ -32,9 +32,10 @@ def test_a_pipeline_is_loaded_by_name_and_attacks(pipeline, folder):
     assert loaded.unet.dtype == loaded.embed([""]).dtype == torch.bfloat16
     assert loaded.vae.dtype == torch.float32
     images, labels = make_images(4, seed=2)
-    result = attack(model=loaded).perturb(classifier(), images, labels, EPSILON)
-    assert result.success.any()
-    assert result.protocol["diffusion"] == "tiny-diffusion"
+    net = classifier()
+    adversarial = attack(model=loaded)(net, images, labels, EPSILON)
+    assert (net(adversarial).argmax(1) != labels).any()
+    assert attack(model=loaded).protocol()["diffusion"] == "tiny-diffusion"
     exact = load_diffusion(folder)
     with torch.no_grad():
         torch.testing.assert_close(exact.encode(images), LatentDiffusion.of(pipeline).encode(images))
