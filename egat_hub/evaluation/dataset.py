@@ -28,7 +28,7 @@ from egat_hub.data import EvaluationView
 from egat_hub.evaluation.config import EvaluationConfig, measure, measure_checks
 from egat_hub.evaluation.journal import Journal, Measured
 from egat_hub.metrics.faithfulness import random_map_checks
-from egat_hub.models import TimmModel
+from egat_hub.models import TimmModel, unwrap
 
 log = logging.getLogger(__name__)
 
@@ -223,14 +223,8 @@ def evaluate_by(
 
 def unwrapped(model: Any) -> tuple[nn.Module, str]:
     """The network to judge, a :class:`TimmModel` where it can be one, and its name."""
-    model = extract_model_from_parallel(model)
-    inner = getattr(model, "model", None)
-    network = inner if isinstance(inner, TimmModel) else model
-    if not isinstance(network, TimmModel) and hasattr(model, "forward_features"):
-        network = TimmModel(model)
-    if isinstance(network, TimmModel):
-        return network, network.architecture
-    return model, type(model).__name__
+    network = unwrap(extract_model_from_parallel(model))
+    return network, network.architecture if isinstance(network, TimmModel) else type(network).__name__
 
 
 class _Samples(Dataset[Sample]):

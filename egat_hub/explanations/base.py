@@ -1,4 +1,4 @@
-"""The contract of explanations: (backbone, images, classes) to one saliency map an image."""
+"""The contract of explanations: (model, images, classes) to one saliency map per image."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from egat_hub.models.timm_model import View
 NORMALIZATIONS: Registry = Registry("normalizations")
 
 EPSILON = 1e-6
-"""Smallest range (or maximum, or sum) of a map that counts as alive."""
+"""Range (or maximum, or sum) up to which a map counts as constant."""
 
 
 def dead(maps: Tensor) -> Tensor:
-    """Which maps [B,h,w] are constant and therefore say nothing, as a boolean [B]."""
+    """Which maps [B,h,w] are constant, so that they show nothing, as a boolean [B]."""
     return maps.amax((1, 2)) - maps.amin((1, 2)) <= EPSILON
 
 
@@ -47,7 +47,7 @@ def sum_(maps: Tensor) -> Tensor:
 
 @NORMALIZATIONS.register("none")
 def none(maps: Tensor) -> Tensor:
-    """The map as it is, in units of the logit."""
+    """The map unchanged, in units of the logit."""
     return maps
 
 
@@ -57,9 +57,31 @@ def _divide(maps: Tensor, scale: Tensor) -> Tensor:
 
 
 def enlarge(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """Maps [B,h,w] bilinearly at ``size`` (H, W), in float32 or float64; differentiable."""
+    """Maps [B,h,w] resized bilinearly to ``size`` (H, W), in float32 or float64; differentiable."""
     exact = maps if maps.element_size() >= 4 else maps.float()
     return F.interpolate(exact[:, None], tuple(size), mode="bilinear", align_corners=False)[:, 0]
+
+
+def check_finite(logits: Tensor) -> None:
+    """Refuse logits [B,C] that are not finite.
+
+    Raises:
+        ValueError: with the number of images.
+    """
+    broken = int((~torch.isfinite(logits)).any(1).sum())
+    if broken:
+        raise ValueError(
+            f"The logits of {broken} of {len(logits)} images are not finite, so there is nothing to explain. "
+            "Check the weights and the images for NaN."
+        )
+
+
+def _check_weights(model: TimmModel) -> None:
+    if next(model.parameters()).is_inference():
+        raise ValueError(
+            "The network was created under torch.inference_mode(), so it cannot be differentiated. Create or "
+            "load it outside."
+        )
 
 
 EXPLANATIONS: Registry[type[Explanation]] = Registry("explanations")
@@ -67,20 +89,16 @@ EXPLANATIONS: Registry[type[Explanation]] = Registry("explanations")
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation(ABC):
-    """Saliency maps that are differentiable with respect to the network's parameters.
-
-    They are so with respect to the images, too, where those require gradients; with ``head_grad=False`` the
-    part that passes through the channel weights of a class activation map is left out.
+    """Saliency maps that are differentiable with respect to parameters, and to images that require gradients.
 
     Attributes:
         head_grad: whether gradients of a map reach the weights of the head through the map's channel
-            weights. ``False`` treats them as constants, which is what training through captum's
-            ``LayerGradCam`` does silently.
-        relu: keep only what speaks for the class (Eq. 2 of the EGAT paper).
+            weights. ``False`` treats them as constants, as captum's ``LayerGradCam`` does.
+        relu: keep only evidence for the class (Eq. 2 of the EGAT paper).
         normalize: name of a per-image normalisation (``"minmax"``, ``"max"``, ``"sum"``, ``"none"``).
-        signed: whether negative values speak against a class.
-        second_order: whether the map is itself a derivative of the whole network, so that a change of it with
-            the image is a second derivative.
+        signed: whether negative values are evidence against a class.
+        second_order: whether the map is a derivative of the whole network, so that its own derivatives are
+            second derivatives.
     """
 
     signed: ClassVar[bool] = True
@@ -91,19 +109,38 @@ class Explanation(ABC):
     normalize: str = "minmax"
 
     def __call__(self, model: TimmModel, images: Tensor, classes: Tensor | None = None) -> Tensor:
-        """Maps [B,h,w] of ``images`` [B,3,H,W] in [0,1] for ``classes`` (default: the predicted ones)."""
+        """Maps [B,h,w].
+
+        Args:
+            model: the network to explain.
+            images: [B,3,H,W] in [0,1].
+            classes: class indices [B], or weights [B,C] of a sum of logits; by default the predicted classes.
+
+        Raises:
+            ValueError: logits that are not finite, or a network that cannot be explained.
+        """
+        _check_weights(model)
         view = model.view(images)
+        check_finite(view.logits)
         return self.of(model, view, view.logits.argmax(1) if classes is None else classes)
 
     @final
     def of(self, model: TimmModel, view: View, classes: Tensor) -> Tensor:
-        """Maps [B,h,w] from a forward pass that exists already.
+        """Maps [B,h,w] from an existing forward pass, which may come from inference mode.
 
         Args:
-            model: the network that made ``view``.
+            model: the network that computed ``view``.
             view: images, features and logits of one forward pass.
-            classes: class indices [B], or weights [B,C] of a linear combination of logits.
+            classes: class indices [B], or weights [B,C] of a sum of logits.
+
+        Raises:
+            ValueError: a network that cannot be explained.
         """
+        _check_weights(model)
+        if torch.is_inference_mode_enabled() or view.logits.is_inference():
+            recorded = torch.is_grad_enabled()
+            with torch.inference_mode(False), torch.set_grad_enabled(recorded):
+                return self.of(model, View(*(part.clone() for part in view)), classes.clone())
         if classes.ndim == 1:
             classes = F.one_hot(classes, model.num_classes)
         with torch.autocast(view.images.device.type, enabled=False):
@@ -111,11 +148,11 @@ class Explanation(ABC):
         return NORMALIZATIONS[self.normalize](F.relu(maps) if self.relu else maps)
 
     def training(self) -> Any:
-        """This explanation as methods train with it: affordable, and on the grid of the last features."""
+        """The form of this explanation used in training: cheaper, and on the grid of the features."""
         return self
 
     def check(self, model: TimmModel) -> None:
-        """Refuse a network that cannot be explained; the base class refuses none.
+        """Refuse a network that cannot be explained; the base class accepts all.
 
         Raises:
             ValueError: with the remedy.
@@ -124,4 +161,4 @@ class Explanation(ABC):
 
     @abstractmethod
     def raw(self, model: TimmModel, view: View, target: Tensor) -> Tensor:
-        """Signed map [B,h,w] of the scalar ``sum_c target[b,c] * logits[b,c]`` of every image."""
+        """Signed maps [B,h,w] of the scalar ``sum_c target[b,c] * logits[b,c]`` of each image."""

@@ -18,17 +18,14 @@ from egat_hub.models.timm_model import View
 class GradCAM(Explanation):
     """``s = sum_k alpha_k A_k`` with ``alpha_k = mean_ij d logit / d A_kij`` (Selvaraju et al. 2017).
 
-    For a pooled-linear head ``alpha_k`` is the head's weight divided by the number of positions, so the
-    map costs one weighted sum of features that exist already. Any other head is differentiated on its
-    own, never the rest of the network. Where features are taken inside the network, as for class-token
-    transformers, what follows them is the head. Dropout in the head is left out.
-
-    Raises (when called):
-        ValueError: the logits do not depend on the spatial features.
+    For a pooled-linear head, ``alpha_k`` is the head's weight divided by the number of positions, so a map
+    costs one weighted sum of existing features. Any other head is differentiated by itself, never the rest of
+    the network. If features are taken inside the network, as for class-token transformers, everything after
+    them is the head. Dropout in the head is left out.
     """
 
     def raw(self, model: TimmModel, view: View, target: Tensor) -> Tensor:
-        features = view.features.to(model.mean.dtype)  # the head's own: autocast may have lowered it
+        features = view.features.to(model.mean.dtype)  # the type of the head: autocast may have lowered it
         precision = torch.promote_types(features.dtype, torch.float32)
         alpha = self._channel_weights(model, features, target.to(precision)).to(precision)
         return (alpha[:, :, None, None] * model.grid(features).to(precision)).sum(1)
@@ -61,16 +58,16 @@ class GradCAM(Explanation):
 class FinerCAM(GradCAM):
     """Grad-CAM of ``sum_i p_i (f_n - alpha f_i) / sum_i p_i`` (Zhang et al., CVPR 2025).
 
-    The classes i are those whose logits f_i are nearest to f_n, p_i their probabilities. The map is that of a
-    linear combination of logits whose weights are this scalar's own slopes, so it costs what Grad-CAM costs.
-    With ``head_grad=False`` those weights are constants.
+    The classes i are those whose logits f_i are nearest to f_n, p_i their probabilities. This is Grad-CAM of
+    a sum of logits weighted by the derivatives of the scalar, at the cost of Grad-CAM. With
+    ``head_grad=False`` the weights are constants.
 
     Attributes:
-        alpha: how much of a similar class is taken off.
-        references: number of similar classes; fewer where there are not as many.
+        alpha: how much of a similar class is subtracted.
+        references: number of similar classes, at most all others.
 
     Raises:
-        ValueError: no reference.
+        ValueError: no reference class.
     """
 
     alpha: float = 1.0
@@ -86,7 +83,7 @@ class FinerCAM(GradCAM):
         return super().raw(model, view, weights if self.head_grad else weights.detach())
 
     def _margin(self, logits: Tensor, target: Tensor) -> Tensor:
-        """What sets the target [B,C] apart, for every image [B]."""
+        """The scalar for targets [B,C], for each image [B]."""
         own = (target * logits).sum(1, keepdim=True)
         distance = (logits - own).abs().masked_fill(target > 0, torch.inf)
         others = min(self.references, int((target == 0).sum(1).min()))

@@ -22,14 +22,14 @@ E = TypeVar("E", bound="PixelGradient")
 
 @dataclass(frozen=True, kw_only=True)
 class PixelGradient(Explanation):
-    """Maps at the resolution of the images, or on the grid of the network's last features.
+    """Maps at the resolution of the images, or on the grid of the network's features.
 
-    Dropout is left out, and running statistics stay as they are. A derivative of such a map is a second
-    derivative of the network: by the images it is zero almost everywhere where all activations are ReLUs.
+    Dropout is left out, and running statistics are not updated. A derivative of such a map is a second
+    derivative of the network; with respect to the images it is zero almost everywhere if all activations are
+    ReLUs.
 
     Attributes:
-        grid: average maps over the cells of the last feature map, where guides and other maps can be compared
-            with them cell by cell.
+        grid: average maps over the cells of the feature map, to compare them with guides and other maps.
     """
 
     second_order: ClassVar[bool] = True
@@ -42,7 +42,7 @@ class PixelGradient(Explanation):
     def slope(self, model: TimmModel, images: Tensor, target: Tensor) -> Tensor:
         """Gradient [B,3,H,W] of ``sum_c target[b,c] * logits[b,c]``.
 
-        Where a graph is recorded, it leads to the parameters, and to the images if those require gradients.
+        The result is differentiable with respect to parameters, and to images that require gradients.
         """
         trained = torch.is_grad_enabled()
         constant = nullcontext() if self.head_grad else frozen(model.classifier)
@@ -78,8 +78,8 @@ class InputGradient(PixelGradient):
 class SmoothGrad(PixelGradient):
     """Input gradients averaged over noisy copies, then absolute and over channels (Smilkov et al. 2017).
 
-    The noise is the same for every image and every call, so a map depends on nothing but image and network.
-    Cost: as many forwards and backwards to the input as samples; in training as many double backwards.
+    The noise is the same for all images and calls, so a map depends on image and network alone.
+    Cost per sample: one forward, one backward to the input; in training one double backward.
 
     Attributes:
         samples: number of noisy copies.
@@ -109,7 +109,8 @@ class SmoothGrad(PixelGradient):
         generator = torch.Generator().manual_seed(self.seed)
         total = torch.zeros_like(view.images)
         for _ in range(self.samples):
-            noise = torch.randn(view.images.shape[1:], generator=generator).to(view.images)
+            shape = view.images.shape[1:]
+            noise = torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu").to(view.images)
             total = total + self.slope(model, view.images + self.noise * noise, target)
         return self.placed(model, view, (total / self.samples).abs().mean(1))
 
@@ -119,13 +120,13 @@ class SmoothGrad(PixelGradient):
 class IntegratedGradients(PixelGradient):
     """``(x - x') * integral of d f_c(x' + a (x - x')) / dx`` over a in [0, 1] (Sundararajan et al. 2017).
 
-    Summed over channels, with sign; the attributions of an image sum to ``f_c(x) - f_c(x')`` as the number of
-    points grows. The integral is a Gauss-Legendre sum.
-    Cost: as many forwards and backwards to the input as points; in training as many double backwards.
+    Summed over channels, signed; with many points, the attributions of an image sum to ``f_c(x) - f_c(x')``.
+    The integral is a Gauss-Legendre sum.
+    Cost per point: one forward, one backward to the input; in training one double backward.
 
     Attributes:
-        points: points on the path.
-        baseline: where the path starts: ``"mean"``, the network's mean colour, which is zero to it, or
+        points: number of points on the path.
+        baseline: start of the path: ``"mean"``, the mean colour, which is zero after normalisation, or
             ``"black"``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Guide maps: where an explanation ought to look, in [0, 1]."""
+"""Guide maps: where an explanation should look, in [0, 1]."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def grayscale(images: Tensor, masks: Tensor | None = None) -> Tensor:
 
 @GUIDES.register("mask")
 def mask(images: Tensor, masks: Tensor | None = None) -> Tensor:
-    """The data set's own object masks ("golden" guides).
+    """The object masks of the data set ("golden" guides).
 
     Raises:
         ValueError: the batch comes without masks.
@@ -41,7 +41,7 @@ def mask(images: Tensor, masks: Tensor | None = None) -> Tensor:
 
 @GUIDES.register("none")
 def none(images: Tensor, masks: Tensor | None = None) -> Tensor:
-    """No opinion: one half everywhere. EGAT drops its guidance term altogether with this guide."""
+    """One half everywhere. EGAT drops its guidance term with this guide."""
     return torch.full_like(images[:, :1], 0.5)
 
 

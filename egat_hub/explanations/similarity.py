@@ -1,4 +1,4 @@
-"""How alike two maps are."""
+"""Similarity of two saliency maps."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from egat_hub.explanations.base import enlarge, max_
 
 
 def pixel_ranks(maps: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Place of every pixel among those of its image, int64 [B,H,W]; 0 is the most salient.
+    """Rank of every pixel in its image, int64 [B,H,W]; 0 is the most salient.
 
-    Maps [B,h,w] are enlarged bilinearly to ``size`` (H, W); equals are ranked in reading order. One sort a
-    map serves regions of any size: the top k pixels are those with ``ranks < k``.
+    Maps [B,h,w] are resized bilinearly to ``size`` (H, W); ties are ranked in reading order. The top k pixels
+    are those with ``ranks < k``.
     """
     pixels = enlarge(maps, size).flatten(1)
     order = pixels.argsort(dim=1, descending=True, stable=True)
@@ -26,16 +26,16 @@ def pixel_ranks(maps: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 def top_region(maps: Tensor, q: float, size: tuple[int, ...]) -> Tensor:
-    """The share ``q`` of pixels that matter most, as a boolean [B,H,W].
+    """The fraction ``q`` of most salient pixels, as a boolean [B,H,W].
 
-    Maps [B,h,w] are enlarged bilinearly to ``size`` (H, W). Exactly ``round(q H W)`` pixels are chosen;
-    among equals, those that come first in reading order.
+    Maps [B,h,w] are resized bilinearly to ``size`` (H, W). Exactly ``round(q H W)`` pixels are chosen; of
+    ties, those that come first in reading order.
     """
     return pixel_ranks(maps, size) < top_count(q, size)
 
 
 def top_count(q: float, size: tuple[int, ...]) -> int:
-    """Number of pixels in the share ``q`` of an image of ``size`` (H, W)."""
+    """Number of pixels in the fraction ``q`` of an image of ``size`` (H, W)."""
     height, width = size
     return round(q * height * width)
 
@@ -43,7 +43,7 @@ def top_count(q: float, size: tuple[int, ...]) -> int:
 Agreement = Callable[[Tensor, Tensor, tuple[int, ...]], Tensor]
 """(signed maps [B,h,w], other maps [B,h,w], image size (H, W)) to an agreement [B]; 1 is full agreement.
 
-It is symmetric, at most 1, finite for any finite maps, and blind to a positive factor of either map.
+It is symmetric, at most 1, finite for finite maps, and invariant to a positive scale of either map.
 """
 
 STABILITY: Registry[Agreement] = Registry("stability_measures")
@@ -53,23 +53,23 @@ TOP_SHARE = 0.2
 
 @STABILITY.register("topk_overlap")
 def topk_overlap(maps: Tensor, other: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Share of the top 20 % pixels that both maps have in common (Ghorbani et al. 2019), in [0, 1]."""
+    """Fraction of the top 20 % pixels that both maps share (Ghorbani et al. 2019), in [0, 1]."""
     first, second = (top_region(m, TOP_SHARE, size).flatten(1) for m in (maps, other))
     return (first & second).sum(1) / first.sum(1)
 
 
 @STABILITY.register("cosine")
 def cosine(maps: Tensor, other: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Cosine of the angle between the positive parts of the maps as vectors, in [0, 1]."""
+    """Cosine similarity of the positive parts of the maps, in [0, 1]."""
     first, second = (m.relu().flatten(1).float() for m in (maps, other))
     return F.cosine_similarity(first, second, dim=1)
 
 
 @STABILITY.register("spearman")
 def spearman(maps: Tensor, other: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Correlation of the ranks of the positions of the grid, in [-1, 1]; 0 where a map is constant.
+    """Rank correlation of the signed values at the positions of the grid, in [-1, 1]; 0 for a constant map.
 
-    Ranks are those of the signed values; equals share the mean of their ranks.
+    Ties share the mean of their ranks.
     """
     first, second = (_centred_ranks(m.flatten(1)) for m in (maps, other))
     return F.cosine_similarity(first, second, dim=1)
@@ -77,44 +77,45 @@ def spearman(maps: Tensor, other: Tensor, size: tuple[int, ...]) -> Tensor:
 
 @STABILITY.register("centre_of_mass")
 def centre_of_mass(maps: Tensor, other: Tensor, size: tuple[int, ...]) -> Tensor:
-    """1 minus the shift of the centre of mass in units of the image's diagonal, in [0, 1].
+    """1 minus the distance of the centres of mass, relative to the image's diagonal, in [0, 1].
 
-    Masses are the positive parts; a map without any has its centre in the middle of the image.
+    The mass is the positive part of a map; without any, the centre is the middle of the image.
     """
     shift = _centre(maps, size) - _centre(other, size)
     return 1 - shift.norm(dim=1) / math.hypot(*size)
 
 
 def _centred_ranks(values: Tensor) -> Tensor:
-    """Ranks [B,N] minus their mean, over N; exactly zero where all values are equal."""
+    """Ranks [B,N] minus their mean, divided by N; exactly zero if all values are equal."""
     ordered = values.sort(dim=1).values
     below, upto = (torch.searchsorted(ordered, values.contiguous(), right=right) for right in (False, True))
     return (below + upto - values.shape[1]) / (2 * values.shape[1])
 
 
 def _centre(maps: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Vertical and horizontal place [B,2] in pixels of the image, from its middle."""
+    """Vertical and horizontal position [B,2] in pixels, relative to the middle of the image."""
     mass = maps.relu().float()
     mass = mass / mass.amax((1, 2), keepdim=True).clamp(min=torch.finfo(mass.dtype).tiny)
     total = mass.sum((1, 2)).clamp(min=1)  # the largest is 1, unless all are 0
     places = []
     for profile, side in zip((mass.sum(2), mass.sum(1)), size, strict=True):
-        middles = (torch.arange(profile.shape[1], device=maps.device) + 0.5) / profile.shape[1] - 0.5
+        cells = torch.arange(profile.shape[1], device=maps.device, dtype=mass.dtype)
+        middles = (cells + 0.5) / profile.shape[1] - 0.5
         places.append(side * (profile * middles).sum(1) / total)
     return torch.stack(places, dim=1)
 
 
 WINDOW, SIGMA = 11, 1.5
 C1, C2 = 0.01**2, 0.03**2
-"""The usual constants, for values from 0 to 1."""
+"""The standard constants, for values from 0 to 1."""
 
 
 @STABILITY.register("ssim")
 def ssim(maps: Tensor, other: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Mean structural similarity of the positive parts, enlarged to the image and divided by their maximum.
+    """Mean structural similarity of the positive parts, resized to the image and divided by their maximum.
 
-    In [-1, 1]. The window is a Gaussian of 11 x 11 pixels, sigma 1.5, at all places where it lies within the
-    image; a smaller image has a window of its own size.
+    In [-1, 1]. The window is a Gaussian of 11 x 11 pixels, sigma 1.5, at all positions within the image; for
+    a smaller image, it has the size of the image.
     """
     a, b = (max_(enlarge(m.relu(), size)) for m in (maps, other))
     down, across = (_windows(side).to(a) for side in size)
@@ -128,7 +129,7 @@ def ssim(maps: Tensor, other: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 def _windows(side: int) -> Tensor:
-    """Weights of every window along an axis of the image, a matrix [windows, side] of rows that sum to 1."""
+    """Weights of every window along an axis of the image, [windows, side]; rows sum to 1."""
     length = min(WINDOW, side)
     offset = torch.arange(side) - torch.arange(side - length + 1)[:, None]
     weights = torch.exp(-(offset - (length - 1) / 2).square() / (2 * SIGMA**2))

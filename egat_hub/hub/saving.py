@@ -32,7 +32,7 @@ from egat_hub.hub.manifest import TOLERANCE, Fingerprint, Manifest
 from egat_hub.hub.prediction import check_label_names
 from egat_hub.hub.remote import upload
 from egat_hub.hub.timm_files import read_network, write_network
-from egat_hub.models import TimmModel
+from egat_hub.models import TimmModel, unwrap
 from egat_hub.models.modes import forget_biases
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def push_to_hub(
 
 def _network(model: nn.Module) -> TimmModel:
     """The network of a Classifier or a method."""
-    network = getattr(model, "model", model)
+    network = model if hasattr(model, "pretrained_cfg") else unwrap(model)
     if not isinstance(network, TimmModel):
         raise ValueError(
             f"Expected a TimmModel, a Classifier or a method, got {type(model).__name__}; wrap a timm "

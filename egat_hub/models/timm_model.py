@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from timm.data import resolve_model_data_config
 from timm.layers import DropPath
+from timm.task import TrainingTask
 from torch import Tensor, nn
 
 from egat_hub.models.modes import is_batchnorm, prefers_channels_last, without_dropout, without_recording
@@ -55,6 +56,7 @@ class TimmModel(nn.Module):
     mean: Tensor
     std: Tensor
 
+    @torch.inference_mode(False)
     def __init__(self, net: nn.Module, *, image_size: int | None = None, freeze_bn: bool = False) -> None:
         super().__init__()
         self.net = cast(Any, net)
@@ -167,7 +169,8 @@ class TimmModel(nn.Module):
     def view(self, images: Tensor) -> View:
         """One forward pass with everything that explanations need."""
         features = self.features(images)
-        return View(images, features, self.head(features) if self.probe.splits else self(images))
+        whole = not self.probe.splits or self._forward_hooks or self._forward_pre_hooks
+        return View(images, features, self(images) if whole else self.head(features))
 
     def without_dropout(self, view: View) -> Tensor:
         """Logits [B,C] of a view without dropout in the head; this costs at most another pass of the head."""
@@ -231,8 +234,27 @@ class TimmModel(nn.Module):
         return images
 
 
+def unwrap(model: nn.Module) -> nn.Module:
+    """The network behind a model, as a :class:`TimmModel` if that computes what the model computes.
+
+    Classifiers and methods of this package are unwrapped, and timm networks are wrapped. Any other module is
+    returned unchanged, even if it contains one of those: its own ``forward`` counts.
+    """
+    inner, package = getattr(model, "model", None), __name__.partition(".")[0]
+    ours = isinstance(model, TrainingTask) or type(model).__module__.partition(".")[0] == package
+    if isinstance(inner, TimmModel) and ours:
+        return inner
+    if not isinstance(model, TimmModel) and all(hasattr(model, name) for name in _TIMM):
+        return TimmModel(model)
+    return model
+
+
+_TIMM = ("forward_features", "forward_head", "pretrained_cfg")
+"""What networks created by timm have."""
+
+
 def _check_classifier(net: Any) -> None:
-    missing = [f for f in ("forward_features", "forward_head", "pretrained_cfg") if not hasattr(net, f)]
+    missing = [name for name in _TIMM if not hasattr(net, name)]
     if missing:
         raise TypeError(
             f"Expected a network created by timm.create_model, got {type(net).__name__}, which has no "
@@ -284,8 +306,8 @@ def _checked_size(net: Any, image_size: int | None) -> int:
     patch = max(patch) if isinstance(patch, (tuple, list)) else 1
     if size % patch and not getattr(embed, "dynamic_img_pad", False):
         raise ValueError(
-            f"Expected an image size that is a multiple of the patches' {patch} pixels, got {size}. "
-            f"The nearest are {max(size // patch, 1) * patch} and {(size // patch + 1) * patch}."
+            f"Expected an image size that is a multiple of the patches' {patch} pixels, got {size}; the next "
+            f"is {(size // patch + 1) * patch}."
         )
     return size
 

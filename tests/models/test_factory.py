@@ -112,3 +112,11 @@ def test_networks_of_fixed_size_are_created_for_the_size_to_come():
     assert model(torch.rand(1, 3, 96, 96)).shape == (1, 3)
     net = timm.create_model("test_vit", img_size=128, class_token=False, global_pool="avg")
     assert TimmModel(net).image_size == 128
+
+
+@pytest.mark.parametrize(
+    ("size", "message"), [(12, "img_size=12"), (50, "multiple of the patches' 16 pixels")]
+)
+def test_sizes_that_patches_do_not_fill_are_refused(size, message):
+    with pytest.raises(ValueError, match=message):
+        create_model("test_vit", num_classes=3, image_size=size, pretrained=False)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from egat_hub.models import TimmModel
+from egat_hub.hub.classifier import Classifier
+from egat_hub.methods import METHODS
+from egat_hub.models import TimmModel, unwrap
 
 SIZE = 64
 MEAN, STD = (0.3, 0.5, 0.6), (0.2, 0.25, 0.3)
@@ -142,3 +144,77 @@ def test_features_without_positions_are_refused(features, message):
     model = TimmModel(net)
     with pytest.raises(ValueError, match=message):
         model.grid(features)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_mean_and_std_survive_low_precision(dtype):
+    model = TimmModel(timm.create_model("test_resnet", num_classes=2))
+    expected = model.mean.clone(), model.std.clone()
+    model = model.to(dtype).float()
+    assert torch.equal(model.mean, expected[0])
+    assert torch.equal(model.std, expected[1])
+
+
+def test_a_last_layer_replaced_by_hand_is_refused():
+    net = timm.create_model("test_resnet", num_classes=3)
+    net.fc = nn.Linear(net.num_features, 7)
+    with pytest.raises(ValueError, match=r"7 outputs and num_classes is 3.*net\.reset_classifier\(7\)"):
+        TimmModel(net)
+    net.reset_classifier(7)
+    assert TimmModel(net, image_size=SIZE)(images()).shape == (2, 7)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_networks_for_other_images_than_rgb_are_refused(channels):
+    with pytest.raises(ValueError, match=rf"RGB images, got one for {channels} channels\. .*in_chans=3"):
+        TimmModel(timm.create_model("test_vit", num_classes=3, in_chans=channels))
+
+
+@pytest.mark.parametrize(
+    ("options", "image_size", "message"),
+    [
+        ({"img_size": 64}, 96, r"created for images of 64 x 64 pixels, not 96\. Pass img_size=96"),
+        ({"img_size": (64, 96)}, None, r"square images, got img_size=\(64, 96\)"),
+        ({"img_size": (64, 96)}, 64, r"square images, got img_size=\(64, 96\)"),
+        ({}, 0, "one side of a square, got 0"),
+        ({}, (64, 96), r"one side of a square, got \(64, 96\)"),
+        ({"img_size": 72}, None, "multiple of the patches' 16 pixels, got 72; the next is 80"),
+    ],
+)
+def test_an_image_size_that_does_not_fit_is_refused(options, image_size, message):
+    net = timm.create_model("deit_tiny_patch16_224", num_classes=3, depth=1, **options)
+    with pytest.raises(ValueError, match=message):
+        TimmModel(net, image_size=image_size)
+
+
+def test_networks_of_any_image_size_take_it():
+    net = timm.create_model("test_vit", num_classes=3, img_size=64, dynamic_img_size=True)
+    model = TimmModel(net, image_size=96)
+    assert model.view(torch.rand(1, 3, 96, 96)).logits.shape == (1, 3)
+    assert model.feature_layer != "last"
+
+
+class Constant(nn.Module):
+    """A module around a network of this package that answers in its own way."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.pretrained_cfg = {}
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.zeros(len(images), 4)
+
+
+def test_only_what_computes_the_same_is_unwrapped():
+    model = TimmModel(timm.create_model("test_resnet", num_classes=4), image_size=SIZE)
+    own, classifier = Constant(model), Classifier(model, list("abcd"))
+    assert unwrap(own) is own
+    assert unwrap(classifier) is unwrap(METHODS["erm"](model)) is unwrap(model) is model
+    assert isinstance(unwrap(model.net), TimmModel)
+
+
+def test_a_forward_hook_on_the_model_counts_in_a_view():
+    model = TimmModel(timm.create_model("test_resnet", num_classes=4), image_size=SIZE).eval()
+    model.register_forward_hook(lambda module, args, logits: logits * 2)
+    assert torch.equal(model.view(images()).logits, model(images()))
