@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from egat_hub.core.options import Flat, Without, run
-from egat_hub.data import DataConfig
+from egat_hub.core.options import Flat, run
+from egat_hub.data import DataChanges
 from egat_hub.evaluation import EvaluationConfig
 from egat_hub.experiments.plots import case_study_of, save_figure
 from egat_hub.hub import from_pretrained
@@ -27,7 +27,7 @@ from egat_hub.models import TimmModel
 def case_study(
     models: tuple[str, ...],
     *,
-    data: Annotated[DataConfig, Flat(), Without("image_size")] = DataConfig(),
+    data: Annotated[DataChanges, Flat()] = DataChanges(),
     domain: str | None = None,
     split: str = "test",
     positions: tuple[int, ...] = (),
@@ -41,7 +41,7 @@ def case_study(
 
     Args:
         models: folders of saved models, or names on the Hub.
-        data: data set with the models' classes; images take the size of each model.
+        data: the data set, by default that of the models' training; images take the size of each model.
         domain: domain of the images; by default the one that the first model was trained on.
         split: part of the domain.
         positions: which images of the split; by default the first of each of three classes.

@@ -16,9 +16,9 @@ import torch
 
 from egat_hub.attacks.diffusion import SCA, Prompts, load_diffusion
 from egat_hub.core.distributed import join_processes
-from egat_hub.core.options import Flat, Without, run
+from egat_hub.core.options import Flat, run
 from egat_hub.core.results import write_outcomes
-from egat_hub.data import DataConfig
+from egat_hub.data import DataChanges
 from egat_hub.evaluation import EvaluationConfig, evaluate_per_image
 from egat_hub.hub import from_pretrained
 from egat_hub.hub.card_tables import result_sections
@@ -29,7 +29,7 @@ def sca(
     *,
     model: str,
     diffusion: str,
-    data: Annotated[DataConfig, Flat(), Without("image_size")] = DataConfig(),
+    data: Annotated[DataChanges, Flat()] = DataChanges(),
     domain: str | None = None,
     split: str = "test",
     latent_epsilons: tuple[float, ...] = (0.0, 0.1),
@@ -43,7 +43,7 @@ def sca(
     Args:
         model: folder of a saved model, or its name on the Hub.
         diffusion: Hub id or folder of a Stable Diffusion pipeline of class 1.x or 2.x.
-        data: data set with the model's classes; images take the model's size.
+        data: the data set, by default that of the model's training; images take the model's size.
         domain: domain of the images; by default the one that the model was trained on.
         split: part of the domain.
         latent_epsilons: budgets on the latent; 0 is the control, a mere reconstruction of the image.

@@ -1,6 +1,6 @@
 """Multi-domain image data: public benchmarks, folders, Hub data sets, and generated images."""
 
-from egat_hub.data.config import BENCHMARKS, Benchmark, DataConfig
+from egat_hub.data.config import BENCHMARKS, Benchmark, DataChanges, DataConfig
 from egat_hub.data.domains import SOURCES, Domain, MultiDomain
 from egat_hub.data.folder import open_folder
 from egat_hub.data.images import UnreadableImageError
@@ -13,6 +13,7 @@ __all__ = [
     "BENCHMARKS",
     "SOURCES",
     "Benchmark",
+    "DataChanges",
     "DataConfig",
     "Domain",
     "EvaluationView",

@@ -36,6 +36,36 @@ class DataConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class DataChanges:
+    """Settings that replace those of a :class:`DataConfig`; None keeps what is there.
+
+    Attributes:
+        name: data set, as in :class:`DataConfig`; by default the one that the model was trained on.
+        data_dir: root folder of a benchmark or of your own images; it means ``"folder"`` where the model was
+            trained on generated images.
+        masks_dir: object masks of the images.
+        split_seed: seed of the 60/20/20 split.
+        synthetic_size: images to generate per domain.
+        synthetic_seed: seed of the generated images.
+    """
+
+    name: str | None = None
+    data_dir: str | None = None
+    masks_dir: str | None = None
+    split_seed: int | None = None
+    synthetic_size: int | None = None
+    synthetic_seed: int | None = None
+
+    def applied_to(self, config: DataConfig) -> DataConfig:
+        """A config with these changes; for another data set, the other settings take their defaults."""
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        if self.data_dir is not None and config.name == "synthetic":
+            given = {"name": "folder", **given}
+        base = config if given.get("name", config.name) == config.name else DataConfig()
+        return dataclasses.replace(base, **given)
+
+
+@dataclasses.dataclass(frozen=True)
 class Benchmark:
     """Classes and domains of a published data set, which a folder is checked against.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import functools
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -79,7 +80,7 @@ def stratified_split(
         where: name of the domain in error messages.
 
     Returns:
-        Ascending int64 positions for ``"train"``, ``"val"`` and ``"test"`` (a partition) and ``"all"``.
+        Ascending int64 positions for ``"train"``, ``"val"`` and ``"test"``, a partition.
 
     Raises:
         ValueError: a class has fewer than three images.
@@ -98,8 +99,7 @@ def stratified_split(
         parts["val"].append(members[:fifth])
         parts["test"].append(members[fifth : 2 * fifth])
         parts["train"].append(members[2 * fifth :])
-    split = {part: np.sort(np.concatenate(members)) for part, members in parts.items()}
-    return split | {"all": np.arange(len(keys))}
+    return {part: np.sort(np.concatenate(members)) for part, members in parts.items()}
 
 
 class Domain:
@@ -116,8 +116,6 @@ class Domain:
         stored: whether images are read from storage, where they may be damaged, or generated.
         split_seed: seed of the split.
 
-    Raises:
-        ValueError: a class has fewer than three images.
     """
 
     def __init__(
@@ -140,10 +138,8 @@ class Domain:
         self.keys = tuple(keys)
         self.has_masks = has_masks
         self.stored = stored
+        self.split_seed = split_seed
         self._read = read
-        self._split = stratified_split(
-            self.keys, self.labels, classes=self.classes, seed=split_seed, where=f"{dataset}/{name}"
-        )
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -164,8 +160,17 @@ class Domain:
 
         Raises:
             UnknownNameError: no such split.
+            ValueError: a class has too few images to be split.
         """
-        return self._split[resolve_name(split, SPLITS, kind="splits")]
+        split = resolve_name(split, SPLITS, kind="splits")
+        return np.arange(len(self)) if split == "all" else self._split[split]
+
+    @functools.cached_property
+    def _split(self) -> dict[str, np.ndarray]:
+        where = f"{self.dataset}/{self.name}"
+        return stratified_split(
+            self.keys, self.labels, classes=self.classes, seed=self.split_seed, where=where
+        )
 
     def cached(self, indices: Sequence[int] | np.ndarray, *, limit: int) -> Domain:
         """A domain that holds images at ``indices`` in memory, decoded, up to ``limit`` bytes.
@@ -178,15 +183,16 @@ class Domain:
         return other
 
     def ordered(self, classes: Sequence[str]) -> Domain:
-        """The same images and split, with the classes in another order.
+        """The same images and split, with labels that count in ``classes``, which may have more.
 
         Raises:
-            ValueError: not the classes of the domain.
+            ValueError: classes of the domain are missing in ``classes``.
         """
-        if sorted(classes) != sorted(self.classes):
+        missing = [name for name in self.classes if name not in classes]
+        if missing:
             raise ValueError(
-                f"Expected the classes of {self.dataset}/{self.name}, {', '.join(self.classes)}, got "
-                f"{', '.join(classes)}."
+                f"Expected images of {', '.join(classes)}; {self.dataset}/{self.name} has also "
+                f"{', '.join(missing)}."
             )
         other = copy.copy(self)
         other.classes = tuple(classes)
@@ -228,6 +234,11 @@ class MultiDomain(Mapping[str, Domain]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.domains)
+
+    def ordered(self, classes: Sequence[str]) -> MultiDomain:
+        """The same domains, with labels that count in ``classes``; see :meth:`Domain.ordered`."""
+        domains = [domain.ordered(classes) for domain in self._by_name.values()]
+        return MultiDomain(self.name, domains, aliases=self._aliases)
 
     def __len__(self) -> int:
         return len(self.domains)

@@ -13,7 +13,7 @@ from PIL import Image
 from egat_hub.core.registry import UnknownNameError
 from egat_hub.data.config import Benchmark, DataConfig
 from egat_hub.data.domains import SOURCES, Domain, MultiDomain, resolve_name
-from egat_hub.data.images import image_suffixes, read_image
+from egat_hub.data.images import find_images, image_suffixes, read_image
 from egat_hub.data.masks import Mask, Masks, open_masks
 
 _LAYOUT = "Expected <data_dir>/<domain>/<class>/<images>."
@@ -22,24 +22,29 @@ _ANY_LAYOUT = "Expected <data_dir>/<domain>/<class>/<images>, or <data_dir>/<cla
 
 @SOURCES.register("folder")
 def open_folder(
-    config: DataConfig, domains: Sequence[str] | None = None, *, benchmark: Benchmark | None = None
+    config: DataConfig,
+    domains: Sequence[str] | None = None,
+    *,
+    benchmark: Benchmark | None = None,
+    partial: bool = False,
 ) -> MultiDomain:
     """Open a folder of images; folder and file names are checked, no image is decoded.
 
     Without ``benchmark``, domains and classes are the folder names in alphabetical order. A root whose
-    subfolders contain images directly is a single domain, named after the root.
+    subfolders contain images directly is a single domain, named after the root. Images may lie in
+    subfolders of a class folder.
 
     Args:
         config: ``data_dir`` is the root; for ``masks_dir`` see :func:`open_masks`.
         domains: domains to open; by default all in the folder.
         benchmark: classes and domains to expect; some of the domains may be absent.
+        partial: whether classes may be absent or empty.
 
     Raises:
         FileNotFoundError: root, domain, class folder or mask is missing.
         UnreadableImageError: annotations are damaged or have no box.
         UnknownNameError: a folder or domain that the benchmark does not have.
-        ValueError: an empty folder, fewer than two classes, fewer than three images of a class, or two
-            folders of the same name.
+        ValueError: an empty folder, fewer than two classes, or two folders of the same name.
     """
     root = _root(config, benchmark)
     aliases = benchmark.aliases if benchmark else {}
@@ -58,10 +63,18 @@ def open_folder(
             )
     class_folders = {name: _class_folders(found[name], benchmark) for name in wanted}
     classes = benchmark.classes if benchmark else tuple(sorted(set().union(*class_folders.values())))
-    if len(classes) < 2:
+    if len(classes) < 2 and not partial:
         raise ValueError(f"{root} has fewer than two classes ({', '.join(classes)}). {_ANY_LAYOUT}")
     masks = open_masks(config.masks_dir) if config.masks_dir else None
-    opened = [_open_domain(name, found[name], classes, class_folders[name], config, masks) for name in wanted]
+    opened = [
+        _open_domain(name, found[name], classes, class_folders[name], config, masks, partial)
+        for name in wanted
+    ]
+    if masks and not any(domain.has_masks for domain in opened):
+        raise FileNotFoundError(
+            f"No image of {', '.join(wanted)} has a mask in {config.masks_dir}. Expected masks named "
+            "like the images, <domain>/<class>/<stem>.png or .xml, or a COCO file that lists them."
+        )
     return MultiDomain(config.name, opened, aliases=aliases)
 
 
@@ -100,7 +113,7 @@ def _domain_folders(root: Path, config: DataConfig, benchmark: Benchmark | None)
         raise FileNotFoundError(f"data_dir {root} has no folders. {_LAYOUT if benchmark else _ANY_LAYOUT}")
     if benchmark:
         return _by_name(folders, benchmark.domains, benchmark, f"domains of {benchmark.name}")
-    if any(_images(folder) for folder in folders):
+    if any(_holds_images(folder) for folder in folders):
         return {root.resolve().name: root}
     return {folder.name: folder for folder in folders}
 
@@ -134,30 +147,33 @@ def _open_domain(
     folders: dict[str, Path],
     config: DataConfig,
     masks: Masks | None,
+    partial: bool,
 ) -> Domain:
     keys: list[str] = []
     labels: list[int] = []
     images: list[Path] = []
     for label, class_name in enumerate(classes):
-        if class_name not in folders:
+        if class_name not in folders and not partial:
             raise FileNotFoundError(
                 f"{folder} has no folder for class {class_name!r}, only {', '.join(folders) or 'nothing'}. "
                 "Every domain needs every class: add the folder with its images."
             )
-        files = _images(folders[class_name])
-        if not files:
+        files = find_images(folders[class_name]) if class_name in folders else []
+        if not files and not partial:
             raise ValueError(f"{folders[class_name]} holds no images. Add images, or restore the folder.")
-        keys += [f"{class_name}/{unicodedata.normalize('NFC', file.name)}" for file in files]
+        names = [file.relative_to(folders[class_name]).as_posix() for file in files]
+        keys += [f"{class_name}/{unicodedata.normalize('NFC', name)}" for name in names]
         labels += [label] * len(files)
         images += files
+    found = masks(name, folder, images, [classes[label] for label in labels]) if masks else None
     return Domain(
         dataset=config.name,
         name=name,
         classes=classes,
         labels=np.array(labels),
         keys=keys,
-        read=_Files(images, masks and masks(name, images, [classes[label] for label in labels])),
-        has_masks=masks is not None,
+        read=_Files(images, found),
+        has_masks=found is not None,
         split_seed=config.split_seed,
     )
 
@@ -167,8 +183,6 @@ def _subfolders(folder: Path) -> list[Path]:
         return sorted(Path(entry) for entry in entries if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _images(folder: Path) -> list[Path]:
+def _holds_images(folder: Path) -> bool:
     suffixes = image_suffixes()
-    with os.scandir(folder) as entries:
-        files = [Path(entry) for entry in entries if entry.is_file() and not entry.name.startswith(".")]
-    return sorted(file for file in files if file.suffix.lower() in suffixes)
+    return any(file.suffix.lower() in suffixes and file.name[0] != "." for file in folder.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,6 +36,29 @@ def same_aspect(size: Size, other: Size) -> bool:
 def image_suffixes() -> frozenset[str]:
     """Lower-case file suffixes (``".jpg"``) of the formats that Pillow can open."""
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN)
+
+
+def find_images(folder: Path, *, outside: Path | None = None) -> list[Path]:
+    """Paths of the images in a folder and its subfolders, sorted; links are followed, hidden names skipped.
+
+    Args:
+        folder: folder to search.
+        outside: subfolder to leave out.
+    """
+    suffixes, found = image_suffixes(), []
+    seen = {folder.resolve(), *([outside.resolve()] if outside else [])}
+    for place, folders, files in os.walk(folder, followlinks=True):
+        root = Path(place)
+        folders[:] = [
+            name for name in folders if not name.startswith(".") and (root / name).resolve() not in seen
+        ]
+        seen |= {(root / name).resolve() for name in folders}
+        found += [
+            root / name
+            for name in files
+            if not name.startswith(".") and Path(name).suffix.lower() in suffixes
+        ]
+    return sorted(found)
 
 
 def read_image(file: Path | IO[bytes], *, name: str) -> Image.Image:

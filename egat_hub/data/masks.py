@@ -27,8 +27,8 @@ class MaskFile:
 
 Mask = MaskFile | Boxes
 
-Masks = Callable[[str, Sequence[Path], Sequence[str]], list[Mask]]
-"""(name of a domain, paths of its images, class of each) -> mask of each image."""
+Masks = Callable[[str, Path, Sequence[Path], Sequence[str]], "list[Mask] | None"]
+"""(name and folder of a domain, its images, class of each) -> mask of each image, or None if none has one."""
 
 
 def open_masks(masks_dir: str) -> Masks:
@@ -43,7 +43,7 @@ def open_masks(masks_dir: str) -> Masks:
     image, otherwise all boxes are.
 
     Raises:
-        FileNotFoundError: ``masks_dir`` does not exist; when called, images have no mask.
+        FileNotFoundError: ``masks_dir`` does not exist; when called, some images have no mask.
         UnreadableImageError: a damaged annotation; when called, images have no box.
     """
     path = Path(masks_dir).expanduser()
@@ -61,10 +61,15 @@ class _FolderMasks:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def __call__(self, domain: str, images: Sequence[Path], classes: Sequence[str]) -> list[Mask]:
-        stems = [self.root / image.parent.parent.name / image.parent.name / image.stem for image in images]
+    def __call__(
+        self, domain: str, folder: Path, images: Sequence[Path], classes: Sequence[str]
+    ) -> list[Mask] | None:
+        root = self.root / (folder.name or domain)
+        stems = [root / image.relative_to(folder).with_suffix("") for image in images]
         files = [next((f for f in _candidates(stem) if os.path.isfile(f)), None) for stem in stems]
         missing = [stem for stem, file in zip(stems, files, strict=True) if file is None]
+        if len(missing) == len(stems):
+            return None
         if missing:
             raise FileNotFoundError(
                 f"{len(missing)} of {len(stems)} images of domain {domain!r} have no mask, for example "
@@ -92,9 +97,13 @@ class _CocoMasks:
         self.boxes, self.categories = read_coco(path)
         self.images: dict[Parts, Path] = {}
 
-    def __call__(self, domain: str, images: Sequence[Path], classes: Sequence[str]) -> list[Mask]:
+    def __call__(
+        self, domain: str, folder: Path, images: Sequence[Path], classes: Sequence[str]
+    ) -> list[Mask] | None:
         entries = [self._entry(image) for image in images]
         missing = [image for image, entry in zip(images, entries, strict=True) if entry is None]
+        if len(missing) == len(images):
+            return None
         if missing:
             raise FileNotFoundError(
                 f"{len(missing)} of {len(images)} images of domain {domain!r} are not in {self.path}, for "

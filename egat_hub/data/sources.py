@@ -15,36 +15,73 @@ from egat_hub.data.domains import SOURCES, Domain, MultiDomain, Source, resolve_
 from egat_hub.data.folder import open_folder
 from egat_hub.data.images import UnreadableImageError
 
+STORED, GENERATED = ("data_dir", "masks_dir"), ("synthetic_size", "synthetic_seed")
+"""Settings of images in files, and of generated ones."""
+
 
 def open_dataset(
-    config: DataConfig, domains: Sequence[str] | None = None, *, verify: bool = True
+    config: DataConfig,
+    domains: Sequence[str] | None = None,
+    *,
+    classes: Sequence[str] | None = None,
+    verify: bool = True,
 ) -> MultiDomain:
     """Open the data set that ``config`` describes.
 
     Args:
         config: name and location of the data set.
         domains: domains to open, in any spelling; all by default.
+        classes: classes of a model, in the order of its labels; the data set may lack some of
+            them, and have too few images for a split.
         verify: decode all stored images once, so that damaged files are reported up front.
 
     Raises:
         UnknownNameError: no such data set or domain; the message has the closest match.
         FileNotFoundError: a folder or mask is missing.
         UnreadableImageError: images that cannot be decoded, or masks of another size.
-        ValueError: too few classes or images.
+        ValueError: too few classes or images, other classes than ``classes``, or settings that the data
+            set does not use.
     """
-    if "/" in config.name:
-        from egat_hub.data.hub import open_hub
-
-        source: Source = open_hub
-    else:
-        name = resolve_name(config.name, [*SOURCES, *BENCHMARKS], kind="datasets")
-        config = dataclasses.replace(config, name=name)
-        benchmark = BENCHMARKS.get(name)
-        source = functools.partial(open_folder, benchmark=benchmark) if benchmark else SOURCES[name]
+    source, config = _source(config, partial=classes is not None)
     dataset = source(config, domains or None)
+    if classes is None:
+        for domain in dataset.values():
+            domain.indices("train")  # raises if it cannot be split
+    else:
+        dataset = dataset.ordered(classes)
     if verify:
         verify_images(dataset.values())
     return dataset
+
+
+def _source(config: DataConfig, *, partial: bool) -> tuple[Source, DataConfig]:
+    """What opens a data set, and its config with the name as registered."""
+    if "/" in config.name:
+        from egat_hub.data.hub import open_hub
+
+        _check_unused(config, "masks_dir", *GENERATED)
+        return open_hub, config
+    name = resolve_name(config.name, [*SOURCES, *BENCHMARKS], kind="datasets")
+    config = dataclasses.replace(config, name=name)
+    if name == "synthetic":
+        _check_unused(config, *STORED)
+        return SOURCES[name], config
+    _check_unused(config, *GENERATED)
+    if name in BENCHMARKS or name == "folder":
+        benchmark = BENCHMARKS.get(name)
+        return functools.partial(open_folder, benchmark=benchmark, partial=partial), config
+    return SOURCES[name], config
+
+
+def _check_unused(config: DataConfig, *unused: str) -> None:
+    fields = {field.name: field.default for field in dataclasses.fields(config)}
+    given = [name for name in unused if getattr(config, name) != fields[name]]
+    if given:
+        hint = "folder" if given[0] in STORED else "synthetic"
+        raise ValueError(
+            f"Data set {config.name!r} does not use {', '.join(given)}. Leave it out, or choose another "
+            f"data set (--data {hint})."
+        )
 
 
 def verify_images(domains: Iterable[Domain]) -> None:

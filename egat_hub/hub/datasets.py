@@ -1,53 +1,82 @@
-"""The images that a saved model is judged on, checked against what the model says of itself."""
+"""The images that a saved model is evaluated on, checked against its metadata."""
 
 from __future__ import annotations
 
-from egat_hub.data import DataConfig, EvaluationView, open_dataset
+import copy
+import warnings
+
+from egat_hub.core.config import digest, from_dict
+from egat_hub.core.registry import UnknownNameError
+from egat_hub.data import DataChanges, DataConfig, Domain, EvaluationView, open_dataset
 from egat_hub.hub.classifier import Classifier
 
 
 def evaluation_images(
-    classifier: Classifier, data: DataConfig, *, domain: str | None = None, split: str = "test"
+    classifier: Classifier,
+    changes: DataChanges = DataChanges(),
+    *,
+    domain: str | None = None,
+    split: str = "test",
 ) -> EvaluationView:
-    """A split of a domain, at the size that the model has.
+    """A split of a domain, at the model's image size.
+
+    The data set and its settings are those of the model's training, unless they are given. With
+    ``split="all"``, the domain may lack some of the model's classes.
 
     Args:
         classifier: a saved model.
-        data: a data set with the model's classes; its ``image_size`` does not count.
-        domain: domain of the images; by default the one that the model was trained on, or the only one.
+        changes: settings that replace those of the training data.
+        domain: domain of the images; default: the one that the model was trained on, or the only one.
         split: ``"train"``, ``"val"``, ``"test"`` or ``"all"``.
 
     Raises:
-        ValueError: several domains to choose from, other classes than the model's, or another split than
-            the one that the model was trained on, which would mix training images into the others.
+        ValueError: several domains to choose from, classes that the model lacks, or another split than in
+            training, which would mix training images into the others.
     """
-    told = classifier.metadata
-    wanted = domain or told.get("train_domain")
-    dataset = open_dataset(data, [wanted] if wanted else None)
+    metadata = classifier.metadata
+    if "data" not in metadata and changes == DataChanges():
+        raise ValueError("The model's metadata names no data set; name one (--data).")
+    trained = from_dict(DataConfig, metadata.get("data", {}))
+    config, home = changes.applied_to(trained), str(metadata.get("train_domain", ""))
+    wanted = domain or home
+    try:
+        dataset = open_dataset(config, [wanted] if wanted else None, classes=classifier.label_names)
+    except UnknownNameError:
+        if domain:
+            raise
+        dataset = open_dataset(config, classes=classifier.label_names)
     if len(dataset) > 1:
         raise ValueError(
-            "The model does not say what it was trained on; name the domain of the images, one of "
-            f"{', '.join(dataset)}."
-        )
-    if dataset.classes != classifier.label_names:
-        raise ValueError(
-            f"Expected the model's classes, {', '.join(classifier.label_names)}; the data set has "
-            f"{', '.join(dataset.classes)}. Classes must agree in name and order."
+            f"Expected the name of a domain (--domain), one of {', '.join(dataset)}: "
+            + (f"none is {home!r}, on which the model was trained." if home else "the model names none.")
         )
     chosen = dataset[dataset.domains[0]]
-    if chosen.name == told.get("train_domain") and split != "all":
-        _check_split(told.get("data", {}), data)
+    if (chosen.dataset, chosen.name) == (trained.name, home):
+        chosen = _compare(chosen, split, config, trained, metadata.get("images"))
     return EvaluationView(chosen, split, image_size=classifier.model.image_size)
 
 
-def _check_split(trained: dict[str, object], data: DataConfig) -> None:
-    """Refuse the images of training in another partition."""
-    if any(trained.get(name) != getattr(data, name) for name in ("name", "synthetic_seed")):
-        return
-    fields = ("split_seed", "synthetic_size") if data.name == "synthetic" else ("split_seed",)
-    other = [f"{name} {trained[name]}" for name in fields if trained.get(name) != getattr(data, name)]
-    if other:
-        raise ValueError(
-            f"The model was trained with {' and '.join(other)}; with another one, images that it was trained "
-            "on would be among the others. Give the same."
+def _compare(domain: Domain, split: str, config: DataConfig, trained: DataConfig, images: object) -> Domain:
+    """Compare a domain with the training domain of the same name; other images get another name."""
+    if config.synthetic_seed != trained.synthetic_seed:
+        return domain
+    if domain.stored and images not in (None, digest(sorted(domain.keys))):
+        other = copy.copy(domain)
+        other.name = f"{domain.name} (other images)"
+        warnings.warn(
+            f"{domain.dataset}/{domain.name} has other images than the model was trained on. They are "
+            f"evaluated as the domain {other.name!r}; training images may be among them.",
+            stacklevel=3,
         )
+        return other
+    changed = [
+        f"{name} {getattr(trained, name)}"
+        for name in ("split_seed", "synthetic_size")
+        if getattr(trained, name) != getattr(config, name)
+    ]
+    if changed and split != "all":
+        raise ValueError(
+            f"The model was trained with {' and '.join(changed)}; with another one, the {split} split has "
+            "images that the model was trained on. Leave the option out."
+        )
+    return domain

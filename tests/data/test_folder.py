@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from PIL import Image
 
@@ -106,6 +108,31 @@ def test_masks_dir_inside_data_dir_is_no_domain(masked_tree):
     root, masks = masked_tree
     inside = masks.rename(root / "masks")
     assert open_dataset(folder(root, masks_dir=str(inside))).domains == ("indoor", "outdoor")
+
+
+def test_a_domain_may_have_no_masks_at_all(masked_tree):
+    root, masks = masked_tree
+    shutil.rmtree(masks / "indoor")
+    dataset = open_dataset(folder(root, masks_dir=str(masks)))
+    assert [domain.has_masks for domain in dataset.values()] == [False, True]
+    with pytest.raises(FileNotFoundError, match="No image of indoor has a mask in"):
+        open_dataset(folder(root, masks_dir=str(masks)), ["indoor"])
+
+
+def test_images_in_subfolders_of_a_class_and_behind_links(masked_tree):
+    root, masks = masked_tree
+    for place, suffix in ((root, "jpg"), (masks, "png")):
+        (place / "indoor/cat/black").mkdir()
+        (place / f"indoor/cat/0000.{suffix}").rename(place / f"indoor/cat/black/0000.{suffix}")
+    (root / "outdoor/dog").rename(root.parent / "dogs")
+    (root / "outdoor/dog").symlink_to(root.parent / "dogs")
+    (root / "outdoor/cat/loop").symlink_to(root / "outdoor/cat")
+    dataset = open_dataset(folder(root, masks_dir=str(masks)))
+    assert dataset["indoor"].keys[:5] == tuple(
+        f"cat/{name}.jpg" for name in ("0001", "0002", "0003", "0004", "black/0000")
+    )
+    assert len(dataset["indoor"]) == len(dataset["outdoor"]) == 10
+    assert len(set(dataset["outdoor"].keys)) == 10
 
 
 def test_missing_mask_raises(masked_tree):

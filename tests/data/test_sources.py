@@ -62,6 +62,21 @@ def test_dataset_names_ignore_case_and_get_hints(make_tree):
         open_dataset(DataConfig(name="vlsc"))
 
 
+@pytest.mark.parametrize(
+    ("name", "setting", "remedy"),
+    [
+        ("synthetic", {"data_dir": "images"}, "folder"),
+        ("synthetic", {"masks_dir": "masks"}, "folder"),
+        ("folder", {"synthetic_size": 5}, "synthetic"),
+        ("vlcs", {"synthetic_seed": 5}, "synthetic"),
+        ("org/name", {"masks_dir": "masks"}, "folder"),
+    ],
+)
+def test_settings_that_a_data_set_does_not_use_are_refused(name, setting, remedy):
+    with pytest.raises(ValueError, match=rf"does not use {next(iter(setting))}.*\(--data {remedy}\)"):
+        open_dataset(DataConfig(name=name, **setting))
+
+
 def test_config_round_trips():
     config = DataConfig(name="folder", data_dir="images", image_size=64)
     assert from_dict(DataConfig, to_dict(config)) == config
