@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
+from tabulate import tabulate
+
 from egat_hub.cli.images import open_model
 from egat_hub.cli.main import Answer
-from egat_hub.core.options import Flat, Without
-from egat_hub.core.results import write_rows
-from egat_hub.data import DataConfig
+from egat_hub.core.options import Flat
+from egat_hub.core.results import Row, failed_checks, write_rows
+from egat_hub.data import DataChanges
 from egat_hub.evaluation import EvaluationConfig
 from egat_hub.evaluation import evaluate as evaluate_model
-from egat_hub.hub.card_tables import result_sections
 from egat_hub.hub.datasets import evaluation_images
+from egat_hub.metrics import metric_of
 
 
 def evaluate(
     model: str,
     evaluation: EvaluationConfig,
     *,
-    data: Annotated[DataConfig, Flat(), Without("image_size")] = DataConfig(),
+    data: Annotated[DataChanges, Flat()] = DataChanges(),
     domain: str | None = None,
     split: Literal["train", "val", "test", "all"] = "test",
     images: int | None = None,
@@ -32,10 +35,10 @@ def evaluate(
 ) -> Answer:
     """Measure accuracy, robustness and explanations of a model on a data set.
 
-    Figures come as tables, each with its protocol. Images take the size that the model has; the data set must
-    have the model's classes.
+    Prints a summary; --output and --json have every result with its protocol. The data set and its settings
+    are those of the model's training, unless you give others.
 
-    example: egat-hub evaluate org/name --data vlcs --data-dir VLCS --epsilons 0.01 0.03
+    example: egat-hub evaluate org/name --data vlcs --data-dir VLCS --epsilons 2/255 4/255
 
     Args:
         model: name in 'egat-hub list', folder of a saved model, or organisation/name on the Hub.
@@ -45,28 +48,65 @@ def evaluate(
         split: part of the domain: train, val, test or all.
         images: draw that many images; by default all are used.
         epsilons: attack budgets in [0, 1], instead of those of --evaluation.epsilons.
-        output: JSON file to write the rows to.
+        output: JSON file to write the results to.
         workers: processes that load images.
         device: such as cpu or cuda:1; by default the accelerator that is found.
     """
     if images is not None and images < 1:
         raise ValueError(f"Expected at least 1 of the images, got {images}.")
+    if output is not None and not output.expanduser().absolute().parent.is_dir():
+        raise FileNotFoundError(f"Expected an existing folder for --output, found none at {output.parent}.")
     config = dataclasses.replace(evaluation, epsilons=epsilons) if epsilons else evaluation
     classifier = open_model(model, device)
-    told = classifier.metadata
+    metadata = classifier.metadata
     view = evaluation_images(classifier, data, domain=domain, split=split)
     rows = evaluate_model(
         classifier,
         view if images is None else view.drawn(images, seed=config.seed),
         config,
-        method=str(told.get("method", "")),
-        train_domain=str(told.get("train_domain", "")),
-        seed=int(told.get("seed", 0)),
-        selection=str(told.get("selection", "")),
+        method=str(metadata.get("method", "")),
+        train_domain=str(metadata.get("train_domain", "")),
+        seed=int(metadata.get("seed", 0)),
+        selection=str(metadata.get("selection", "")),
         workers=workers,
     )
     if output is not None:
         write_rows(output, rows)
-    sections = result_sections(rows)
-    text = "\n\n".join(f"{section.title}\n{section.note}\n\n{section.table}" for section in sections)
-    return Answer(text=text, data=[dataclasses.asdict(row) for row in rows])
+    rest = f"All results with their protocols: {output}" if output else "--json prints all results."
+    return Answer(
+        text=f"{model} on {rows[0].n} {split} images of {view.domain.dataset}/{view.domain.name}\n\n"
+        f"{summary(rows)}\n\n{rest}",
+        data=[dataclasses.asdict(row) for row in rows],
+    )
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """Metrics of tables and leaderboards with their values, and the sanity checks that failed."""
+    lines = [_line(row, rows) for row in rows if _is_shown(row)]
+    headers = ("metric", "attack", "epsilon", "value", "control map")
+    table = tabulate(lines, headers, disable_numparse=True, colalign=("left", "left", *["right"] * 3))
+    failed = [
+        f"{row.protocol['check']} ({row.value:.1f}, limit {row.protocol['limit']:g})"
+        for row in failed_checks(rows)
+    ]
+    return f"{table}\n\nFailed sanity checks: {', '.join(failed) or 'none'}"
+
+
+def _is_shown(row: Row) -> bool:
+    metric = metric_of(row.metric)
+    return bool(metric.table or metric.headline) and metric.shows(row.protocol)
+
+
+def _line(row: Row, rows: Sequence[Row]) -> tuple[str, ...]:
+    metric, protocol = metric_of(row.metric), row.protocol
+    values = [row.value]
+    if metric.control:
+        control = {**protocol, **metric.control}
+        values += [other.value for other in rows if (other.metric, other.protocol) == (row.metric, control)]
+    epsilon = f"{protocol['epsilon']:.4g}" if "epsilon" in protocol else ""
+    return (
+        metric.title,
+        str(protocol.get("attack", "")),
+        epsilon,
+        *(f"{value:.{metric.digits}f}" for value in values),
+    )
