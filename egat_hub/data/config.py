@@ -59,8 +59,10 @@ class DataChanges:
     def applied_to(self, config: DataConfig) -> DataConfig:
         """A config with these changes; for another data set, the other settings take their defaults."""
         given = {name: value for name, value in vars(self).items() if value is not None}
-        if self.data_dir is not None and config.name == "synthetic":
+        if self.data_dir is not None and config.name in ("", "synthetic"):
             given = {"name": "folder", **given}
+        elif not config.name:
+            given = {"name": "synthetic", **given}
         base = config if given.get("name", config.name) == config.name else DataConfig()
         return dataclasses.replace(base, **given)
 

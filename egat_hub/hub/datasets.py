@@ -34,9 +34,10 @@ def evaluation_images(
             training, which would mix training images into the others.
     """
     metadata = classifier.metadata
-    if "data" not in metadata and changes == DataChanges():
+    settings = metadata.get("data") or {"name": metadata.get("dataset", "")}
+    if not settings["name"] and changes == DataChanges():
         raise ValueError("The model's metadata names no data set; name one (--data).")
-    trained = from_dict(DataConfig, metadata.get("data", {}))
+    trained = from_dict(DataConfig, settings)
     config, home = changes.applied_to(trained), str(metadata.get("train_domain", ""))
     wanted = domain or home
     try:
@@ -51,7 +52,7 @@ def evaluation_images(
             + (f"none is {home!r}, on which the model was trained." if home else "the model names none.")
         )
     chosen = dataset[dataset.domains[0]]
-    if (chosen.dataset, chosen.name) == (trained.name, home):
+    if "data" in metadata and (chosen.dataset, chosen.name) == (trained.name, home):
         chosen = _compare(chosen, split, config, trained, metadata.get("images"))
     return EvaluationView(chosen, split, image_size=classifier.model.image_size)
 

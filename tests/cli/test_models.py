@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import pytest
@@ -76,8 +77,14 @@ def test_evaluate_gives_the_rows_of_the_function(call, synthetic_model, tmp_path
     assert read_rows(tmp_path / "rows.json") == expected
     assert [row["value"] for row in called.data] == [row.value for row in expected]
     text = call("evaluate", synthetic_model, *words).out
-    assert "Accuracy" in text
-    assert "pgd" in text
+    assert max(map(len, text.splitlines()[1:])) <= 80
+    assert re.search(r"^robust accuracy +pgd +0\.03 +\d+\.\d$", text, re.MULTILINE)
+
+
+def test_an_evaluation_does_not_start_if_its_output_cannot_be_written(refused, synthetic_model, tmp_path):
+    refused(
+        "existing folder for --output", "evaluate", synthetic_model, "--output", tmp_path / "no/rows.json"
+    )
 
 
 def test_evaluate_takes_its_options_from_a_file(call, synthetic_model, tmp_path):
@@ -108,9 +115,9 @@ def test_push_and_pull(call, hub, small_model, tmp_path):
         ("card {}/..", "found no egat.json"),
         ("evaluate {} --epsilons 8", "8/255 is 0.0314"),
         ("evaluate {} --images 0", "at least 1 of the images"),
-        ("evaluate {} --synthetic-size 15", "Expected the model's classes"),
+        ("evaluate {} --synthetic-size 15", "Expected images of dog, cat, owl"),
         ("evaluate {} --data sinthetic", "Did you mean 'synthetic'"),
-        ("evaluate {} --domain medow", "Did you mean 'meadow'"),
+        ("evaluate {} --data synthetic --domain medow", "Did you mean 'meadow'"),
         ("evaluate nobody", "which does not exist"),
         ("evaluate synthetic_tiny", "Did you mean 'synthetic-tiny'"),
         ("push {}/.. org/dog", "egat.json"),
