@@ -85,5 +85,5 @@ def explain(
         atomic_write_text(output / INDEX, json.dumps(entries, indent=1) + "\n")
     lines = [(entry["image"], entry["label"], f"{entry['probability']:.3f}") for entry in entries]
     table = tabulate(lines, ("image", "label", "probability"), disable_numparse=True)
-    text = f"{table}\n\nWrote {len(entries)} pictures and {INDEX} to {output}"
+    text = f"{table}\n\nPictures and {INDEX} are in {output}"
     return Answer(text=text, data=entries, problems=tuple(problems))

@@ -22,7 +22,7 @@ from egat_hub.hub.layout import (
 from egat_hub.hub.manifest import HALF_TOLERANCE, TOLERANCE, Fingerprint, Manifest
 from egat_hub.hub.prediction import check_label_names
 from egat_hub.hub.remote import download, is_repo_id
-from egat_hub.hub.timm_files import HALF, NetworkConfig, read_header, read_network
+from egat_hub.hub.timm_files import NetworkConfig, read_network
 from egat_hub.models import TimmModel
 
 FILES = (*NEEDED, RESULTS)
@@ -100,7 +100,7 @@ def load_folder(folder: Path) -> Classifier:
     """
     _check_files(folder)
     manifest, config = Manifest.read(folder / MANIFEST), NetworkConfig.read(folder / CONFIG)
-    net = read_network(folder)
+    net, half = read_network(folder)
     try:
         names = check_label_names(manifest.label_names, config.num_classes)
         if config.label_names is not None and config.label_names != list(names):
@@ -114,7 +114,7 @@ def load_folder(folder: Path) -> Classifier:
             f"{folder / CONFIG} describes a network that cannot be used "
             f"({type(error).__name__}: {str(error)[:500]}); save the model again."
         ) from error
-    _check_fingerprint(manifest.fingerprint, classifier.model, folder)
+    _check_fingerprint(manifest.fingerprint, classifier.model, folder, HALF_TOLERANCE if half else TOLERANCE)
     classifier.fingerprint, classifier.rows = manifest.fingerprint, tuple(read_results(folder / RESULTS))
     return classifier.eval()
 
@@ -169,7 +169,7 @@ def _check_files(folder: Path) -> None:
     raise FileNotFoundError(f"{folder} has no {', '.join(missing)}. {remedy}")
 
 
-def _check_fingerprint(fingerprint: Fingerprint, network: TimmModel, folder: Path) -> None:
+def _check_fingerprint(fingerprint: Fingerprint, network: TimmModel, folder: Path, tolerance: float) -> None:
     try:
         if fingerprint.image_size != network.image_size:
             raise ValueError(f"its images have {fingerprint.image_size} pixels, not {network.image_size}")
@@ -178,11 +178,10 @@ def _check_fingerprint(fingerprint: Fingerprint, network: TimmModel, folder: Pat
         raise ValueError(
             f"The fingerprint in {folder / MANIFEST} does not fit the network: {str(error)[:500]}"
         ) from error
-    half = any(form.dtype in HALF for form in read_header(folder / WEIGHTS).values())
-    if deviation > (HALF_TOLERANCE if half else TOLERANCE):
+    if deviation > tolerance:
         raise ValueError(
             f"{folder} does not compute what was saved: on the fingerprint's images its logits differ by "
-            f"{deviation:.2g} of their range ({TOLERANCE} would be rounding). Either {WEIGHTS} or {CONFIG} "
+            f"{deviation:.2g} of their range ({tolerance} would be rounding). Either {WEIGHTS} or {CONFIG} "
             "was changed after saving, or mean and std differ (normalised twice, or never). Save the model "
             "again, or download it with force_download=True."
         )

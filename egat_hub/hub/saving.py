@@ -32,7 +32,8 @@ from egat_hub.hub.manifest import TOLERANCE, Fingerprint, Manifest
 from egat_hub.hub.prediction import check_label_names
 from egat_hub.hub.remote import upload
 from egat_hub.hub.timm_files import read_network, write_network
-from egat_hub.models import TimmModel, unwrap
+from egat_hub.methods import Method
+from egat_hub.models import TimmModel
 from egat_hub.models.modes import forget_biases
 
 if TYPE_CHECKING:
@@ -163,8 +164,8 @@ def push_to_hub(
 
 
 def _network(model: nn.Module) -> TimmModel:
-    """The network of a Classifier or a method."""
-    network = model if hasattr(model, "pretrained_cfg") else unwrap(model)
+    """The network of a Classifier or a method; other modules may compute more than a network inside."""
+    network = model.model if isinstance(model, (Classifier, Method)) else model
     if not isinstance(network, TimmModel):
         raise ValueError(
             f"Expected a TimmModel, a Classifier or a method, got {type(model).__name__}; wrap a timm "
@@ -197,7 +198,7 @@ def _license(network: TimmModel, metadata: Mapping[str, Any]) -> str:
 
 def _check_restored(folder: Path, fingerprint: Fingerprint) -> None:
     try:
-        restored = fingerprint.deviation(TimmModel(read_network(folder))) <= TOLERANCE
+        restored = fingerprint.deviation(TimmModel(read_network(folder)[0])) <= TOLERANCE
     except ValueError as error:
         raise ValueError(f"The network cannot be restored from {CONFIG}. {RESTORE_HINT} ({error})") from error
     if not restored:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import timm
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.data import resolve_model_data_config
 from timm.models import PretrainedCfg, save_for_hf
@@ -33,11 +32,8 @@ MAX_CLASSES = 100_000
 MAX_TENSORS = 6000
 """Limit on parameters and buffers of a network; timm's largest ones have about 3000."""
 
-MAX_HEADER = 10_000_000
-"""Limit on the header of a weights file in bytes; those of timm's networks are below 1 MB."""
-
 SPARE_NUMBERS = 2**25
-"""Limit on numbers in buffers that are not saved, beyond as many as the weights file holds."""
+"""Limit on numbers in buffers that are not saved, beyond one for each byte of the weights file."""
 
 REFUSED_ARGUMENTS = (
     *("pretrained", "checkpoint_path", "cache_dir", "features", "feature_", "out_"),
@@ -163,66 +159,41 @@ def _pretrained_cfg(values: Any) -> dict[str, Any]:
     return cfg
 
 
-class TensorForm(NamedTuple):
-    """Shape and dtype of a tensor, the dtype as safetensors names it."""
-
-    shape: tuple[int, ...]
-    dtype: str
-
-    def __str__(self) -> str:
-        return f"{KINDS.get(self.dtype, self.dtype)} {list(self.shape)}"
-
-
-HALF = {"F16", "BF16"}
-KINDS = {
-    **dict.fromkeys(("F64", "F32", *HALF), "float"),
-    **dict.fromkeys(("I64", "I32", "I16", "I8", "U8", "BOOL"), "integer"),
-}
-"""Dtypes of one kind are converted into each other at load."""
-
-
-def read_header(path: Path) -> dict[str, TensorForm]:
-    """Read names, shapes and dtypes of the tensors in a safetensors file, and no more of it.
-
-    Raises:
-        ValueError: not a complete safetensors file; the message names the file.
-    """
-    try:
-        with path.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-        if length > MAX_HEADER:
-            raise ValueError(f"its header claims {length:,} bytes")
-        with safe_open(path, framework="pt") as file:
-            names = list(file.keys())
-            if len(names) > MAX_TENSORS:
-                raise ValueError(f"its header names {len(names):,} tensors")
-            slices = {name: file.get_slice(name) for name in names}
-            return {name: TensorForm(tuple(s.get_shape()), s.get_dtype()) for name, s in slices.items()}
-    except (SafetensorError, OSError, ValueError, OverflowError) as error:
-        raise ValueError(
-            f"{path} is not a complete safetensors file ({str(error)[:300]}): it was cut off, or is of "
-            "another kind. Save or download it again."
-        ) from error
-
-
-def read_network(folder: Path) -> nn.Module:
+def read_network(folder: Path) -> tuple[nn.Module, bool]:
     """Load the network in ``folder`` in float32 on the CPU.
 
-    The two files are compared before memory for weights is allocated: the network is first built on the meta
-    device, where tensors have no storage, and building stops when it outgrows the weights file.
+    It is built on the meta device first, where tensors have no storage, and building stops when it outgrows
+    the weights file. Memory is allocated after all shapes are compared.
+
+    Returns:
+        The network, and whether its weights were stored in float16 or bfloat16.
 
     Raises:
         ValueError: a config that describes no network, or weights that are incomplete or of another network;
             the message names the file and the first differences.
     """
     config, path = NetworkConfig.read(folder / CONFIG), folder / WEIGHTS
-    header = read_header(path)
-    numbers = sum(math.prod(form.shape) for form in header.values())
-    with torch.device("meta"), _limited_size(2 * numbers + SPARE_NUMBERS):
-        _check_weights(path, header, config.build())
+    with torch.device("meta"), _limited_size(path.stat().st_size + SPARE_NUMBERS):
+        expected = {name: list(tensor.shape) for name, tensor in config.build().state_dict().items()}
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ValueError(
+            f"{path} is not a complete safetensors file ({str(error)[:300]}): it was cut off, or is of "
+            "another kind. Save or download it again."
+        ) from error
+    found = {name: list(tensor.shape) for name, tensor in weights.items()}
+    differing = sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
+    if differing:
+        first = differing[0]
+        raise ValueError(
+            f"{path} does not hold the weights of the network in {CONFIG}: {len(differing)} tensors differ, "
+            f"such as {first[:200]} (shape {found.get(first)}, expected {expected.get(first)}). Use {CONFIG} and "
+            f"{WEIGHTS} of the same save."
+        )
     net = config.build()
-    net.load_state_dict(load_file(path))
-    return net
+    net.load_state_dict(weights)
+    return net, any(tensor.dtype in (torch.float16, torch.bfloat16) for tensor in weights.values())
 
 
 @contextmanager
@@ -249,34 +220,6 @@ def _limited_size(limit: int) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _check_weights(path: Path, header: Mapping[str, TensorForm], net: nn.Module) -> None:
-    expected = {
-        name: TensorForm(tuple(tensor.shape), "F32" if tensor.is_floating_point() else "I64")
-        for name, tensor in net.state_dict().items()
-    }
-    differing = [
-        f"{name} ({header[name]} in the file, {form} in the network)"
-        for name, form in expected.items()
-        if str(header.get(name, form)) != str(form)
-    ]
-    differences = {
-        "missing": [name for name in expected if name not in header],
-        "unknown": [name for name in header if name not in expected],
-        "different": differing,
-    }
-    found = [
-        f"{kind} {', '.join(item[:200] for item in items[:3])}"
-        + (f" and {len(items) - 3} more" if len(items) > 3 else "")
-        for kind, items in differences.items()
-        if items
-    ]
-    if found:
-        raise ValueError(
-            f"{path} does not hold the weights of the network in {CONFIG}: {'; '.join(found)}. Use {CONFIG} "
-            f"and {WEIGHTS} of the same save."
-        )
 
 
 def write_network(

@@ -40,7 +40,7 @@ def test_explain_of_several_images_and_a_label_as_text(call, small_model, photos
     images = photos / "dog/a.png", photos / "dog/b.jpg"
     called = call("explain", small_model, *images, "--output", tmp_path, "--label", "owl", "--overlay-only")
     assert called.code == 0
-    assert f"Wrote 2 pictures and explanations.json to {tmp_path}" in called.out
+    assert f"Pictures and explanations.json are in {tmp_path}" in called.out
     with Image.open(images[0]) as photo, Image.open(tmp_path / "a.png.png") as overlay:
         assert photo.size == overlay.size
     assert (tmp_path / "b.jpg.png").is_file()

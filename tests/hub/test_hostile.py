@@ -17,7 +17,6 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save
 from torch.nn.modules import module as torch_module
 
 from egat_hub.core.files import read_json
@@ -270,7 +269,7 @@ def test_damaged_folders(place, sound, logits, name, examples):
         ("test_vit", {"mlp_ratio": 1e300}, "more than 1e\\+06"),
         ("test_resnet", {"layers": [20_000] * 4}, "more than 6,000 tensors|numbers that its weights allow"),
         ("test_resnet", {"layers": [1] * 300}, "too large"),
-        ("test_resnet", {"in_chans": 10_000}, "different conv1.0.weight"),
+        ("test_resnet", {"in_chans": 10_000}, "such as conv1.0.weight"),
         ("test_resnet", {"checkpoint_path": "x"}, "may not hold checkpoint_path"),
         ("test_resnet", {"pretrained_cfg_overlay": {"file": "x"}}, "may not hold pretrained_cfg_overlay"),
         ("test_resnet", {"features_only": True}, "may not hold features_only"),
@@ -342,25 +341,11 @@ def test_a_header_that_is_all_there_is(place, sound, logits):
         {f"t{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(9000)}
     )
     weights = struct.pack("<Q", len(header)) + header.encode()
-    assert "its header names 9,000" in outcome(
-        place / "model", {**sound, "model.safetensors": weights}, logits
-    )
+    message = outcome(place / "model", {**sound, "model.safetensors": weights}, logits)
+    assert "tensors differ" in message
     weights = struct.pack("<Q", 20_000_000) + b" " * 20_000_000
-    assert "its header claims 20,000,000" in outcome(
-        place / "model", {**sound, "model.safetensors": weights}, logits
-    )
-
-
-def test_numbers_of_other_kinds(place, sound, logits, small_model):
-    """Half precision loads, at its own precision; complex numbers and bytes for floats do not."""
-    from safetensors.torch import load_file
-
-    weights = load_file(small_model / "model.safetensors")
-    double = save({key: t.double() if t.is_floating_point() else t for key, t in weights.items()})
-    assert outcome(place / "model", {**sound, "model.safetensors": double}, logits) == ""
-    for wrong in (torch.complex64, torch.float8_e4m3fn, torch.int32):
-        bent = save({key: t.to(wrong) if key == "fc.bias" else t for key, t in weights.items()})
-        assert "different fc.bias" in outcome(place / "model", {**sound, "model.safetensors": bent}, logits)
+    message = outcome(place / "model", {**sound, "model.safetensors": weights}, logits)
+    assert "not a complete safetensors file" in message
 
 
 @pytest.mark.parametrize("text", [text for text in RAW if text not in ('"\\ud800"', "")])
