@@ -45,17 +45,12 @@ class Fingerprint:
         """Take the fingerprint of a model on its device, in its precision.
 
         Raises:
-            ValueError: logits that are not finite, or not one per class.
+            ValueError: logits that are not finite.
         """
         logits = _logits(model, seed, model.image_size)
         if not torch.isfinite(logits).all():
             raise ValueError(
                 "The network's logits are not finite, so its weights are broken; use an earlier checkpoint."
-            )
-        if logits.shape[1] != model.num_classes:
-            raise ValueError(
-                f"The network has num_classes={model.num_classes} and returns {logits.shape[1]} logits. To "
-                f"replace the head of a timm network, call reset_classifier({logits.shape[1]})."
             )
         return cls(seed, model.image_size, tuple(float(f"{v:.6g}") for v in logits.flatten().tolist()))
 

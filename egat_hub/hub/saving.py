@@ -32,8 +32,7 @@ from egat_hub.hub.manifest import TOLERANCE, Fingerprint, Manifest
 from egat_hub.hub.prediction import check_label_names
 from egat_hub.hub.remote import upload
 from egat_hub.hub.timm_files import read_network, write_network
-from egat_hub.methods import Method
-from egat_hub.models import TimmModel
+from egat_hub.models import TimmModel, unwrap
 from egat_hub.models.modes import forget_biases
 
 if TYPE_CHECKING:
@@ -59,7 +58,8 @@ def save_pretrained(
     The saved files are loaded again and their logits compared before they replace an earlier save.
 
     Args:
-        model: a TimmModel, a Classifier or a method, also prepared by Accelerate or compiled; not changed.
+        model: a Classifier, a method, a TimmModel or a timm network, also prepared by Accelerate or compiled;
+            it is not changed.
         folder: folder to write to.
         label_names: one name per class, in the order of the logits; default: those of a Classifier.
         metadata: how the model was made, of JSON types, added to a Classifier's own;
@@ -76,7 +76,11 @@ def save_pretrained(
         OSError: the folder cannot be written; an earlier save is unchanged.
     """
     model = extract_model_from_parallel(model, keep_torch_compile=False)
-    network, figures = _network(model), figures or {}
+    network, figures = unwrap(model), figures or {}
+    if not isinstance(network, TimmModel):
+        raise ValueError(
+            f"Expected a Classifier, a method, a TimmModel or a timm network, got {type(model).__name__}."
+        )
     if isinstance(model, Classifier):
         label_names, metadata = label_names or model.label_names, {**model.metadata, **(metadata or {})}
     metadata = metadata or {}
@@ -161,17 +165,6 @@ def push_to_hub(
         commit_message=commit_message,
         token=token,
     )
-
-
-def _network(model: nn.Module) -> TimmModel:
-    """The network of a Classifier or a method; other modules may compute more than a network inside."""
-    network = model.model if isinstance(model, (Classifier, Method)) else model
-    if not isinstance(network, TimmModel):
-        raise ValueError(
-            f"Expected a TimmModel, a Classifier or a method, got {type(model).__name__}; wrap a timm "
-            "network in egat_hub.TimmModel."
-        )
-    return network
 
 
 def _rows_of(model: nn.Module, network: TimmModel) -> Sequence[Row]:

@@ -188,8 +188,8 @@ def read_network(folder: Path) -> tuple[nn.Module, bool]:
         first = differing[0]
         raise ValueError(
             f"{path} does not hold the weights of the network in {CONFIG}: {len(differing)} tensors differ, "
-            f"such as {first[:200]} (shape {found.get(first)}, expected {expected.get(first)}). Use {CONFIG} and "
-            f"{WEIGHTS} of the same save."
+            f"such as {first[:200]} (shape {found.get(first)}, expected {expected.get(first)}). Use {CONFIG} "
+            f"and {WEIGHTS} of the same save."
         )
     net = config.build()
     net.load_state_dict(weights)

@@ -138,5 +138,5 @@ def test_compiled_model_keeps_label_names_and_metadata(tmp_path):
 def test_replaced_head_is_named(tmp_path):
     model = classifier("test_resnet")
     model.model.net.fc = torch.nn.Linear(model.model.net.num_features, 7)
-    with pytest.raises(ValueError, match=r"num_classes=3 and returns 7 logits.*reset_classifier\(7\)"):
+    with pytest.raises(ValueError, match=r"reset_classifier\(7\)"):
         model.save_pretrained(tmp_path / "model")
