@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from egat_hub.data import UnreadableImageError
-from egat_hub.data.images import image_suffixes, open_image
+from egat_hub.data.images import find_images as images_in
+from egat_hub.data.images import open_image
 from egat_hub.hub import from_pretrained
 from egat_hub.hub.classifier import Classifier
 
@@ -42,7 +43,7 @@ def _checked(device: str) -> torch.device:
 
 
 def find_images(place: Path, *, outside: Path) -> list[Path]:
-    """The file, or the images in a folder and its sub-folders, sorted; hidden ones are left out.
+    """The file, or the images in a folder and its subfolders, sorted.
 
     Args:
         place: an image file or a folder.
@@ -56,19 +57,10 @@ def find_images(place: Path, *, outside: Path) -> list[Path]:
         return [place]
     if not place.is_dir():
         raise FileNotFoundError(f"Expected an image file or a folder of images, found nothing at {place}.")
-    suffixes, outside = image_suffixes(), outside.resolve()
-    found = sorted(
-        path
-        for path in place.rglob("*")
-        if path.suffix.lower() in suffixes
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(place).parts)
-        and outside not in path.resolve().parents
-    )
+    found = images_in(place, outside=outside)
     if not found:
         raise FileNotFoundError(
-            f"Expected images in {place} or its sub-folders, found none; images are known by their suffix, "
-            "such as .jpg or .png."
+            f"Expected images in {place} or its subfolders, found none: files such as *.jpg or *.png."
         )
     return found
 

@@ -88,8 +88,32 @@ def test_attack_writes_files_in_the_ball_that_fool_as_told(call, small_model, ph
 
 def test_attack_on_what_the_model_predicts(call, small_model, photos, tmp_path):
     words = ("attack", small_model, photos / "dog/a.png", "--output", tmp_path, "--predicted")
-    assert "accuracy 100.0 %, robust 100.0 %, robust, files 100.0 %" in call(*words, "--epsilon", 0).out
-    assert "robust 0.0 %, robust, files 0.0 %" in call(*words, "--epsilon", 0.5).out
+    assert (
+        "accuracy 100.0 %, robust accuracy 100.0 %, of the files 100.0 %" in call(*words, "--epsilon", 0).out
+    )
+    text = call(*words, "--epsilon", 0.5).out
+    assert "robust accuracy 0.0 %, of the files 0.0 %" in text
+    assert f"adversarial/ and attacked.json to {tmp_path}" in text
+
+
+def test_the_prediction_is_the_truth_where_no_folder_is_a_class(call, small_model, photos, tmp_path):
+    shutil.copytree(photos / "dog", tmp_path / "album")
+    called = call("attack", small_model, tmp_path / "album", "--output", tmp_path / "made", "--epsilon", 0)
+    assert called.code == 0
+    assert "true classes: the model's predictions" in called.out
+    assert "Clean accuracy 100.0 %" in called.out
+
+
+@pytest.mark.parametrize("command", ["explain", "attack"])
+def test_linked_class_folders_are_searched(call, small_model, photos, tmp_path, command):
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked/dog").symlink_to(photos / "cat")
+    called = call(command, small_model, tmp_path / "linked", "--output", tmp_path / "made", "--json")
+    entries = called.data if command == "explain" else called.data["images"]
+    assert [entry["image"] for entry in entries] == [
+        str(tmp_path / f"linked/dog/{n}") for n in ("a.bmp", "b.png")
+    ]
+    assert command == "explain" or {entry["truth"] for entry in entries} == {"dog"}
 
 
 def test_bad_input_of_explain(refused, small_model, photos, tmp_path):
@@ -119,13 +143,16 @@ def test_bad_input_of_attack(refused, small_model, photos, tmp_path):
     refused("Did you mean 'pgd'", "attack", small_model, photos, "--attack", "pdg")
     refused("PGD has no stesp. Known:", "attack", small_model, photos, "--options.stesp", "4")
     refused("name one truth", "attack", small_model, photos, "--label", "dog", "--predicted")
+    (tmp_path / "notes.txt").touch()
+    refused("is a file", "attack", small_model, photos, "--output", tmp_path / "notes.txt")
     refused("--label among dog, cat, owl", "attack", small_model, photos, "--label", "bird")
 
 
-def test_an_image_without_a_class_is_named(call, small_model, photos, tmp_path):
-    (tmp_path / "bird").mkdir()
-    shutil.copy(photos / "dog/a.png", tmp_path / "bird")
-    called = call("attack", small_model, tmp_path, "--output", tmp_path / "made")
+def test_an_image_in_a_folder_of_another_name_is_reported(call, small_model, photos, tmp_path):
+    for name in ("bird", "dog"):
+        (tmp_path / name).mkdir()
+        shutil.copy(photos / "dog/a.png", tmp_path / name)
+    called = call("attack", small_model, tmp_path, "--output", tmp_path / "made", "--json")
     assert called.code == 1
-    assert "its folder 'bird' is no class of the model" in called.err
-    assert not (tmp_path / "made" / "attacked.json").exists()
+    assert "its folder 'bird' is not a class of the model" in called.err
+    assert [entry["image"] for entry in called.data["images"]] == [str(tmp_path / "dog/a.png")]
