@@ -9,7 +9,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 import torch
 from accelerate import PartialState
@@ -19,13 +18,11 @@ from pages import Page, by_domain, line_style, publish
 from torch import Tensor
 
 from egat_hub.attacks import Attack
+from egat_hub.core.options import run_command
 from egat_hub.core.randomness import SampleRandom
-from egat_hub.core.results import Outcome, Row, Summary
-from egat_hub.data import EvaluationView
-from egat_hub.experiments.cell import MODEL, Cell
-from egat_hub.experiments.command import start
-from egat_hub.experiments.experiment import Experiment, Finished, Ready
-from egat_hub.experiments.further_attack import FurtherAttack
+from egat_hub.core.results import Row, Summary
+from egat_hub.data import DataConfig, EvaluationView, open_dataset
+from egat_hub.experiments import ExtraAttack, RunResults, SweepOptions, run_sweep
 from egat_hub.experiments.tables.in_domain import attempt_of, distinct
 from egat_hub.experiments.tables.table import Entry, Table, markdown
 from egat_hub.hub import from_pretrained
@@ -88,7 +85,7 @@ def transfer(
     epsilon: float,
     random: SampleRandom,
 ) -> dict[tuple[str, str], float]:
-    """Accuracy in percent by (model that is judged, model that the images were made against).
+    """Accuracy in percent by (evaluated model, attacked model).
 
     Args:
         models: networks of the same classes, by name.
@@ -109,7 +106,7 @@ def transfer(
 
 
 def transfer_table(found: Sequence[Mapping[tuple[str, str], float]], title: str) -> Table:
-    """A line for each model that is judged, a column for each that is attacked; a mapping is a seed."""
+    """A row for each evaluated model, a column for each attacked model; one mapping per seed."""
     names = list(dict.fromkeys(target for target, _ in found[0]))
     lines = {
         target: tuple(Entry(Summary.of([seed[target, source] for seed in found])) for source in names)
@@ -124,55 +121,49 @@ EPSILONS = (0.01, 0.02, 0.03, 0.04)
 TRANSFERRED = 64
 """Images that are shown to other models."""
 
-ATTACKS = tuple(FurtherAttack(attack=name, epsilons=EPSILONS) for name in ("fgsm", "mi_fgsm", "pgd"))
-"""What is measured unless ``--further`` says otherwise. SCA is apart: its budget is no distance of pixels."""
+ATTACKS = tuple(ExtraAttack(attack=name, epsilons=EPSILONS) for name in ("fgsm", "mi_fgsm", "pgd"))
+"""The attacks unless ``--extra_attacks`` names others; SCA is apart, its budget is no distance of pixels."""
 
 
-def main(benchmark: str, *, description: str, arguments: Sequence[str] | None = None) -> None:
+def attack_curves(options: SweepOptions) -> None:
     """Train what is missing, attack every model at every budget, and draw the curves.
 
-    The output folder ends up with ``attack_curves_<domain>.png``, ``attack_curves.md``, ``.tex``, ``.csv``
-    and ``.json`` beside the folders of the runs.
-
-    Args:
-        benchmark: data set used unless ``--data`` says otherwise.
-        description: for ``--help``.
-        arguments: the command line; by default the program's.
+    The output folder gets ``attack_curves_<domain>.png``, ``attack_curves.md``, ``.tex``, ``.csv`` and
+    ``.json`` beside the folders of the runs.
     """
-    ready = start(
-        benchmark, description=description, arguments=arguments, adapt=attacked, kept_as="attack_curves.yaml"
+    options = with_curves(options)
+    results = run_sweep(options, config_file="attack_curves.yaml")
+    found = {domain: _page(options, domain, mine) for domain, mine in by_domain(results).items()}
+    publish(options.folder, "attack_curves", found)
+
+
+def with_curves(options: SweepOptions) -> SweepOptions:
+    """The options with the attacks and budgets of the figure, unless they name others."""
+    attacks = options.extra_attacks or ATTACKS
+    return replace(
+        options,
+        extra_attacks=tuple(replace(attack, epsilons=attack.epsilons or EPSILONS) for attack in attacks),
     )
-    publish(ready, "attack_curves", partial(_pages, ready))
 
 
-def _pages(ready: Ready, finished: Finished) -> dict[str, Page]:
-    return {domain: _page(ready, domain, mine) for domain, mine in by_domain(finished).items()}
-
-
-def _page(ready: Ready, domain: str, finished: Finished) -> Page:
-    panels = curves(finished)
-    (first, *_) = own = [row for _, found in finished for row, _ in found if row.test_domain == domain]
+def _page(options: SweepOptions, domain: str, results: Sequence[RunResults]) -> Page:
+    panels = curves(results)
+    (first, *_) = own = [row for found in results for row in found.rows if row.test_domain == domain]
     title = f"{first.model}, {first.dataset}, trained and attacked on {domain}"
     caption = protocol_of(own)
-    tables = [curve_table(panels, title), transferred(ready, [cell for cell, _ in finished])]
+    dataset = open_dataset(options.data, [domain], verify=False)
+    view = EvaluationView(dataset[domain], "test", image_size=results[0].config.image_size)
+    tables = [curve_table(panels, title), transferred(options, results, view)]
     text = [*(f"### {t.title}\n\n{markdown(t)}\n" for t in tables), f"{caption}\n"]
     text += [f"- {line}" for line in fooled(tables[-1])]
     rows = [row for row in own if row.metric in SHOWN or row.metric.startswith("robust_accuracy")]
-    chance = 100 / len(ready.bench.dataset.classes)
-    return Page(text, tables, rows, curve_figure(panels, title, caption, chance))
+    return Page(text, tables, rows, curve_figure(panels, title, caption, 100 / len(dataset.classes)))
 
 
 SHOWN = ("clean_accuracy", "sanity_check")
 
 
-def attacked(experiment: Experiment) -> Experiment:
-    """The experiment with the attacks and budgets of the figure, where it names none."""
-    further = experiment.further or ATTACKS
-    curved = tuple(replace(attack, epsilons=attack.epsilons or EPSILONS) for attack in further)
-    return replace(experiment, further=curved)
-
-
-def curves(finished: Iterable[tuple[Cell, Sequence[Outcome]]]) -> dict[str, dict[str, Curve]]:
+def curves(results: Iterable[RunResults]) -> dict[str, dict[str, Curve]]:
     """Mean and deviation over seeds of the accuracy on the own domain, by attack, method and budget.
 
     Attacks of a single budget make no curve.
@@ -180,9 +171,9 @@ def curves(finished: Iterable[tuple[Cell, Sequence[Outcome]]]) -> dict[str, dict
     clean: dict[str, dict[int, float]] = {}
     found: dict[str, dict[str, dict[float, dict[int, float]]]] = {}
     names: dict[str, str] = {}
-    for cell, outcomes in finished:
-        for row, _ in outcomes:
-            if row.test_domain != cell.domain:
+    for finished in results:
+        for row in finished.rows:
+            if row.test_domain != row.train_domain:
                 continue
             if row.metric == "clean_accuracy":
                 clean.setdefault(row.method, {})[row.seed] = row.value
@@ -243,32 +234,29 @@ def protocol_of(rows: Sequence[Row]) -> str:
     )
 
 
-def transferred(ready: Ready, cells: Sequence[Cell]) -> Table:
-    """Images made against each method's model, judged by every other method's of the same seed."""
-    experiment, bench = ready.experiment, ready.bench
-    view = EvaluationView(
-        bench.dataset[cells[0].domain], "test", image_size=experiment.data.image_size
-    ).drawn(TRANSFERRED, seed=experiment.evaluation.seed)
+def transferred(options: SweepOptions, results: Sequence[RunResults], view: EvaluationView) -> Table:
+    """Accuracy of every method on images made against every other one, with the same seed."""
+    evaluation, view = options.evaluation, view.drawn(TRANSFERRED, seed=options.evaluation.seed)
     items = [view[position] for position in range(len(view))]
     images, labels = (torch.stack([item[key] for item in items]) for key in ("image", "label"))
-    random = SampleRandom(experiment.evaluation.seed, tuple(int(item["index"]) for item in items))
-    device, attack = PartialState().device, experiment.evaluation.build_attack()
+    random = SampleRandom(evaluation.seed, tuple(int(item["index"]) for item in items))
+    device, attack = PartialState().device, evaluation.build_attack()
     by_seed = []
-    for seed in dict.fromkeys(cell.seed for cell in cells):
+    for seed in dict.fromkeys(found.config.seed for found in results):
         models = {
-            cell.variant.name: from_pretrained(bench.folder(cell) / MODEL).model.to(device)
-            for cell in cells
-            if cell.seed == seed
+            found.config.label: from_pretrained(found.model).model.to(device)
+            for found in results
+            if found.config.seed == seed
         }
         by_seed.append(
-            transfer(models, images.to(device), labels.to(device), attack, experiment.epsilon, random)
+            transfer(models, images.to(device), labels.to(device), attack, options.epsilon, random)
         )
-    whole = [seed for seed in by_seed if seed.keys() == by_seed[0].keys()]
+    complete = [seed for seed in by_seed if seed.keys() == by_seed[0].keys()]
     title = (
-        f"{cells[0].domain}: accuracy of the line's model on images made against the column's, "
-        f"{experiment.evaluation.attack} at {experiment.epsilon:g}, n = {len(view)}, {len(whole)} seeds"
+        f"{results[0].config.domain}: accuracy of the row's model on images made against the column's, "
+        f"{evaluation.attack} at {options.epsilon:g}, n = {len(view)}, {len(complete)} seeds"
     )
-    return transfer_table(whole, title)
+    return transfer_table(complete, title)
 
 
 def fooled(table: Table) -> Iterable[str]:
@@ -285,4 +273,4 @@ def fooled(table: Table) -> Iterable[str]:
 
 
 if __name__ == "__main__":
-    main("pacs", description=str(__doc__))
+    run_command(attack_curves, description=__doc__, data=DataConfig("pacs"))

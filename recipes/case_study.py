@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from egat_hub.core.options import Flat, run
+from egat_hub.core.options import run_command
 from egat_hub.data import DataChanges
 from egat_hub.evaluation import EvaluationConfig
 from egat_hub.experiments.plots import case_study_of, save_figure
@@ -27,7 +27,7 @@ from egat_hub.models import TimmModel
 def case_study(
     models: tuple[str, ...],
     *,
-    data: Annotated[DataChanges, Flat()] = DataChanges(),
+    data: DataChanges = DataChanges(),
     domain: str | None = None,
     split: str = "test",
     positions: tuple[int, ...] = (),
@@ -78,4 +78,4 @@ def named(classifiers: Sequence[Classifier], sources: Sequence[str]) -> dict[str
 
 
 if __name__ == "__main__":
-    run(case_study)
+    run_command(case_study)

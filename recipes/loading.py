@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import time
 from statistics import median
-from typing import Annotated
 
 import torch
 from tabulate import tabulate
 from timing import Job, interleaved, machine, random_batch, training_step
 
-from egat_hub.core.options import Flat, run
+from egat_hub.core.options import run_command
 from egat_hub.data import DataConfig, MultiDomain, TrainingView, open_dataset, training_loader
 from egat_hub.data.transforms import apply, training_transform
+from egat_hub.experiments.config import IMAGE_SIZE
 from egat_hub.methods import ERM
 from egat_hub.models import create_model
 
@@ -31,7 +31,7 @@ ROOM = 2**33
 
 def loading(
     *,
-    data: Annotated[DataConfig, Flat()] = DataConfig(),
+    data: DataConfig = DataConfig(),
     domain: str | None = None,
     model: str = "resnet50",
     batch_size: int = 32,
@@ -52,11 +52,12 @@ def loading(
         workers: numbers of worker processes to try.
         device: device to train on.
     """
+    size = data.image_size or IMAGE_SIZE
     dataset = open_dataset(data, domain and [domain], verify=False)
-    view = TrainingView(next(iter(dataset.values())), image_size=data.image_size, seed=0)
+    view = TrainingView(next(iter(dataset.values())), image_size=size, seed=0)
     views = {"files": view, "memory": view.cached(limit=ROOM)}
-    parts = _parts(view, data.image_size, batch_size)
-    step = _step(model, dataset, data.image_size, batch_size, device)
+    parts = _parts(view, size, batch_size)
+    step = _step(model, dataset, size, batch_size, device)
     times = interleaved({**parts, "step": step}, rounds)
     speeds = {name: batch_size / median(seconds) for name, seconds in times.items()}
     lines = []
@@ -66,7 +67,7 @@ def loading(
                 _images_per_second(images, batch_size, batches, count, seed) for seed in range(rounds)
             )
             lines.append([count, source, f"{loaded:.0f}", f"{loaded / speeds['step']:.2f}"])
-    print(f"{view.domain}, {data.image_size} px, batch {batch_size}, {rounds} rounds of {batches} batches")
+    print(f"{view.domain}, {size} px, batch {batch_size}, {rounds} rounds of {batches} batches")
     print(f"{machine(device, ('torch', 'torchvision', 'pillow', 'timm'))}\n")
     print(tabulate(lines, ["workers", "from", "images/s", f"/ step of ERM, {model}"], "github"))
     print(
@@ -105,4 +106,4 @@ def _images_per_second(view: TrainingView, batch_size: int, batches: int, worker
 
 
 if __name__ == "__main__":
-    run(loading)
+    run_command(loading)

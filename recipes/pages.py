@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from accelerate import PartialState
 from matplotlib.figure import Figure
 
 from egat_hub.core.results import Row, Summary, write_rows
-from egat_hub.experiments.experiment import Finished, Ready, complete
+from egat_hub.experiments import RunResults
 from egat_hub.experiments.plots import save_figure
 from egat_hub.experiments.tables.table import Table, write_tables
 
@@ -68,33 +69,29 @@ class Page(NamedTuple):
     figure: Figure | None
 
 
-def publish(ready: Ready, name: str, pages: Callable[[Finished], dict[str, Page]]) -> None:
-    """Run the experiment, then write and print its pages; call it in every process.
+def publish(output: Path, name: str, pages: Mapping[str, Page]) -> None:
+    """Write and print the pages of a study; call it in every process.
 
     The output folder gets ``<name>.md``, ``.tex``, ``.csv`` and ``.json``, and ``<name>_<domain>.png``.
 
     Args:
-        ready: the experiment.
+        output: folder to write to.
         name: base name of the files.
-        pages: makes the pages from all finished runs, by training domain; called in every process, so that it
-            may time steps on all of them.
+        pages: pages by training domain.
     """
-    finished = complete(ready)
-    state, output = PartialState(), ready.bench.output
-    found = pages(finished) if finished else {}
-    if state.is_main_process and finished:
-        for domain, page in found.items():
+    if PartialState().is_main_process:
+        for domain, page in pages.items():
             if page.figure is not None:
                 save_figure(page.figure, output / f"{name}_{domain}.png")
-        write_rows(output / f"{name}.json", [row for page in found.values() for row in page.rows])
-        tables = [table for page in found.values() for table in page.tables]
-        text = [line for page in found.values() for line in page.text]
+        write_rows(output / f"{name}.json", [row for page in pages.values() for row in page.rows])
+        tables = [table for page in pages.values() for table in page.tables]
+        text = [line for page in pages.values() for line in page.text]
         write_tables(output, name, "\n".join(text) + "\n", tables)
         print("\n".join(["", *text, f"In {output}: {name}_*.png, {name}.md, .tex, .csv, .json"]))
-    state.wait_for_everyone()
+    PartialState().wait_for_everyone()
 
 
-def by_domain(finished: Finished) -> dict[str, Finished]:
-    """Finished runs by training domain."""
-    domains = dict.fromkeys(cell.domain for cell, _ in finished)
-    return {domain: [item for item in finished if item[0].domain == domain] for domain in domains}
+def by_domain(results: Sequence[RunResults]) -> dict[str, list[RunResults]]:
+    """Results by training domain."""
+    domains = dict.fromkeys(found.config.domain for found in results)
+    return {domain: [found for found in results if found.config.domain == domain] for domain in domains}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -19,14 +18,13 @@ from timing import machine
 from trade import ERM, Trade, pareto_figure, verdicts
 
 from egat_hub.attacks import ATTACKS, TRAINING_ATTACKS
-from egat_hub.core.results import Outcome, Row, Summary
-from egat_hub.experiments.cell import Cell
-from egat_hub.experiments.command import start
-from egat_hub.experiments.experiment import Experiment, Finished, Ready
-from egat_hub.experiments.further_attack import FurtherAttack
+from egat_hub.core.options import run_command
+from egat_hub.core.results import Row, Summary
+from egat_hub.data import DataConfig
+from egat_hub.experiments import ExtraAttack, RunConfig, RunResults, SweepOptions, run_sweep
 from egat_hub.experiments.tables.in_domain import attempt_of
 from egat_hub.experiments.tables.table import Entry, Table, markdown
-from egat_hub.experiments.variants import Variant
+from egat_hub.hub import from_pretrained
 from egat_hub.methods import METHODS, AdversarialMethod
 
 ROUNDS = 7
@@ -35,120 +33,115 @@ ROUNDS = 7
 STEP_SECONDS = "StepSeconds"
 
 
-def main(benchmark: str, *, description: str, arguments: Sequence[str] | None = None) -> None:
-    """Train ERM, and every adversarial method of the command line with every training attack, and compare.
+def pareto(options: SweepOptions) -> None:
+    """Train ERM, and every adversarial method with every training attack, and compare.
 
-    The output folder ends up with ``pareto_<domain>.png``, ``pareto.md``, ``pareto.tex``, ``pareto.csv``,
-    ``pareto.json``, ``pareto.yaml`` and a folder for each run; runs of another experiment there are used.
-
-    Args:
-        benchmark: data set used unless ``--data`` says otherwise.
-        description: for ``--help``.
-        arguments: the command line; by default the program's.
+    The output folder gets ``pareto_<domain>.png``, ``pareto.md``, ``.tex``, ``.csv``, ``.json``, ``.yaml``
+    and a folder for each run; finished runs there are reused.
     """
-    ready = start(
-        benchmark,
-        description=description,
-        methods=("pgd_at",),
-        arguments=arguments,
-        adapt=with_every_attack,
-        kept_as="pareto.yaml",
-    )
-    publish(ready, "pareto", partial(_pages, ready))
+    if options.search:
+        raise ValueError("A comparison of training attacks takes no search; leave out --search.")
+    options = replace(options, extra_attacks=options.extra_attacks or (full_attack(),))
+    results = run_sweep(options, with_every_attack, config_file="pareto.yaml")
+    timed = {found.config.label: found.config for found in results if " " not in found.config.label}
+    classes = from_pretrained(results[0].model).label_names
+    times = step_times([*timed.values()], classes, ROUNDS)
+    found = {domain: _page(domain, mine, options, times) for domain, mine in by_domain(results).items()}
+    publish(options.folder, "pareto", found)
 
 
-def _pages(ready: Ready, finished: Finished) -> dict[str, Page]:
-    times = step_times(_to_time(ready), len(ready.bench.dataset.classes), ROUNDS)
-    return {domain: _page(ready, domain, mine, times) for domain, mine in by_domain(finished).items()}
-
-
-def _page(ready: Ready, domain: str, finished: Finished, times: Mapping[str, StepTime]) -> Page:
-    rows = [row for cell, found in finished for row in own_rows(cell, found)]
-    trades = list(traded(rows, ready.experiment, times))
-    title, caption = f"{rows[0].model}, {rows[0].dataset}, trained on {domain}", _caption(rows, ready)
+def _page(
+    domain: str, results: Sequence[RunResults], options: SweepOptions, times: Mapping[str, StepTime]
+) -> Page:
+    rows = [row for found in results for row in own_rows(found)]
+    trades = list(traded(rows, results, options.epsilon, times))
+    title = f"{rows[0].model}, {rows[0].dataset}, trained on {domain}"
+    caption = _caption(rows, results[0].config, options)
     table = pareto_table(trades, title)
     figure = pareto_figure(trades, title, caption) if any(trade.base != ERM for trade in trades) else None
-    told = [f"- {line}" for line in verdicts(trades)]
-    text = [f"### {title}\n\n{markdown(table)}\n", *told, "", caption, ""]
+    text = [
+        f"### {title}\n\n{markdown(table)}\n",
+        *(f"- {line}" for line in verdicts(trades)),
+        "",
+        caption,
+        "",
+    ]
     return Page(text, [table], [*rows, *_timed(rows, trades)], figure)
 
 
-def with_every_attack(experiment: Experiment) -> Experiment:
-    """The experiment with ERM, every training attack, and the strongest attack there is on the test images.
+def with_every_attack(runs: Sequence[RunConfig]) -> list[RunConfig]:
+    """The runs with every training attack, after a run of ERM on the same domain with the same seed.
 
     Raises:
-        ValueError: a search; no method that attacks, or one that is told another training attack already.
+        ValueError: no adversarial method, another method, or a training attack that is set already.
     """
-    if experiment.grid:
-        raise ValueError("A comparison of training attacks takes no search; leave out --search.")
-    chosen = [variant for variant in experiment.variants if variant.name != ERM]
-    for variant in chosen:
-        config: Any = variant.config
-        if not issubclass(METHODS[variant.method], AdversarialMethod):
-            raise ValueError(f"Expected methods that can train with any attack, got {variant.name}.")
+    chosen = [run for run in runs if run.label != ERM]
+    for run in chosen:
+        config: Any = run.method_config
+        if not issubclass(METHODS[run.method], AdversarialMethod):
+            raise ValueError(f"Expected methods that can train with any attack, got {run.label}.")
         if config.training_attack != "pgd":
             raise ValueError(
-                f"Every training attack is compared with pgd; leave out --{variant.method}.training_attack."
+                f"Every training attack is compared with pgd; leave out --{run.method}.training_attack."
             )
     if not chosen:
         raise ValueError("Expected at least one method that attacks while it trains, such as pgd_at.")
-    erm = Variant(ERM, ERM, METHODS[ERM].config_class())
-    return replace(
-        experiment,
-        variants=(erm, *(v for base in chosen for v in _attacked(base, experiment.train.steps))),
-        further=experiment.further or (full_attack(),),
-    )
+    found: list[RunConfig] = []
+    for run in chosen:
+        if not any((other.domain, other.seed) == (run.domain, run.seed) for other in found):
+            found.append(replace(run, method=ERM, method_config=METHODS[ERM].config_class(), label=ERM))
+        found += _attacked(run)
+    return found
 
 
-def full_attack() -> FurtherAttack:
+def full_attack() -> ExtraAttack:
     """AutoAttack where its package is installed, else PGD of 50 steps and 5 restarts."""
     if find_spec("pyautoattack") is not None:
-        return FurtherAttack(attack="auto_attack")
-    return FurtherAttack(attack="pgd", attack_options={"steps": 50}, restarts=5)
+        return ExtraAttack(attack="auto_attack")
+    return ExtraAttack(attack="pgd", attack_options={"steps": 50}, restarts=5)
 
 
-def _attacked(base: Variant, steps: int) -> Iterator[Variant]:
-    yield base
-    config: Any = base.config
+def _attacked(run: RunConfig) -> Iterator[RunConfig]:
+    yield run
+    config: Any = run.method_config
     for name in TRAINING_ATTACKS:
         if name != "pgd":
-            options = {"over": steps, "schedule": "quadratic"} if name == "ramp" else {}
+            options = {"over": run.train.steps, "schedule": "quadratic"} if name == "ramp" else {}
             changed = replace(config, training_attack=name, training_attack_options=options)
-            yield Variant(f"{base.name} {name}", base.method, changed)
+            yield replace(run, method_config=changed, label=f"{run.label} {name}")
 
 
-def own_rows(cell: Cell, found: Sequence[Outcome]) -> list[Row]:
-    """Accuracy, robust accuracy and units on the cell's own domain."""
+def own_rows(results: RunResults) -> list[Row]:
+    """Accuracy, robust accuracy and step cost on the training domain."""
     shown = ("clean_accuracy", "robust_accuracy", "step_cost", "sanity_check")
-    return [row for row, _ in found if row.test_domain == cell.domain and row.metric in shown]
+    return [row for row in results.rows if row.test_domain == row.train_domain and row.metric in shown]
 
 
-def traded(rows: Sequence[Row], experiment: Experiment, times: Mapping[str, StepTime]) -> Iterator[Trade]:
-    """What every variant of which there are rows costs and gains."""
-    (full, *_) = experiment.further
-    for variant in experiment.variants:
-        mine = [row for row in rows if row.method == variant.name]
-        base = variant.name.split(" ")[0]
+def traded(
+    rows: Sequence[Row], results: Sequence[RunResults], epsilon: float, times: Mapping[str, StepTime]
+) -> Iterator[Trade]:
+    """Cost and gain of every method with every training attack that has results."""
+    for label, run in {found.config.label: found.config for found in results}.items():
+        (full, *_) = run.extra_attacks
+        mine = [row for row in rows if row.method == label]
+        base = label.split(" ")[0]
         clean = {row.seed: row.value for row in mine if row.metric == "clean_accuracy"}
-        robust = {row.seed: row.value for row in mine if _is(row, full, experiment.epsilon)}
-        gradients = {
-            row.seed: _gradients(row, rows, base, variant) for row in mine if row.metric == "step_cost"
-        }
+        robust = {row.seed: row.value for row in mine if _is(row, full, epsilon)}
+        gradients = {row.seed: _gradients(row, rows, base, run) for row in mine if row.metric == "step_cost"}
         if robust and all(value is not None for value in gradients.values()):
             known = [value for value in gradients.values() if value is not None]
-            asked = Summary.of(known)
             yield Trade(
-                name=variant.name,
+                name=label,
                 base=base,
-                gradients=asked,
+                gradients=Summary.of(known),
                 seconds=Summary.of([times[base].seconds(value) for value in known]),
-                steps=experiment.train.steps,
+                steps=run.train.steps,
                 clean=Summary.of([*clean.values()]),
                 robust=robust,
             )
 
 
-def _is(row: Row, attack: FurtherAttack, epsilon: float) -> bool:
+def _is(row: Row, attack: ExtraAttack, epsilon: float) -> bool:
     settings = ATTACKS[attack.attack](**attack.attack_options).protocol()
     settings.pop("version", None)  # AutoAttack may have to run another one than it is told
     named = {
@@ -166,12 +159,12 @@ def _is(row: Row, attack: FurtherAttack, epsilon: float) -> bool:
     )
 
 
-def _gradients(row: Row, rows: Sequence[Row], base: str, variant: Variant) -> float | None:
-    """Gradients that the attack asks for in a step, from the units of the step and of that of the base."""
-    cls = METHODS[variant.method]
+def _gradients(row: Row, rows: Sequence[Row], base: str, run: RunConfig) -> float | None:
+    """Attack gradients per step, from the cost of the step and that of the base method's step."""
+    cls = METHODS[run.method]
     if not issubclass(cls, AdversarialMethod):
         return 0.0
-    config: Any = variant.config
+    config: Any = run.method_config
     whole = next((r.value for r in rows if r.method == base and r.metric == "step_cost"), None)
     if whole is None:
         return None
@@ -198,12 +191,6 @@ def pareto_table(trades: Sequence[Trade], title: str) -> Table:
     return Table(title, columns, lines)
 
 
-def _to_time(ready: Ready) -> list[Cell]:
-    """A cell of every method, with its own PGD."""
-    first = {cell.variant.name: cell for cell in ready.cells}
-    return [cell for name, cell in first.items() if " " not in name]
-
-
 def _timed(rows: Sequence[Row], trades: Sequence[Trade]) -> Iterator[Row]:
     like = {row.method: row for row in rows}
     for trade in trades:
@@ -212,13 +199,13 @@ def _timed(rows: Sequence[Row], trades: Sequence[Trade]) -> Iterator[Row]:
         yield replace(row, metric=STEP_SECONDS, value=value, n=ROUNDS, protocol=protocol)
 
 
-def _caption(rows: Sequence[Row], ready: Ready) -> str:
+def _caption(rows: Sequence[Row], run: RunConfig, options: SweepOptions) -> str:
     """What is shown, in sentences."""
-    (full, *_) = ready.experiment.further
-    shown = next(row for row in rows if _is(row, full, ready.experiment.epsilon))
+    (full, *_) = run.extra_attacks
+    shown = next(row for row in rows if _is(row, full, options.epsilon))
     attempt = attempt_of(shown)
-    seeds = ", ".join(map(str, ready.experiment.seeds))
-    train = ready.experiment.train
+    seeds = ", ".join(map(str, options.seeds))
+    train = run.train
     protocol = f"epsilon {attempt.budget:g} under {attempt.settings}; n = {shown.n} test images"
     return (
         f"Robust accuracy in percent at {protocol}; mean and standard deviation over seeds {seeds}. Time of "
@@ -230,4 +217,4 @@ def _caption(rows: Sequence[Row], ready: Ready) -> str:
 
 
 if __name__ == "__main__":
-    main("pacs", description=str(__doc__))
+    run_command(pareto, description=__doc__, data=DataConfig("pacs"), methods=("pgd_at",))

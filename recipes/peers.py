@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from egat_hub.attacks import PGD
-from egat_hub.core.options import run
+from egat_hub.core.options import run_command
 from egat_hub.explanations import GradCAM
 from egat_hub.models import TimmModel, create_model
 from egat_hub.models.folding import find_pairs, folded
@@ -211,4 +211,4 @@ def _apart(net: TimmModel, attacked: Tensor) -> float:
 
 
 if __name__ == "__main__":
-    run(peers)
+    run_command(peers)

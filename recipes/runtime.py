@@ -42,7 +42,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from egat_hub.attacks import PGD
-from egat_hub.core.options import run
+from egat_hub.core.options import run_command
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.explanations import GradCAM
 from egat_hub.methods import EGAT, METHODS, AdversarialMethod, Method
@@ -272,4 +272,4 @@ def _faithfulness(network: TimmModel, images: Tensor) -> dict[str, Callable[[], 
 
 
 if __name__ == "__main__":
-    run(runtime)
+    run_command(runtime)

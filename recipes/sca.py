@@ -10,13 +10,13 @@ folder, so interrupted runs resume.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
 
 from egat_hub.attacks.diffusion import SCA, Prompts, load_diffusion
 from egat_hub.core.distributed import join_processes
-from egat_hub.core.options import Flat, run
+from egat_hub.core.options import run_command
 from egat_hub.core.results import write_outcomes
 from egat_hub.data import DataChanges
 from egat_hub.evaluation import EvaluationConfig, evaluate_per_image
@@ -29,7 +29,7 @@ def sca(
     *,
     model: str,
     diffusion: str,
-    data: Annotated[DataChanges, Flat()] = DataChanges(),
+    data: DataChanges = DataChanges(),
     domain: str | None = None,
     split: str = "test",
     latent_epsilons: tuple[float, ...] = (0.0, 0.1),
@@ -77,4 +77,4 @@ def sca(
 
 
 if __name__ == "__main__":
-    run(sca)
+    run_command(sca)

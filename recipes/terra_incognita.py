@@ -6,9 +6,17 @@ accelerate launch recipes/terra_incognita.py --data synthetic --config recipes/d
 
 from pathlib import Path
 
-from egat_hub.experiments.command import main
+from egat_hub.core.options import run_command
+from egat_hub.data import DataConfig
+from egat_hub.experiments import SweepOptions, compare
 
-PAPER = Path(__file__).parent / "paper"
+PAPER = sorted((Path(__file__).parent / "paper").glob("table[14].csv"))
+
+
+def terra_incognita(options: SweepOptions) -> None:
+    """Compare the methods and print the tables, with the paper's results beside ours."""
+    compare(options, PAPER).print()
+
 
 if __name__ == "__main__":
-    main("terra_incognita", description=__doc__, paper=sorted(PAPER.glob("table[14].csv")))
+    run_command(terra_incognita, description=__doc__, data=DataConfig("terra_incognita"))

@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from egat_hub.core.options import run
+from egat_hub.core.options import run_command
 from egat_hub.methods import METHODS, Method
 from egat_hub.metrics.training_cost import count_passes
 from egat_hub.models import TimmModel, create_model
@@ -178,4 +178,4 @@ def _peak(job: Job, device: str) -> str:
 
 
 if __name__ == "__main__":
-    run(throughput)
+    run_command(throughput)

@@ -11,19 +11,19 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pages import Page, Point, by_domain, line_style, publish
 
-from egat_hub.experiments.command import start
-from egat_hub.experiments.experiment import Experiment, Finished
+from egat_hub.core.options import run_command
+from egat_hub.data import DataConfig
+from egat_hub.experiments import RunConfig, RunResults, SweepOptions, run_sweep
 from egat_hub.experiments.tables.in_domain import attacked, in_domain
 from egat_hub.experiments.tables.report import report
 from egat_hub.experiments.tables.table import PAPER, Published, Table
-from egat_hub.experiments.variants import VARIANTS, Variant
+from egat_hub.experiments.variants import VARIANTS
 
 LABELS = {
     "clean_accuracy": "clean accuracy (%)",
@@ -92,36 +92,28 @@ SWEEPS: Mapping[str, tuple[str, tuple[float, ...]]] = {
     "igr": ("lambda_igr", (0.01, 0.1, 1.0, 10.0)),
     "ign": ("lambda_ign", (0.01, 0.1, 0.5, 1.0)),
 }
-"""Swept field and values by method; values of epsilon are multiples of the experiment's."""
+"""Swept field and values by method; values of epsilon are multiples of the given one."""
 
 
-def main(benchmark: str, *, description: str, arguments: Sequence[str] | None = None) -> None:
-    """Train every selected method at every value of its weight, and plot the trade-off curves.
+def trade_off_curves(options: SweepOptions) -> None:
+    """Train every method at every value of its weight, and plot the trade-off curves.
 
-    Writes ``trade_off_<domain>.png``, ``trade_off.md``, ``.tex``, ``.csv``, ``.json`` and ``.yaml`` to the
-    output folder, besides the runs; finished runs there are reused.
-
-    Args:
-        benchmark: default data set.
-        description: text of ``--help``.
-        arguments: command line; ``sys.argv`` by default.
+    The output folder gets ``trade_off_<domain>.png``, ``trade_off.md``, ``.tex``, ``.csv``, ``.json`` and
+    ``.yaml``, and a folder for each run; finished runs there are reused.
     """
-    ready = start(
-        benchmark, description=description, arguments=arguments, adapt=sweep, kept_as="trade_off.yaml"
-    )
-    publish(ready, "trade_off", partial(_pages, ready.experiment))
+    if options.search:
+        raise ValueError("Trade-off curves train every value of a weight; leave out --search.")
+    results = run_sweep(options, with_weights, config_file="trade_off.yaml")
+    found = {domain: _page(options.epsilon, mine) for domain, mine in by_domain(results).items()}
+    publish(options.folder, "trade_off", found)
 
 
-def _pages(experiment: Experiment, finished: Finished) -> dict[str, Page]:
-    return {domain: _page(experiment, mine) for domain, mine in by_domain(finished).items()}
-
-
-def _page(experiment: Experiment, finished: Finished) -> Page:
-    outcomes = [outcome for _, found in finished for outcome in found]
+def _page(epsilon: float, results: Sequence[RunResults]) -> Page:
+    outcomes = [outcome for found in results for outcome in found.outcomes]
     rows = [row for row, _ in outcomes]
-    tables = report(outcomes, epsilon=experiment.epsilon)
+    tables = report(outcomes, epsilon=epsilon)
     (table,) = in_domain(rows, Published())
-    points = [*curve_points(table, experiment.variants, experiment.epsilon)]
+    points = [*curve_points(table, [found.config for found in results], epsilon)]
     text = [
         tables.markdown(),
         f"## Trade-off: {table.title}\n",
@@ -131,44 +123,38 @@ def _page(experiment: Experiment, finished: Finished) -> Page:
     return Page(text, tables.tables, rows, trade_off_figure(points, table.title, tables.notes))
 
 
-def sweep(experiment: Experiment) -> Experiment:
-    """The experiment with each method at its given setting and at every value of its weight.
-
-    Raises:
-        ValueError: the experiment has a hyperparameter search, which would choose one setting.
-    """
-    if experiment.grid:
-        raise ValueError("Trade-off curves train every value of a weight; leave out --search.")
-    return replace(experiment, variants=tuple(v for base in experiment.variants for v in _swept(base)))
+def with_weights(runs: Sequence[RunConfig]) -> list[RunConfig]:
+    """The runs at their given setting and at every value of their method's weight."""
+    return [swept for base in runs for swept in _swept(base)]
 
 
-def _swept(base: Variant) -> Iterator[Variant]:
+def _swept(base: RunConfig) -> Iterator[RunConfig]:
     yield base
-    if base.name in SWEEPS:  # not the ablation, whose names are others
-        field, values = SWEEPS[base.method]
-        config: Any = base.config
+    if base.label in SWEEPS:  # not variants of EGAT, whose labels differ
+        field, values = SWEEPS[base.label]
+        config: Any = base.method_config
         scale = config.epsilon if field == "epsilon" else 1.0
         for value in (scale * value for value in values):
             if value != getattr(config, field):
-                name = f"{base.name} {field}={value:g}"
-                yield Variant(name, base.method, replace(config, **{field: value}))
+                changed = replace(config, **{field: value})
+                yield replace(base, method_config=changed, label=f"{base.label} {field}={value:g}")
 
 
-def curve_points(table: Table, variants: Sequence[Variant], epsilon: float) -> Iterator[Point]:
-    """Points from an in-domain table, for variants with clean and robust accuracy at ``epsilon``."""
+def curve_points(table: Table, runs: Sequence[RunConfig], epsilon: float) -> Iterator[Point]:
+    """Points from an in-domain table, for methods with clean and robust accuracy at ``epsilon``."""
     titles = {**PAPER, "robust_accuracy": attacked(epsilon)}
-    for variant in variants:
-        entries = dict(zip(table.columns, table.lines.get(variant.name, ()), strict=False))
+    for label, run in {run.label: run for run in runs}.items():
+        entries = dict(zip(table.columns, table.lines.get(label, ()), strict=False))
         figures = {
             name: summary
             for name, title in titles.items()
             if title in entries and (summary := entries[title].summary)
         }
         if {"clean_accuracy", "robust_accuracy"} <= figures.keys():
-            method = variant.name if variant.name in VARIANTS else variant.method
+            method = label if label in VARIANTS else run.method
             field = SWEEPS[method][0] if method in SWEEPS else ""
-            weight = getattr(variant.config, field) if field else None
-            yield Point(method, variant.name, field, weight, variant.name == method, figures)
+            weight = getattr(run.method_config, field) if field else None
+            yield Point(method, label, field, weight, label == method, figures)
 
 
 def verdicts(points: Sequence[Point]) -> Iterator[str]:
@@ -181,4 +167,4 @@ def verdicts(points: Sequence[Point]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    main("pacs", description=str(__doc__))
+    run_command(trade_off_curves, description=__doc__, data=DataConfig("pacs"))

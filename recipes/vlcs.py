@@ -6,9 +6,17 @@ accelerate launch recipes/vlcs.py --data synthetic --config recipes/demo.yaml
 
 from pathlib import Path
 
-from egat_hub.experiments.command import main
+from egat_hub.core.options import run_command
+from egat_hub.data import DataConfig
+from egat_hub.experiments import SweepOptions, compare
 
-PAPER = Path(__file__).parent / "paper"
+PAPER = sorted((Path(__file__).parent / "paper").glob("table[124].csv"))
+
+
+def vlcs(options: SweepOptions) -> None:
+    """Compare the methods and print the tables, with the paper's results beside ours."""
+    compare(options, PAPER).print()
+
 
 if __name__ == "__main__":
-    main("vlcs", description=__doc__, paper=sorted(PAPER.glob("table[124].csv")))
+    run_command(vlcs, description=__doc__, data=DataConfig("vlcs"))

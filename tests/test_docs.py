@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import re
 import runpy
@@ -19,9 +20,10 @@ from torch.nn import functional as F
 from egat_hub import cli
 from egat_hub.cli.main import COMMANDS
 from egat_hub.core import config
-from egat_hub.core.options import add_options
+from egat_hub.core.options import add_options, invoke, spelled
 from egat_hub.core.registry import Registry
-from egat_hub.experiments.command import build_experiment, build_parser
+from egat_hub.data import DataConfig
+from egat_hub.experiments import SweepOptions
 from egat_hub.methods import METHODS, Method
 
 ROOT = Path(__file__).parents[1]
@@ -149,19 +151,24 @@ def test_commands_parse(page, monkeypatch, package):
         name = path.stem
         assert path.is_file()
         if name in COMMANDS:
-            cli.build_parser([name, *options]).parse_args([name, *options])
+            parse_program([name, *options])
         elif name in FUNCTIONS:
             parser = ArgumentParser()
             add_options(parser, runpy.run_path(str(path))[name])
-            parser.parse_args(options)
+            parser.parse_args(spelled(parser, options))
         elif name not in APART:
-            build_parser(name, "").parse_args(options)
+            invoke(SweepOptions, options, data=DataConfig(name))
+
+
+def parse_program(words: list[str]) -> None:
+    parser, command = cli.build_parser(words)
+    parser.parse_args(spelled(command, words))
 
 
 @pages([page for page in PAGES if program_lines(page)])
 def test_commands_of_the_program_parse(page):
     for words in program_lines(page):
-        cli.build_parser(words).parse_args(words)
+        parse_program(words)
 
 
 def test_every_command_of_the_program_is_shown():
@@ -170,11 +177,12 @@ def test_every_command_of_the_program_is_shown():
 
 
 def test_the_defaults_of_the_paper_page_are_those_of_the_code():
-    parser, every = build_parser("vlcs", ""), ["--methods", "all"]
     told = {name: value for name, value, _ in DEFAULT.findall((ROOT / "docs/paper.md").read_text())}
     given = [word for name, value in told.items() for word in (f"--{name}", *value.split())]
-    experiments = [build_experiment(parser, parser.parse_args(every + flags)) for flags in ([], given)]
-    assert experiments[0] == experiments[1]
+    options = [invoke(SweepOptions, words, data=DataConfig("vlcs")) for words in ([], given)]
+    default, given = (each.run_config("egat", "Caltech101", 0) for each in options)
+    assert default.image_size == given.image_size
+    assert dataclasses.replace(default, data=given.data) == given
     fields = {f"egat.{name}" for name in config.to_dict(METHODS["egat"].config_class()) if name != "epsilon"}
     assert fields | {"epsilon"} <= set(told)
 

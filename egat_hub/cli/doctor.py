@@ -133,7 +133,7 @@ def _data(kind: str, folder: Path) -> Iterator[Finding]:
     from egat_hub.data import DataConfig, open_dataset
 
     try:
-        dataset = open_dataset(DataConfig(name=kind, data_dir=str(folder)), verify=False)
+        dataset = open_dataset(DataConfig(name=kind, dir=str(folder)), verify=False)
     except (ValueError, OSError, UnknownNameError) as error:
         yield Finding(f"data in {folder}", "unusable", str(error), broken=True)
         return

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from tabulate import tabulate
 
 from egat_hub.cli.images import open_model
 from egat_hub.cli.main import Answer
-from egat_hub.core.options import Flat
 from egat_hub.core.results import Row, failed_checks, write_rows
 from egat_hub.data import DataChanges
 from egat_hub.evaluation import EvaluationConfig
@@ -24,7 +23,7 @@ def evaluate(
     model: str,
     evaluation: EvaluationConfig,
     *,
-    data: Annotated[DataChanges, Flat()] = DataChanges(),
+    data: DataChanges = DataChanges(),
     domain: str | None = None,
     split: Literal["train", "val", "test", "all"] = "test",
     images: int | None = None,

@@ -15,7 +15,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from egat_hub.core.options import EXPECTED, Formatter, add_options, called
+from egat_hub.core.options import EXPECTED, INTERRUPTED, Formatter, add_options, call, spelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,7 @@ class Answer:
 COMMANDS = {
     "train": "train a network by one method on one domain, measure and save it",
     "finetune": "fine-tune a model on new images, and compare before and after",
+    "sweep": "train and compare methods over domains and seeds, here, on Ray or on Slurm",
     "explain": "predict, and draw where the model looks",
     "doctor": "say what is installed, what is missing and how to get it",
     "list": "list known, published or saved models, or compare them in a leaderboard",
@@ -64,17 +65,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit: help (0), or a command line that cannot be read (2).
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
-    parser = build_parser(words)
-    parsed = parser.parse_args(words)
+    parser, command = build_parser(words)
+    parsed = parser.parse_args(spelled(command, words))
     try:
         options = vars(parser.instantiate(parsed)[parsed.command]).copy()
         as_json = options.pop("json")
         with _only_answers_on_stdout():
-            answer = called(_command(parsed.command), options)
+            answer = call(_command(parsed.command), options)
     except EXPECTED as error:
         return _fail(error)
     except KeyboardInterrupt:
-        return _fail("stopped")
+        return _fail(INTERRUPTED)
     if os.environ.get("RANK", "0") == "0":  # as the launcher says; the one in `collective` needs PyTorch
         print(json.dumps(answer.data, indent=2) if as_json else answer.text)
     for problem in answer.problems:
@@ -82,21 +83,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if answer.problems else 0
 
 
-def build_parser(words: Sequence[str]) -> ArgumentParser:
-    """The parser for a command line; only the command in ``words`` is imported and has its options."""
+def build_parser(words: Sequence[str]) -> tuple[ArgumentParser, ArgumentParser]:
+    """The parser for a command line, and that of its command; only the command in ``words`` is imported."""
     chosen = next((word for word in words if not word.startswith("-")), None)
     parser = ArgumentParser(
         prog="egat-hub", description=DESCRIPTION, epilog=EPILOG, formatter_class=Formatter
     )
     parser.add_argument("--version", action="version", version=metadata.version("egat-hub"))
     commands = parser.add_subcommands(dest="command", metavar="COMMAND", required=True)
+    command = ArgumentParser()
     for name, summary in COMMANDS.items():
         options = ArgumentParser(formatter_class=Formatter)
         if name == chosen:
+            command = options
             add_options(options, _command(name))
             options.add_argument("--json", action="store_true", help="print JSON instead of text")
         commands.add_subcommand(name, options, help=summary)
-    return parser
+    return parser, command
 
 
 def _command(name: str) -> Callable[..., Answer]:

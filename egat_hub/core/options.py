@@ -1,13 +1,18 @@
-"""Options of a command line, from signatures, config dataclasses and their docstrings."""
+"""Command-line options from signatures, dataclasses and their docstrings.
+
+An option of a group is ``--group.field``, such as ``--train.lr``; ``--group`` alone is the group's ``name``
+(``--data vlcs``). ``-``, ``_`` and ``.`` are interchangeable: ``--data-dir`` is ``--data.dir``.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import sys
 import typing
 from argparse import SUPPRESS, Action, RawDescriptionHelpFormatter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from docstring_parser import parse
@@ -16,135 +21,187 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 from egat_hub.core.registry import UnknownNameError
 
 EXPECTED = (ValueError, TypeError, OSError, ImportError, FloatingPointError, UnknownNameError)
-"""Errors whose message says what to do; anything else is a fault of this package and shows its traceback."""
+"""Errors whose message says what to do; any other error is a bug and shows its traceback."""
+
+INTERRUPTED = "interrupted; the same command resumes"
 
 
 class Without(frozenset[str]):
-    """Fields of a config dataclass that are no options: ``Annotated[Config, Without("field")]``."""
+    """Fields of a dataclass that are not options: ``Annotated[Config, Without("field")]``."""
 
     def __new__(cls, *fields: str) -> Without:
         return super().__new__(cls, fields)
 
 
-class Flat:
-    """Fields of a config as ``--field``: ``Annotated[Config, Flat()]``; ``name`` goes by the parameter's."""
+@dataclasses.dataclass(frozen=True)
+class Each:
+    """A group of options for each of several dataclasses: ``Annotated[Mapping[str, Config], Each(...)]``.
+
+    Attributes:
+        classes: gives the dataclasses by the names of their groups.
+        skip: fields that are not options.
+    """
+
+    classes: Callable[[], Mapping[str, type[Any]]]
+    skip: frozenset[str] = frozenset()
 
 
 class Formatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
-    """Help as it is written, so that examples keep their lines, and the default where it says something."""
+    """Help that keeps the line breaks of examples and shows defaults, unless they are empty."""
 
     def _get_help_string(self, action: Action) -> str:
-        told = action.option_strings and action.default not in (None, SUPPRESS, False, [], {})
-        return f"{action.help or ''}{' (default: %(default)s)' if told else ''}"
+        shown = action.option_strings and action.default not in (None, SUPPRESS, False, [], {})
+        return f"{action.help or ''}{' (default: %(default)s)' if shown else ''}"
 
 
-def add_options(parser: ArgumentParser, command: Callable[..., Any]) -> None:
-    """Add an option for every parameter of ``command``.
+def add_options(parser: ArgumentParser, command: Callable[..., Any], **defaults: Any) -> None:
+    """Add an option for every parameter of a command.
 
-    Positional parameters are positional arguments, keyword-only ones are ``--options``. A ``bool`` is a flag,
-    a tuple takes several values, and a config dataclass gives an option ``--name.field`` for each field (with
-    :class:`Flat`, ``--field``), but for those of :class:`Without`, and ``--config`` for a YAML file. The help
-    is that of the docstrings.
-    """
-    told = parse(command.__doc__ or "")
-    parser.description = told.description
-    helps = {parameter.arg_name: parameter.description for parameter in told.params}
-    hints = {name: hint for name, hint in _hints(command).items() if name != "return"}
-    if any(dataclasses.is_dataclass(_plain(hint)) for hint in hints.values()):
-        parser.add_argument("--config", action="config", help="YAML file with any of the options")
-    for name, parameter in inspect.signature(command).parameters.items():
-        _add(parser, parameter, hints[name], (helps[name] or "").replace("%", "%%"))
-
-
-def add_fields(parser: ArgumentParser, name: str, default: Any, skip: Collection[str] = ()) -> None:
-    """Add an option for every field of a config dataclass.
+    Positional parameters become positional arguments, keyword-only ones ``--options``. A ``bool`` is a flag,
+    a tuple takes several values, and a dataclass gives a group of options, as does each class of
+    :class:`Each`. A command with the single parameter ``options``, a dataclass, has that class's fields as
+    options. Help comes from the docstrings. With any group there is ``--config`` for a YAML file.
 
     Args:
-        parser: gets the options.
-        name: what the field ``name`` of the config goes by; all others keep their names.
-        default: a config with the defaults.
-        skip: fields that are no options.
+        parser: parser to add the options to.
+        command: function with type hints.
+        defaults: defaults that replace those of the signature.
     """
-    helps = {told.arg_name: told.description or "" for told in parse(type(default).__doc__ or "").params}
-    hints = typing.get_type_hints(type(default))
-    for field, option in _option_names(type(default), name, skip).items():
-        text = helps[field].replace("%", "%%").replace("``", "").replace('"', "")
-        flag, value = f"--{option.replace('_', '-')}", getattr(default, field)
-        parser.add_argument(flag, type=hints[field], default=value, help=text)
+    owner, hints = _owner(command), _hints(_owner(command))
+    parser.description = parse(command.__doc__ or "").description
+    docs = [owner] if inspect.isfunction(owner) else inspect.getmro(typing.cast(type, owner))[::-1]
+    helps = {text.arg_name: text.description for doc in docs for text in parse(doc.__doc__ or "").params}
+    if any(dataclasses.is_dataclass(_plain(hint)) for hint in hints.values()):
+        parser.add_argument("--config", action="config", help="YAML file with any of the options")
+    for name, parameter in inspect.signature(owner).parameters.items():
+        chosen = parameter.replace(default=defaults.get(name, parameter.default))
+        _add(parser, chosen, hints[name], (helps[name] or "").replace("%", "%%").replace("``", ""))
 
 
-def pop_fields(options: dict[str, Any], name: str, config: type[Any], skip: Collection[str] = ()) -> Any:
-    """The config that options of :func:`add_fields` describe; they are taken out of ``options``."""
-    names = _option_names(config, name, skip)
-    return config(**{field: options.pop(option) for field, option in names.items()})
+def spelled(parser: ArgumentParser, words: Sequence[str]) -> list[str]:
+    """The words of a command line with every option in the spelling of the parser."""
+    options = [option for action in parser._actions for option in action.option_strings]
+    spellings = {_key(option): option for option in options}
+    spellings |= {
+        _key(option.removesuffix(".name")): option for option in options if option.endswith(".name")
+    }
+    found = []
+    for word in words:
+        option, equals, value = word.partition("=")
+        option = spellings.get(_key(option), option) if option.startswith("--") else option
+        found.append(f"{option}{equals}{value}")
+    return found
 
 
-def called(command: Callable[..., Any], options: dict[str, Any]) -> Any:
-    """Call ``command`` with what was parsed by the options of :func:`add_options`."""
-    options = {key: value for key, value in options.items() if key != "config"}
-    for name, hint in _hints(command).items():
-        if _is_flat(hint):
-            options[name] = pop_fields(options, name, _plain(hint), _left_out(hint))
-    return command(**options)
+def call(command: Callable[..., Any], parsed: Mapping[str, Any]) -> Any:
+    """Call a command with the parsed and instantiated options of :func:`add_options`."""
+    owner = _owner(command)
+    values = {name: value for name, value in parsed.items() if name != "config"}
+    for name, hint in _hints(owner).items():
+        if each := _each(hint):
+            values[name] = {group: values.pop(group) for group in each.classes()}
+        elif typing.get_origin(_plain(hint)) is tuple:
+            values[name] = tuple(values[name])
+    return command(**values) if owner is command else command(owner(**values))
 
 
-def run(command: Callable[..., Any], arguments: Sequence[str] | None = None) -> None:
-    """A program that is one function: parse its options and call it; what cannot work ends in one message.
+def invoke(
+    command: Callable[..., Any], words: Sequence[str], *, description: str | None = None, **defaults: Any
+) -> Any:
+    """Parse a command line and call the command, or make the dataclass, whose options it has.
+
+    Args:
+        command: as for :func:`add_options`, or a dataclass.
+        words: command line.
+        description: help text; by default the command's docstring.
+        defaults: as for :func:`add_options`.
+    """
+    parser = ArgumentParser(formatter_class=Formatter)
+    add_options(parser, command, **defaults)
+    parser.description = description or parser.description
+    return call(command, vars(parser.instantiate(parser.parse_args(spelled(parser, words)))))
+
+
+def run_command(
+    command: Callable[..., Any],
+    arguments: Sequence[str] | None = None,
+    *,
+    description: str | None = None,
+    **defaults: Any,
+) -> None:
+    """Run a program that is one command; expected errors end it with one message.
 
     Args:
         command: as for :func:`add_options`.
-        arguments: the command line; by default the program's.
+        arguments: command line; by default the program's.
+        description: help text; by default the command's docstring.
+        defaults: as for :func:`add_options`.
     """
-    parser = ArgumentParser(formatter_class=Formatter)
-    add_options(parser, command)
     try:
-        called(command, vars(parser.instantiate(parser.parse_args(arguments))))
+        invoke(command, sys.argv[1:] if arguments is None else arguments, description=description, **defaults)
     except EXPECTED as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"error: {INTERRUPTED}")
 
 
 def _add(parser: ArgumentParser, parameter: inspect.Parameter, hint: Any, text: str) -> None:
-    flag = f"--{parameter.name.replace('_', '-')}"
+    kind, skip = _plain(hint), _skipped(hint)
+    flag = f"--{parameter.name}"
     required = parameter.default is parameter.empty
     default = None if required else parameter.default
-    if dataclasses.is_dataclass(_plain(hint)):
-        told = {} if default is None else {"default": dataclasses.asdict(default)}
-        if _is_flat(hint):
-            add_fields(parser, parameter.name, default, _left_out(hint))
-        else:
-            config = typing.cast(type, _plain(hint))
-            parser.add_class_arguments(config, parameter.name, skip=_left_out(hint), **told)
-    elif hint is bool:
+    if each := _each(hint):
+        for name, config in each.classes().items():
+            _add_group(parser, name, config, None, set(each.skip))
+    elif dataclasses.is_dataclass(kind):
+        _add_group(parser, parameter.name, typing.cast(type, kind), default, skip)
+    elif kind is bool:
         parser.add_argument(flag, action="store_true", help=text)
     elif parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
-        if typing.get_origin(hint) is tuple:
-            parser.add_argument(parameter.name, nargs="*", type=typing.get_args(hint)[0], help=text)
+        if typing.get_origin(kind) is tuple:
+            parser.add_argument(parameter.name, nargs="*", type=typing.get_args(kind)[0], help=text)
         else:
-            parser.add_argument(parameter.name, type=hint, help=text)
-    elif typing.get_origin(hint) is tuple:
-        kind = typing.get_args(hint)[0]
-        parser.add_argument(flag, nargs="+", type=kind, default=list(default or ()), help=text)
+            parser.add_argument(parameter.name, type=kind, help=text)
+    elif typing.get_origin(kind) is tuple and not dataclasses.is_dataclass(typing.get_args(kind)[0]):
+        item = typing.get_args(kind)[0]
+        parser.add_argument(flag, nargs="+", type=item, default=list(default or ()), help=text)
     else:
-        parser.add_argument(flag, type=hint, default=default, required=required, help=text)
+        if typing.get_origin(kind) is tuple:
+            kind, default = list[typing.get_args(kind)[0]], list(default or ())  # type: ignore[misc]
+        parser.add_argument(flag, type=kind, default=default, required=required, help=text)
+
+
+def _add_group(parser: ArgumentParser, name: str, config: type[Any], default: Any, skip: set[str]) -> None:
+    chosen = {} if default is None else dataclasses.asdict(default)
+    values = {field: value for field, value in chosen.items() if field not in skip}
+    parser.add_class_arguments(config, name, skip=skip, **({"default": values} if values else {}))
+    for action in parser._actions:
+        if action.option_strings == [f"--{name}"]:  # jsonargparse's option for a file of the group
+            action.help = SUPPRESS
+
+
+def _owner(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The callable whose parameters are the options: the command, or the dataclass that it takes."""
+    single = list(inspect.signature(command).parameters) == ["options"]
+    return typing.cast(Callable[..., Any], _hints(command)["options"]) if single else command
 
 
 def _hints(command: Callable[..., Any]) -> dict[str, Any]:
-    return typing.get_type_hints(command, include_extras=True)
+    hints = typing.get_type_hints(command, include_extras=True)
+    return {name: hint for name, hint in hints.items() if name != "return"}
 
 
-def _option_names(config: type[Any], name: str, skip: Collection[str]) -> dict[str, str]:
-    """Names of options by field."""
-    fields = [field.name for field in dataclasses.fields(config) if field.name not in skip]
-    return {field: name if field == "name" else field for field in fields}
+def _each(hint: Any) -> Each | None:
+    return next((item for item in typing.get_args(hint)[1:] if isinstance(item, Each)), None)
 
 
-def _is_flat(hint: Any) -> bool:
-    return any(isinstance(item, Flat) for item in typing.get_args(hint)[1:])
-
-
-def _left_out(hint: Any) -> set[str]:
+def _skipped(hint: Any) -> set[str]:
     return {name for item in typing.get_args(hint)[1:] if isinstance(item, Without) for name in item}
 
 
 def _plain(hint: Any) -> Any:
     return typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
+
+
+def _key(option: str) -> str:
+    return re.sub(r"[-_.]+", ".", option.lstrip("-"))

@@ -15,21 +15,22 @@ class DataConfig:
     Attributes:
         name: a benchmark (``"vlcs"``, ``"terra_incognita"``, ``"pacs"``), ``"folder"`` for your own images,
             ``"synthetic"`` for generated ones, or the id of a Hub data set (``"org/name"``).
-        data_dir: root folder of a benchmark or ``"folder"``: ``<domain>/<class>/<image>`` or
+        dir: root folder of a benchmark or ``"folder"``: ``<domain>/<class>/<image>`` or
             ``<class>/<image>``.
-        masks_dir: object masks of the images in ``data_dir``: a folder with ``<domain>/<class>/<stem>.png``
+        masks_dir: object masks of the images in ``dir``: a folder with ``<domain>/<class>/<stem>.png``
             masks (white on black, any resolution) or ``<stem>.xml`` boxes (Pascal VOC), or a COCO JSON file
             with boxes.
-        image_size: height and width of the network input in pixels.
+        image_size: height and width of the network input in pixels; by default the size of a saved model, or
+            224.
         split_seed: seed of the 60/20/20 split.
         synthetic_size: images to generate per domain.
         synthetic_seed: seed of the generated images.
     """
 
     name: str = "synthetic"
-    data_dir: str | None = None
+    dir: str | None = None
     masks_dir: str | None = None
-    image_size: int = 224
+    image_size: int | None = None
     split_seed: int = 0
     synthetic_size: int = 1000
     synthetic_seed: int = 0
@@ -41,7 +42,7 @@ class DataChanges:
 
     Attributes:
         name: data set, as in :class:`DataConfig`; by default the one that the model was trained on.
-        data_dir: root folder of a benchmark or of your own images; it means ``"folder"`` where the model was
+        dir: root folder of a benchmark or of your own images; it means ``"folder"`` where the model was
             trained on generated images.
         masks_dir: object masks of the images.
         split_seed: seed of the 60/20/20 split.
@@ -50,7 +51,7 @@ class DataChanges:
     """
 
     name: str | None = None
-    data_dir: str | None = None
+    dir: str | None = None
     masks_dir: str | None = None
     split_seed: int | None = None
     synthetic_size: int | None = None
@@ -59,7 +60,7 @@ class DataChanges:
     def applied_to(self, config: DataConfig) -> DataConfig:
         """A config with these changes; for another data set, the other settings take their defaults."""
         given = {name: value for name, value in vars(self).items() if value is not None}
-        if self.data_dir is not None and config.name in ("", "synthetic"):
+        if self.dir is not None and config.name in ("", "synthetic"):
             given = {"name": "folder", **given}
         elif not config.name:
             given = {"name": "synthetic", **given}

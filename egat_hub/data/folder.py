@@ -16,8 +16,8 @@ from egat_hub.data.domains import SOURCES, Domain, MultiDomain, resolve_name
 from egat_hub.data.images import find_images, image_suffixes, read_image
 from egat_hub.data.masks import Mask, Masks, open_masks
 
-_LAYOUT = "Expected <data_dir>/<domain>/<class>/<images>."
-_ANY_LAYOUT = "Expected <data_dir>/<domain>/<class>/<images>, or <data_dir>/<class>/<images> for one domain."
+_LAYOUT = "Expected <data.dir>/<domain>/<class>/<images>."
+_ANY_LAYOUT = "Expected <data.dir>/<domain>/<class>/<images>, or <data.dir>/<class>/<images> for one domain."
 
 
 @SOURCES.register("folder")
@@ -35,7 +35,7 @@ def open_folder(
     subfolders of a class folder.
 
     Args:
-        config: ``data_dir`` is the root; for ``masks_dir`` see :func:`open_masks`.
+        config: ``dir`` is the root; for ``masks_dir`` see :func:`open_masks`.
         domains: domains to open; by default all in the folder.
         benchmark: classes and domains to expect; some of the domains may be absent.
         partial: whether classes may be absent or empty.
@@ -92,17 +92,17 @@ class _Files:
 
 
 def _root(config: DataConfig, benchmark: Benchmark | None) -> Path:
-    if config.data_dir is None:
+    if config.dir is None:
         folders = f" with the folders {', '.join(benchmark.domains)}" if benchmark else ""
         raise FileNotFoundError(
-            f"Data set {config.name!r} needs data_dir (--data-dir), a folder{folders}. "
+            f"Data set {config.name!r} needs a folder (--data.dir){folders}. "
             f"{_LAYOUT if benchmark else _ANY_LAYOUT} "
             "Download it first (DomainBed's download script creates this layout), "
             "or use --data synthetic, which needs no download."
         )
-    root = Path(config.data_dir).expanduser()
+    root = Path(config.dir).expanduser()
     if not root.is_dir():
-        raise FileNotFoundError(f"data_dir {root} is not a folder. {_LAYOUT if benchmark else _ANY_LAYOUT}")
+        raise FileNotFoundError(f"data.dir {root} is not a folder. {_LAYOUT if benchmark else _ANY_LAYOUT}")
     return root
 
 
@@ -110,7 +110,7 @@ def _domain_folders(root: Path, config: DataConfig, benchmark: Benchmark | None)
     masks = Path(config.masks_dir).expanduser().resolve() if config.masks_dir else None
     folders = [folder for folder in _subfolders(root) if folder.resolve() != masks]
     if not folders:
-        raise FileNotFoundError(f"data_dir {root} has no folders. {_LAYOUT if benchmark else _ANY_LAYOUT}")
+        raise FileNotFoundError(f"data.dir {root} has no folders. {_LAYOUT if benchmark else _ANY_LAYOUT}")
     if benchmark:
         return _by_name(folders, benchmark.domains, benchmark, f"domains of {benchmark.name}")
     if any(_holds_images(folder) for folder in folders):

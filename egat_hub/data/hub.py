@@ -26,7 +26,7 @@ def open_hub(config: DataConfig, domains: Sequence[str] | None = None) -> MultiD
     ``ClassLabel``) and, optionally, ``mask``.
 
     Args:
-        config: ``name`` is the id; ``data_dir`` selects a folder of the repository.
+        config: ``name`` is the id; ``dir`` selects a folder of the repository.
         domains: domains to open; all by default.
 
     Raises:
@@ -69,7 +69,7 @@ class _Rows:
 
 
 def _load(config: DataConfig, subset: str) -> datasets.Dataset:
-    splits = datasets.load_dataset(config.name, subset, data_dir=config.data_dir)
+    splits = datasets.load_dataset(config.name, subset, data_dir=config.dir)
     features = next(iter(splits.values())).features
     if not isinstance(features.get("image"), datasets.Image) or not isinstance(
         features.get("label"), datasets.ClassLabel

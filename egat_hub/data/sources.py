@@ -15,7 +15,7 @@ from egat_hub.data.domains import SOURCES, Domain, MultiDomain, Source, resolve_
 from egat_hub.data.folder import open_folder
 from egat_hub.data.images import UnreadableImageError
 
-STORED, GENERATED = ("data_dir", "masks_dir"), ("synthetic_size", "synthetic_seed")
+STORED, GENERATED = ("dir", "masks_dir"), ("synthetic_size", "synthetic_seed")
 """Settings of images in files, and of generated ones."""
 
 

@@ -256,7 +256,7 @@ class _Painter:
             index % len(CLASSES),
             int(self.cues[index]),
             generator=generator,
-            image_size=self.config.image_size,
+            image_size=self.config.image_size or 224,
         )
         mask = np.where(coverage >= 0.5, 255, 0).astype(np.uint8)
         return Image.fromarray((image * 255).round().astype(np.uint8)), Image.fromarray(mask)

@@ -1,7 +1,20 @@
-"""Training runs, sweeps of them, and tables of what they measured."""
+"""Training runs, sweeps of them, and tables of their results."""
 
-from egat_hub.experiments.cell import Cell
-from egat_hub.experiments.command import main
-from egat_hub.experiments.experiment import Experiment, prepare, run
+from egat_hub.experiments.comparison import compare, run_sweep
+from egat_hub.experiments.config import ExtraAttack, RunConfig
+from egat_hub.experiments.executors import ExecutorConfig
+from egat_hub.experiments.options import SweepOptions
+from egat_hub.experiments.runner import RunResults, run
+from egat_hub.experiments.sweeps import sweep
 
-__all__ = ["Cell", "Experiment", "main", "prepare", "run"]
+__all__ = [
+    "ExecutorConfig",
+    "ExtraAttack",
+    "RunConfig",
+    "RunResults",
+    "SweepOptions",
+    "compare",
+    "run",
+    "run_sweep",
+    "sweep",
+]

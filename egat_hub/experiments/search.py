@@ -1,36 +1,35 @@
-"""Settings chosen on validation data from a given grid, with the same budget for every method."""
+"""Hyperparameter search on validation data, with the same budget for every method."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import yaml
-from accelerate import PartialState
 
 from egat_hub.core.config import from_dict, to_dict
+from egat_hub.core.distributed import rank
 from egat_hub.core.files import atomic_write_text
-from egat_hub.experiments.cell import Bench, Cell
-from egat_hub.experiments.sharing import complete_all
-from egat_hub.experiments.variants import Variant
-from egat_hub.methods import MethodConfig
+from egat_hub.experiments.config import RunConfig
+from egat_hub.experiments.runner import RunResults
+from egat_hub.experiments.variants import VARIANTS
+from egat_hub.metrics import metric_of
 
 RULE = "highest mean of clean and robust validation accuracy, averaged over training domains"
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Values to try of the fields of some methods.
+    """Values to try for some fields of some methods.
 
     Attributes:
-        values: lists of values by field, by method.
+        values: lists of values by method and field.
 
     Raises:
         ValueError: no values, or methods that would try different numbers of settings.
@@ -43,7 +42,7 @@ class Grid:
         if not sizes or 0 in sizes.values() or len(set(sizes.values())) > 1:
             found = ", ".join(f"{method} {size}" for method, size in sizes.items()) or "nothing"
             raise ValueError(
-                f"A search gives every method the same number of settings to try, got {found}. Lengthen the "
+                f"Expected the same number of settings to try for every method, got {found}. Lengthen the "
                 "shorter lists, or leave methods out of the grid to keep their defaults."
             )
 
@@ -53,93 +52,114 @@ class Grid:
 
         Raises:
             OSError: the file cannot be read.
-            ValueError: it holds something else, or no fair grid.
+            ValueError: it contains something else.
         """
         content = yaml.safe_load(path.read_text())
-        fair = isinstance(content, dict) and all(
+        valid = isinstance(content, dict) and all(
             isinstance(fields, dict) and fields and all(isinstance(v, list) for v in fields.values())
             for fields in content.values()
         )
-        if not fair:
+        if not valid:
             raise ValueError(f"Expected lines such as 'trades: {{beta: [1, 3, 6]}}' in {path}.")
         return cls(content)
 
-    def candidates(self, variants: Sequence[Variant]) -> list[Variant]:
-        """Every combination of values for every method of the grid.
+    def trials(self, runs: Sequence[RunConfig], epsilon: float) -> list[RunConfig]:
+        """Runs of every combination of values, on all domains with the first seed, evaluated on validation
+        data.
+
+        Args:
+            runs: runs to search settings for.
+            epsilon: attack budget on validation images.
 
         Raises:
-            ValueError: a method that is not among ``variants``, a field that it does not have, or a value
-                out of its range.
+            ValueError: a method that ``runs`` do not have, an unknown field, or a value out of its range.
         """
-        base = {variant.name: variant for variant in variants}
-        unknown = [name for name in self.values if name not in base]
+        first = [run for run in runs if run.seed == runs[0].seed]
+        unknown = sorted(set(self.values) - {run.label for run in runs})
         if unknown:
-            raise ValueError(f"The grid of the search names {', '.join(unknown)}, which --methods does not.")
+            raise ValueError(
+                f"The grid of the search has {', '.join(unknown)}, which --methods does not have."
+            )
         return [
-            replace(base[name], config=_changed(base[name].config, dict(zip(fields, chosen, strict=True))))
-            for name, fields in self.values.items()
+            replace(
+                run,
+                method_config=_changed(run, dict(zip(fields, chosen, strict=True))),
+                evaluation=run.evaluation.accuracy_only(epsilons=(epsilon,)),
+                test_domains=(),
+                extra_attacks=(),
+                split="val",
+            )
+            for label, fields in self.values.items()
             for chosen in itertools.product(*fields.values())
+            for run in first
+            if run.label == label
         ]
 
 
-def _changed(config: MethodConfig, values: Mapping[str, Any]) -> MethodConfig:
-    return from_dict(type(config), {**to_dict(config), **values})
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A candidate and its runs, one for each training domain."""
-
-    candidate: Variant
-    cells: tuple[Cell, ...]
-
-
-def choose(bench: Bench, trials: Sequence[Trial], *, epsilon: float) -> dict[str, Variant]:
-    """Run the trials that nobody else is at; of every method the best candidate, once all trials are done.
-
-    All trials and the choice are kept in ``search.json``.
+def choose(
+    runs: Sequence[RunConfig],
+    trials: Sequence[RunConfig],
+    execute: Callable[[Sequence[RunConfig]], list[RunResults]],
+    record: Path,
+) -> list[RunConfig]:
+    """``runs`` with the settings of each method's best trial; variants of EGAT change the chosen EGAT.
 
     Args:
-        bench: where cells are trained.
-        trials: candidates; those of one name compete.
-        epsilon: radius of the attack on validation images.
-
-    Returns:
-        The chosen ones by name.
+        runs: runs to choose settings for.
+        trials: what :meth:`Grid.trials` gave.
+        execute: executes runs and returns the results of those that could be finished.
+        record: JSON file to write all trials and the choice to.
 
     Raises:
-        ValueError: no candidate of a method could be trained in every domain.
+        ValueError: no candidate of a method could be trained on every domain.
     """
-    runs = [cell for trial in trials for cell in trial.cells]
-    complete_all(
-        bench, runs, partial(bench.is_validated, epsilon=epsilon), partial(bench.validate, epsilon=epsilon)
-    )
-    scored = []
+    found = {results.config.name: results for results in execute(trials)}
+    candidates: dict[str, list[RunConfig]] = {}
     for trial in trials:
-        found = {cell.domain: bench.validation(cell, epsilon) for cell in trial.cells}
-        scores = [fmean(figures.values()) if figures else -math.inf for figures in found.values()]
-        scored.append((fmean(scores), trial, found))
-    best = {trial.candidate.name: trial for _, trial, _ in sorted(scored, key=lambda item: item[0])}
-    failed = best.keys() - {trial.candidate.name for score, trial, _ in scored if score > -math.inf}
+        candidates.setdefault(f"{trial.label} {to_dict(trial.method_config)}", []).append(trial)
+    scored = []
+    for mine in candidates.values():
+        accuracies = {trial.domain: _accuracies(found.get(trial.name)) for trial in mine}
+        scores = [fmean(values.values()) if values else -math.inf for values in accuracies.values()]
+        scored.append((fmean(scores), mine[0], accuracies))
+    best = {trial.label: (score, trial) for score, trial, _ in sorted(scored, key=lambda item: item[0])}
+    failed = sorted(label for label, (score, _) in best.items() if score == -math.inf)
     if failed:
         raise ValueError(
-            f"No candidate of {', '.join(sorted(failed))} could be trained; change the search or train.lr."
+            f"No candidate of {', '.join(failed)} could be trained; change the search or train.lr."
         )
-    if PartialState().is_main_process:
-        record = {
+    if rank() == 0:
+        content = {
             "rule": RULE,
-            "epsilon": epsilon,
-            "seed": runs[0].seed,
+            "epsilon": trials[0].evaluation.epsilons[0],
+            "seed": trials[0].seed,
             "trials": [
                 {
-                    "method": trial.candidate.name,
-                    "config": to_dict(trial.candidate.config),
+                    "method": trial.label,
+                    "config": to_dict(trial.method_config),
                     "score": score if score > -math.inf else None,
-                    "validation": found,
-                    "chosen": best[trial.candidate.name] is trial,
+                    "validation": accuracies,
+                    "chosen": best[trial.label][1] is trial,
                 }
-                for score, trial, found in scored
+                for score, trial, accuracies in scored
             ],
         }
-        atomic_write_text(bench.output / "search.json", json.dumps(record, indent=1) + "\n")
-    return {name: trial.candidate for name, trial in best.items()}
+        atomic_write_text(record, json.dumps(content, indent=1) + "\n")
+    chosen = {label: trial.method_config for label, (_, trial) in best.items()}
+    return [_with_chosen(run, chosen) for run in runs]
+
+
+def _with_chosen(run: RunConfig, chosen: Mapping[str, Any]) -> RunConfig:
+    if run.label in VARIANTS and "egat" in chosen:
+        return replace(run, method_config=replace(chosen["egat"], **VARIANTS[run.label]))
+    return replace(run, method_config=chosen.get(run.label, run.method_config))
+
+
+def _accuracies(results: RunResults | None) -> dict[str, float] | None:
+    if results is None:
+        return None
+    return {row.metric: row.value for row in results.rows if metric_of(row.metric).hub_type == "accuracy"}
+
+
+def _changed(run: RunConfig, values: Mapping[str, Any]) -> Any:
+    return from_dict(type(run.method_config), {**to_dict(run.method_config), **values})

@@ -1,12 +1,12 @@
-"""What an experiment compares: methods with their settings, under the names they have in tables."""
+"""Named variants of EGAT, and lists of runs over methods, domains and seeds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from egat_hub.core.config import from_dict
+from egat_hub.experiments.config import RunConfig
 from egat_hub.methods import METHODS, AdversarialConfig, MethodConfig
 
 ABLATION: Mapping[str, Mapping[str, Any]] = {
@@ -33,35 +33,23 @@ GOLDEN: Mapping[str, Mapping[str, Any]] = {"egat_mask_guide": {"guide": "mask"}}
 """The variant of Table III that needs object masks."""
 
 VARIANTS: Mapping[str, Mapping[str, Any]] = {**ABLATION, **SENSITIVITY, **GOLDEN}
-"""All variants of EGAT by name: what they change of its settings."""
+"""All variants of EGAT by name: the fields of its config that they change."""
 
 
-@dataclass(frozen=True)
-class Variant:
-    """A method with its settings.
-
-    Attributes:
-        name: as tables call it.
-        method: name of the method.
-        config: its settings.
-    """
-
-    name: str
-    method: str
-    config: MethodConfig
-
-
-def variants(names: Sequence[str], configs: Mapping[str, MethodConfig]) -> tuple[Variant, ...]:
-    """The variants that are asked for.
+def with_methods(
+    base: RunConfig, names: Sequence[str], configs: Mapping[str, MethodConfig] | None = None
+) -> list[RunConfig]:
+    """``base`` with each of several methods.
 
     Args:
+        base: run of any method.
         names: methods, variants of EGAT, ``"all"`` for all methods and the ablation, ``"ablation"`` and
-            ``"sensitivity"`` for their variants beside EGAT and what the paper compares them with, or
+            ``"sensitivity"`` for their variants with the methods that the paper compares them with, or
             ``"golden"`` for the variant that is guided by object masks.
-        configs: settings of every method.
+        configs: settings by method; by default the methods' defaults.
 
     Raises:
-        UnknownNameError: a name that is neither.
+        UnknownNameError: a name that does not exist.
     """
     groups = {
         "all": [*METHODS, *ABLATION],
@@ -69,45 +57,22 @@ def variants(names: Sequence[str], configs: Mapping[str, MethodConfig]) -> tuple
         "sensitivity": ["igr", "sgdrop", "egat", *SENSITIVITY],
         "golden": [*GOLDEN],
     }
-    wanted = dict.fromkeys(name for asked in names for name in groups.get(asked, [asked]))
-    return tuple(_variant(name, configs) for name in wanted)
+    runs = []
+    for name in dict.fromkeys(member for asked in names for member in groups.get(asked, [asked])):
+        method = "egat" if name in VARIANTS else name
+        config = (configs or {}).get(method) or METHODS[method].config_class()
+        changed = replace(config, **VARIANTS.get(name, {}))
+        runs.append(replace(base, method=method, method_config=changed, label=name))
+    return runs
 
 
-def variant_of(method: str, options: Mapping[str, Any], epsilon: float) -> Variant:
-    """A method under its own name.
-
-    Args:
-        method: its name.
-        options: fields of its config.
-        epsilon: the budget that it trains for, if it attacks.
-
-    Raises:
-        UnknownNameError: a method that does not exist.
-        ValueError: a field that it does not have, a value out of its range, or an epsilon among the options.
-    """
-    if "epsilon" in options:
-        raise ValueError("Give --epsilon; training and evaluation face the same attack.")
-    return Variant(method, method, facing(epsilon, from_dict(METHODS[method].config_class, options)))
+def over_domains_and_seeds(
+    runs: Sequence[RunConfig], domains: Sequence[str], seeds: Sequence[int]
+) -> list[RunConfig]:
+    """The runs on every domain with every seed, ordered by seed so that comparisons are complete early."""
+    return [replace(run, domain=domain, seed=seed) for seed in seeds for domain in domains for run in runs]
 
 
-def facing(epsilon: float, config: MethodConfig) -> MethodConfig:
-    """The config with a budget, where its method attacks."""
+def with_epsilon(config: MethodConfig, epsilon: float) -> MethodConfig:
+    """The config with an attack budget, if its method attacks."""
     return replace(config, epsilon=epsilon) if isinstance(config, AdversarialConfig) else config
-
-
-def with_chosen(base: Sequence[Variant], chosen: Mapping[str, Variant]) -> tuple[Variant, ...]:
-    """The variants with chosen settings; those of EGAT change the chosen EGAT."""
-    configs = {variant.name: chosen.get(variant.name, variant).config for variant in base}
-    return tuple(
-        _variant(variant.name, configs)
-        if variant.name in VARIANTS and "egat" in chosen
-        else chosen.get(variant.name, variant)
-        for variant in base
-    )
-
-
-def _variant(name: str, configs: Mapping[str, MethodConfig]) -> Variant:
-    if name in VARIANTS:
-        return Variant(name, "egat", replace(configs["egat"], **VARIANTS[name]))
-    METHODS[name]
-    return Variant(name, name, configs[name])

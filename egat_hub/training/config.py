@@ -1,4 +1,4 @@
-"""What defines a trained model, and what only says how the machine gets there."""
+"""Configs of the model, of training, of transfer, and of resources."""
 
 from __future__ import annotations
 
@@ -18,29 +18,30 @@ from egat_hub.models import TimmModel
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
-    """What becomes of the layers below the head; the defaults train them like all others.
+    """How the layers below the head are trained; by default like the head.
 
     The head is the last layer of the network, as timm's ``get_classifier`` gives it.
 
     Attributes:
-        layer_decay: learning rate of a layer relative to that of the next one towards the head, by timm's
+        layer_decay: learning rate of a layer relative to the next one towards the head, in (0, 1], by timm's
             grouping of layers.
-        head_warmup: first steps, in which of the network the head alone is trained. BatchNorm keeps its
-            statistics. A step costs what it costs later.
-        freeze_backbone: train the head alone, in all steps; BatchNorm keeps its statistics.
+        head_warmup: first steps, in which only the head of the network is trained and BatchNorm keeps its
+            statistics; by default none, and in fine-tuning a tenth of training for a new head. A step costs
+            as much as later ones.
+        freeze_backbone: train only the head; BatchNorm keeps its statistics.
 
     Raises:
         ValueError: a number out of its range, or a frozen backbone with settings of how it is trained.
     """
 
     layer_decay: float = 1.0
-    head_warmup: int = 0
+    head_warmup: int | None = None
     freeze_backbone: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.layer_decay <= 1:
             raise ValueError(f"Expected layer_decay in (0, 1], got {self.layer_decay}; 1 is none.")
-        if self.head_warmup < 0:
+        if self.warmup_steps < 0:
             raise ValueError(f"Expected head_warmup of at least 0 steps, got {self.head_warmup}.")
         if self.freeze_backbone and (self.head_warmup or self.layer_decay < 1):
             raise ValueError(
@@ -48,13 +49,18 @@ class Transfer:
                 "out, or freeze_backbone."
             )
 
+    @property
+    def warmup_steps(self) -> int:
+        """Steps of the head's warm-up."""
+        return self.head_warmup or 0
+
     def check(self, steps: int) -> None:
-        """Refuse a warm-up that does not end before training does.
+        """Check that the warm-up ends before training does.
 
         Raises:
-            ValueError: with the remedy.
+            ValueError: it does not.
         """
-        if self.head_warmup >= steps:
+        if self.warmup_steps >= steps:
             raise ValueError(
                 f"Expected a head_warmup shorter than training, got {self.head_warmup} of {steps} steps. To "
                 "train the head alone, use freeze_backbone."
@@ -103,7 +109,7 @@ class TrainConfig:
         ema_decay: decay of an average of the weights, which is then what is validated and kept.
         compile: run the network through ``torch.compile`` while it trains; the first steps take minutes.
         cuda_graphs: launch training attacks as CUDA graphs, which is quicker where batches are small.
-        mixed_precision: ``"no"``, ``"fp16"`` or ``"bf16"``; by default what ``accelerate launch`` says.
+        mixed_precision: ``"no"``, ``"fp16"`` or ``"bf16"``; by default that of ``accelerate launch``.
         validate_every: steps between validations.
         selection: which weights are kept: ``"best_val_clean_accuracy"``, of the best validation accuracy (the
             latest of equals), or ``"last"``.
@@ -141,7 +147,7 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What changes no result: loading, logging, saving.
+    """Loading, logging and saving; nothing here changes a result.
 
     Attributes:
         workers: processes that load images; by default none, but up to 8 for training where there is a GPU.

@@ -6,11 +6,26 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+
+
+def check_trackers(names: Iterable[str]) -> None:
+    """Check that trackers are installed.
+
+    Raises:
+        ValueError: a tracker that Accelerate does not know.
+        ImportError: a tracker whose package is not installed.
+    """
+    for name in names:
+        if name not in LOGGER_TYPE_TO_CLASS:
+            raise ValueError(f"No tracker {name!r}. Known: {', '.join(sorted(LOGGER_TYPE_TO_CLASS))}.")
+        if name not in get_available_trackers():
+            raise ImportError(f"Tracker {name!r} is not installed: pip install {name}")
 
 
 class Log:

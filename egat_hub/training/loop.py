@@ -12,13 +12,11 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
 from egat_hub.core.config import digest, non_default, to_dict
-from egat_hub.core.distributed import join_processes, world_size
+from egat_hub.core.distributed import join_processes
 from egat_hub.core.randomness import derive_seed
 from egat_hub.data import EvaluationView, TrainingView, training_loader
 from egat_hub.data.transforms import PREPROCESSING
@@ -29,6 +27,7 @@ from egat_hub.models import TimmModel
 from egat_hub.training.checkpoints import Checkpoints, Progress
 from egat_hub.training.config import Resources, TrainConfig, Transfer, body
 from egat_hub.training.log import Log, Speed
+from egat_hub.training.optimizer import create_optimizer
 from egat_hub.training.sharding import Network, is_sharded, precision, prepare_sharding, share_statistics
 
 
@@ -179,7 +178,7 @@ def _train(
             torch.manual_seed(derive_seed(seed, progress.step, accelerator.process_index))
             if method.restarts_optimizer(progress.step):
                 optimizer.state.clear()
-            warming = progress.step < transfer.head_warmup
+            warming = progress.step < transfer.warmup_steps
             method.model.freeze_bn = keeps_statistics or warming
             held = body(method.model) if warming else []
             parts = _step(accelerator, prepared, optimizer, batch, progress.step, config, held)
@@ -227,38 +226,6 @@ def _kept(training: TrainingView, draws: int, resources: Resources) -> TrainingV
     """The images as a process loads so many of them: decoded once, where some are drawn again."""
     limit = int(resources.cache_gib * 2**30)
     return training.cached(limit=limit) if limit and draws > len(training) else training
-
-
-def create_optimizer(method: Method, config: TrainConfig, transfer: Transfer | None = None) -> Optimizer:
-    """The optimiser of ``method``, where ``config`` fits the number of processes.
-
-    Raises:
-        ValueError: a batch size that cannot be divided, an optimiser that timm does not know, or a warm-up
-            that does not end before training does.
-    """
-    transfer = transfer or Transfer()
-    transfer.check(config.steps)
-    parts = world_size() * config.accumulation
-    if config.batch_size % parts:
-        raise ValueError(
-            f"batch_size counts all images of a step and must divide by processes x accumulation, got "
-            f"{config.batch_size} for {world_size()} x {config.accumulation}. Use "
-            f"{-(-config.batch_size // parts) * parts}."
-        )
-    return create_optimizer_v2(_groups(method, config, transfer), opt=config.optimizer, lr=config.lr)
-
-
-def _groups(method: Method, config: TrainConfig, transfer: Transfer) -> list[dict[str, Any]]:
-    """Parameters by learning rate and weight decay."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    undecayed, scales = method.no_weight_decay(), transfer.lr_scales(method.model)
-    for name, parameter in method.named_parameters():
-        if parameter.requires_grad:
-            decayed = parameter.ndim > 1 and name not in undecayed and not name.endswith(".bias")
-            scale = method.lr_scale(name) * scales.get(parameter, 1.0)
-            key = config.lr * scale, config.weight_decay if decayed else 0.0
-            groups.setdefault(key, []).append(parameter)
-    return [{"params": found, "lr": lr, "weight_decay": decay} for (lr, decay), found in groups.items()]
 
 
 def _identity(method: Method, config: TrainConfig, seed: int, transfer: Transfer) -> str:

@@ -13,7 +13,7 @@ from egat_hub.evaluation import EvaluationConfig, evaluate
 from egat_hub.hub import from_pretrained, push_to_hub
 from egat_hub.hub.layout import shipped_models
 
-DATA = ("--synthetic-size", 15)
+DATA = ("--data.synthetic_size", 15)
 QUICK = ("--evaluation.explanation", "null", "--evaluation.checks", 0, "--evaluation.attack_options.steps", 2)
 
 
@@ -115,7 +115,7 @@ def test_push_and_pull(call, hub, small_model, tmp_path):
         ("card {}/..", "found no egat.json"),
         ("evaluate {} --epsilons 8", "8/255 is 0.0314"),
         ("evaluate {} --images 0", "at least 1 of the images"),
-        ("evaluate {} --synthetic-size 15", "Expected images of dog, cat, owl"),
+        ("evaluate {} --data.synthetic_size 15", "Expected images of dog, cat, owl"),
         ("evaluate {} --data sinthetic", "Did you mean 'synthetic'"),
         ("evaluate {} --data synthetic --domain medow", "Did you mean 'meadow'"),
         ("evaluate nobody", "which does not exist"),

@@ -13,15 +13,25 @@ from egat_hub.hub import from_pretrained
 from tests.experiments.conftest import base, pets  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
-NETWORK = ("--model.name", "test_resnet", "--model.pretrained", "false", "--image-size", 32)
+NETWORK = ("--model.name", "test_resnet", "--model.pretrained", "false", "--data.image_size", 32)
 QUICK = (
-    *("--train.steps", 2, "--train.batch_size", 4, "--train.lr", "1e-2", "--options.attack_steps", 1),
+    *("--train.steps", 2, "--train.batch_size", 4, "--train.lr", "1e-2", "--egat.attack_steps", 1),
     *("--evaluation.attack_options.steps", 2, "--evaluation.checks", 0),
 )
 
 
 def test_train_ends_in_a_model_with_a_card(call, tmp_path):
-    words = ("train", *NETWORK, *QUICK, "--data", "synthetic", "--synthetic-size", 30, "--domain", "meadow")
+    words = (
+        "train",
+        *NETWORK,
+        *QUICK,
+        "--data",
+        "synthetic",
+        "--data.synthetic_size",
+        30,
+        "--domain",
+        "meadow",
+    )
     called = call(*words, "--epsilon", 0.02, "--output", tmp_path / "run", "--json")
     assert called.code == 0, called.err
     folder = Path(called.data["model"])
@@ -42,8 +52,8 @@ def test_train_ends_in_a_model_with_a_card(call, tmp_path):
 
 
 def test_finetune_sets_before_and_after_side_by_side(call, base, pets, tmp_path):  # noqa: F811
-    words = ("finetune", "--model", base, "--data-dir", pets, *QUICK, "--layer-decay", 0.8)
-    called = call(*words, "--head-warmup", 1, "--output", tmp_path / "run", "--json")
+    words = ("finetune", "--model", base, "--data-dir", pets, *QUICK, "--transfer.layer_decay", 0.8)
+    called = call(*words, "--transfer.head_warmup", 1, "--output", tmp_path / "run", "--json")
     assert called.code == 0, called.err
     lines = {(line["model"], line["domain"]): line for line in called.data["lines"]}
     assert lines["before", "old"]["images"] == "synthetic, meadow"
@@ -53,7 +63,7 @@ def test_finetune_sets_before_and_after_side_by_side(call, base, pets, tmp_path)
     assert model.label_names == ("cat", "dog", "owl")
     expected = {"layer_decay": 0.8, "head_warmup": 1, "freeze_backbone": False}
     assert model.metadata["transfer"] == expected
-    text = call(*words, "--head-warmup", 1, "--output", tmp_path / "run").out
+    text = call(*words, "--transfer.head_warmup", 1, "--output", tmp_path / "run").out
     assert (tmp_path / "run/before_after.md").read_text().strip() in text
     assert text.endswith(f"Model: {called.data['model']}\n")
 
@@ -69,7 +79,7 @@ def test_the_recipe_is_the_command(tmp_path):
     ]
     done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.strip().splitlines()[-1].startswith("error: data_dir nowhere is not a folder")
+    assert done.stderr.strip().splitlines()[-1].startswith("error: data.dir nowhere is not a folder")
 
 
 @pytest.mark.parametrize(
@@ -78,11 +88,11 @@ def test_the_recipe_is_the_command(tmp_path):
         ("train --data synthetic", "name the --domain to train on"),
         ("train --data synthetic --domain medow", "Did you mean 'meadow'"),
         ("train --data synthetic --domain meadow --method egta", "Did you mean 'egat'"),
-        ("train", "needs data_dir (--data-dir)"),
+        ("train", "needs a folder (--data.dir)"),
         ("train --data-dir nowhere", "nowhere is not a folder"),
         ("finetune --model none/at/all --data synthetic --domain meadow", "which does not exist"),
         ("finetune --model resnet5O --data synthetic --domain meadow", "Close matches"),
-        ("finetune --model resnet50", "needs data_dir (--data-dir)"),
+        ("finetune --model resnet50", "needs a folder (--data.dir)"),
     ],
 )
 def test_bad_input(refused, words, pattern):
@@ -92,7 +102,6 @@ def test_bad_input(refused, words, pattern):
 @pytest.mark.parametrize(
     "words",
     [
-        "finetune --data-dir my_images",
         "train --evaluation.epsilons 0.1",
         "finetune --model x --train.stepz 3",
     ],

@@ -23,7 +23,7 @@ SPELLINGS = {
 def test_layout_opens_in_any_spelling(name, spelling, make_tree):
     benchmark, spell = BENCHMARKS[name], SPELLINGS[spelling]
     root = make_tree(map(spell, benchmark.domains), map(spell, benchmark.classes), count=3)
-    dataset = open_dataset(DataConfig(name=name, data_dir=str(root)))
+    dataset = open_dataset(DataConfig(name=name, dir=str(root)))
     assert dataset.classes == benchmark.classes
     assert dataset.domains == benchmark.domains
     for domain in dataset.values():
@@ -46,7 +46,7 @@ def test_aliases_are_consistent(name):
 def test_a_subset_of_the_domains_opens(name, make_tree):
     benchmark = BENCHMARKS[name]
     first, second, *_ = benchmark.domains
-    config = DataConfig(name=name, data_dir=str(make_tree((first,), benchmark.classes, count=3)))
+    config = DataConfig(name=name, dir=str(make_tree((first,), benchmark.classes, count=3)))
     assert open_dataset(config).domains == (first,)
     assert open_dataset(config, [first]).domains == (first,)
     with pytest.raises(FileNotFoundError, match=f"no folder for domain '{second}'"):
@@ -65,7 +65,7 @@ def test_a_subset_of_the_domains_opens(name, make_tree):
 )
 def test_domains_are_found_by_alias(name, alias, domain, make_tree):
     benchmark = BENCHMARKS[name]
-    config = DataConfig(name=name, data_dir=str(make_tree((alias,), benchmark.classes, count=3)))
+    config = DataConfig(name=name, dir=str(make_tree((alias,), benchmark.classes, count=3)))
     dataset = open_dataset(config, [alias])
     assert dataset.domains == (domain,)
     assert dataset[alias] is dataset[domain]
@@ -75,25 +75,25 @@ def test_error_names_unknown_folders(make_tree):
     classes = BENCHMARKS["vlcs"].classes
     root = make_tree(("Catlech101",), classes, count=3)
     with pytest.raises(UnknownNameError, match=r"(?s)Catlech101.*Did you mean 'Caltech101'"):
-        open_dataset(DataConfig(name="vlcs", data_dir=str(root)))
+        open_dataset(DataConfig(name="vlcs", dir=str(root)))
     root = make_tree(("Caltech101",), (*classes, "zebra"), count=3, root="second")
     with pytest.raises(UnknownNameError, match="zebra"):
-        open_dataset(DataConfig(name="vlcs", data_dir=str(root)))
+        open_dataset(DataConfig(name="vlcs", dir=str(root)))
 
 
 def test_error_names_missing_class(make_tree):
     root = make_tree(("SUN09",), BENCHMARKS["vlcs"].classes[:-1])
     with pytest.raises(FileNotFoundError, match=r"SUN09 has no folder for class 'person'"):
-        open_dataset(DataConfig(name="vlcs", data_dir=str(root)))
+        open_dataset(DataConfig(name="vlcs", dir=str(root)))
 
 
 def test_two_folders_for_one_domain_are_rejected(make_tree):
     root = make_tree(("VOC2007", "voc"), BENCHMARKS["vlcs"].classes, count=3)
     with pytest.raises(ValueError, match="are both 'VOC2007'"):
-        open_dataset(DataConfig(name="vlcs", data_dir=str(root)))
+        open_dataset(DataConfig(name="vlcs", dir=str(root)))
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
-def test_missing_data_dir_suggests_download_or_synthetic(name):
-    with pytest.raises(FileNotFoundError, match=r"(?s)data_dir.*Download.*--data synthetic"):
+def test_missing_dir_suggests_download_or_synthetic(name):
+    with pytest.raises(FileNotFoundError, match=r"(?s)dir.*Download.*--data synthetic"):
         open_dataset(DataConfig(name=name))

@@ -12,7 +12,7 @@ from egat_hub.data import DataConfig, open_dataset
 
 
 def folder(root, **options):
-    return DataConfig(name="folder", data_dir=str(root), **options)
+    return DataConfig(name="folder", dir=str(root), **options)
 
 
 def test_domains_and_classes_are_the_folder_names(make_tree):
@@ -104,7 +104,7 @@ def test_masks_are_loaded_with_images(masked_tree):
     assert mask.getextrema() == (0, 255)
 
 
-def test_masks_dir_inside_data_dir_is_no_domain(masked_tree):
+def test_masks_dir_inside_dir_is_no_domain(masked_tree):
     root, masks = masked_tree
     inside = masks.rename(root / "masks")
     assert open_dataset(folder(root, masks_dir=str(inside))).domains == ("indoor", "outdoor")

@@ -28,7 +28,7 @@ class Counted:
 def domain(request, masked_tree):
     root, masks = masked_tree
     masks_dir = str(masks) if request.param == "masks" else None
-    return open_dataset(DataConfig(name="folder", data_dir=str(root), masks_dir=masks_dir))["indoor"]
+    return open_dataset(DataConfig(name="folder", dir=str(root), masks_dir=masks_dir))["indoor"]
 
 
 def same(ours, theirs):
@@ -52,7 +52,7 @@ def test_cached_images_equal_the_files_and_are_read_once(domain):
 
 @pytest.mark.parametrize(("limit", "count"), [(0, 0), (BYTES - 1, 0), (3 * BYTES, 3), (4 * BYTES - 1, 3)])
 def test_cache_size_is_limited(masked_tree, limit, count):
-    domain = open_dataset(DataConfig(name="folder", data_dir=str(masked_tree[0])))["indoor"]
+    domain = open_dataset(DataConfig(name="folder", dir=str(masked_tree[0])))["indoor"]
     cache = ImageCache(domain.load, np.array([7, 1, 2, 5]), limit=limit)
     assert len(cache) == count
     assert all(same(cache(index), domain.load(index)) for index in range(len(domain)))
@@ -60,14 +60,14 @@ def test_cache_size_is_limited(masked_tree, limit, count):
 
 def test_masks_count_towards_the_limit(masked_tree):
     root, masks = masked_tree
-    domain = open_dataset(DataConfig(name="folder", data_dir=str(root), masks_dir=str(masks)))["indoor"]
+    domain = open_dataset(DataConfig(name="folder", dir=str(root), masks_dir=str(masks)))["indoor"]
     assert len(ImageCache(domain.load, range(8), limit=4 * BYTES)) == 3
 
 
 def test_error_names_damaged_image(make_tree):
     root = make_tree(["indoor"], ["cat", "dog"])
     (root / "indoor" / "dog" / "0003.jpg").write_bytes(b"no image")
-    config = DataConfig(name="folder", data_dir=str(root))
+    config = DataConfig(name="folder", dir=str(root))
     domain = open_dataset(config, verify=False)["indoor"]
     with pytest.raises(UnreadableImageError, match=r"0003\.jpg"):
         domain.cached(domain.indices("all"), limit=2**20)
@@ -85,7 +85,7 @@ def test_cached_view_equals_view_with_any_workers(domain, start):
 
 
 def test_loader_reads_no_cached_file(masked_tree):
-    domain = open_dataset(DataConfig(name="folder", data_dir=str(masked_tree[0])))["indoor"]
+    domain = open_dataset(DataConfig(name="folder", dir=str(masked_tree[0])))["indoor"]
     view = TrainingView(domain, image_size=16, seed=1).cached(limit=2**20)
     for file in (masked_tree[0] / "indoor").glob("*/*.jpg"):
         file.unlink()

@@ -85,7 +85,7 @@ def test_one_error_lists_all_damaged_files(make_tree):
     for name, content in damage.items():
         for folder in ("indoor/cat", "outdoor/dog"):
             (root / folder / name).write_bytes(content)
-    config = DataConfig(name="folder", data_dir=str(root))
+    config = DataConfig(name="folder", dir=str(root))
     with pytest.raises(UnreadableImageError) as caught:
         open_dataset(config)
     message = str(caught.value)
@@ -100,7 +100,7 @@ def test_verify_can_be_disabled_and_checks_requested_domains_only(make_tree):
     root = make_tree(("indoor", "outdoor"), ("cat", "dog"))
     broken = root / "outdoor" / "cat" / "0000.jpg"
     broken.write_bytes(b"broken")
-    config = DataConfig(name="folder", data_dir=str(root))
+    config = DataConfig(name="folder", dir=str(root))
     open_dataset(config, ["indoor"])
     dataset = open_dataset(config, verify=False)
     with pytest.raises(UnreadableImageError, match=r"0000\.jpg"):

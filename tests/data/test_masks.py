@@ -75,7 +75,7 @@ def annotate(request, tmp_path, tree):
 
 
 def opened(tree, masks, **options):
-    return open_dataset(DataConfig(name="folder", data_dir=str(tree), masks_dir=str(masks)), **options)
+    return open_dataset(DataConfig(name="folder", dir=str(tree), masks_dir=str(masks)), **options)
 
 
 def mask_of(tree, masks, *, domain="outdoor", index=4):

@@ -21,7 +21,7 @@ def dataset(request, make_tree):
     if name not in GENERATED:
         spec = BENCHMARKS.get(name)
         domains, classes = (spec.domains, spec.classes) if spec else (("indoor", "outdoor"), ("cat", "dog"))
-        config = DataConfig(name=name, data_dir=str(make_tree(domains, classes, count=3)))
+        config = DataConfig(name=name, dir=str(make_tree(domains, classes, count=3)))
     return open_dataset(config)
 
 
@@ -57,7 +57,7 @@ def test_domains_are_looked_up_in_any_spelling(dataset):
 def test_dataset_names_ignore_case_and_get_hints(make_tree):
     spec = BENCHMARKS["terra_incognita"]
     root = make_tree(spec.domains[:1], spec.classes, count=3)
-    assert open_dataset(DataConfig(name="Terra Incognita", data_dir=str(root))).name == "terra_incognita"
+    assert open_dataset(DataConfig(name="Terra Incognita", dir=str(root))).name == "terra_incognita"
     with pytest.raises(UnknownNameError, match=r"Did you mean 'vlcs'.*synthetic"):
         open_dataset(DataConfig(name="vlsc"))
 
@@ -65,7 +65,7 @@ def test_dataset_names_ignore_case_and_get_hints(make_tree):
 @pytest.mark.parametrize(
     ("name", "setting", "remedy"),
     [
-        ("synthetic", {"data_dir": "images"}, "folder"),
+        ("synthetic", {"dir": "images"}, "folder"),
         ("synthetic", {"masks_dir": "masks"}, "folder"),
         ("folder", {"synthetic_size": 5}, "synthetic"),
         ("vlcs", {"synthetic_seed": 5}, "synthetic"),
@@ -78,5 +78,5 @@ def test_settings_that_a_data_set_does_not_use_are_refused(name, setting, remedy
 
 
 def test_config_round_trips():
-    config = DataConfig(name="folder", data_dir="images", image_size=64)
+    config = DataConfig(name="folder", dir="images", image_size=64)
     assert from_dict(DataConfig, to_dict(config)) == config

@@ -12,13 +12,14 @@ import timm
 import torch
 from PIL import Image
 
-from egat_hub.core.config import to_dict
 from egat_hub.data import DataConfig, open_dataset
 from egat_hub.evaluation import EvaluationConfig
-from egat_hub.experiments.finetuning import Request
+from egat_hub.experiments.finetuning import FinetuneOptions
+from egat_hub.experiments.runner import recorded
 from egat_hub.hub import save_pretrained
+from egat_hub.methods import EGATConfig
 from egat_hub.models import TimmModel
-from egat_hub.training import Resources, TrainConfig
+from egat_hub.training import ModelConfig, TrainConfig
 from tests.hub.conftest import hub  # noqa: F401
 
 SIZE = 32
@@ -34,11 +35,9 @@ def save_base(
     net = timm.create_model(name, num_classes=len(labels), **args)
     with torch.no_grad():
         net.get_classifier().weight.normal_(std=0.2)
-    told = {"method": "erm", "dataset": "synthetic", "train_domain": "meadow", "seed": 3}
-    data = {key: value for key, value in to_dict(OLD).items() if not key.endswith("_dir")}
-    save_pretrained(
-        TimmModel(net, image_size=SIZE), folder, label_names=labels, metadata={**told, "data": data}
-    )
+    trained = {"method": "erm", "dataset": "synthetic", "train_domain": "meadow", "seed": 3}
+    metadata = {**trained, "data": recorded(OLD)}
+    save_pretrained(TimmModel(net, image_size=SIZE), folder, label_names=labels, metadata=metadata)
     return folder
 
 
@@ -65,22 +64,21 @@ def pets(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def request_of(base, pets, tmp_path) -> Callable[..., Request]:
-    """A request for three steps on the pets, unless told otherwise."""
+def finetune_options(base, pets, tmp_path) -> Callable[..., FinetuneOptions]:
+    """Options of fine-tuning for three steps on the pets; keyword arguments change fields."""
 
-    def make(**changes: Any) -> Request:
+    def make(**changes: Any) -> FinetuneOptions:
         train = TrainConfig(
             **{"steps": 3, "batch_size": 4, "lr": 1e-2, "selection": "last", **changes.pop("train", {})}
         )
         given: dict[str, Any] = {
-            "model": str(base),
-            "data": DataConfig(name="folder", data_dir=str(pets)),
+            "model": ModelConfig(name=changes.pop("source", str(base))),
+            "data": DataConfig(name="folder", dir=str(pets)),
             "train": train,
             "evaluation": EvaluationConfig(attack_options={"steps": 2}, checks=0),
-            "resources": Resources(),
-            "options": {"attack_steps": 1},
+            "configs": {"egat": EGATConfig(attack_steps=1)},
             "output": tmp_path / "run",
         }
-        return Request(**{**given, **changes})
+        return FinetuneOptions(**{**given, **changes})
 
     return make

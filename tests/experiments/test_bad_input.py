@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.experiments.tiny import call
+from tests.experiments.tiny import call_vlcs
 
-FOLDER = ("--data", "folder", "--domains", "indoor", "--test-domains", "indoor")
+FOLDER = ("--data", "folder", "--domains", "indoor", "--test_domains", "indoor")
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def refused(tmp_path, capfd):
 
     def refuse(pattern, *arguments):
         with pytest.raises(SystemExit) as stopped:
-            call(tmp_path / "out", *arguments)
+            call_vlcs(tmp_path / "out", *arguments)
         code = stopped.value.code
         message = code if isinstance(code, str) else capfd.readouterr().err
         assert code not in (0, None)
@@ -49,7 +49,7 @@ def refused(tmp_path, capfd):
     [
         ("--methods egta", "No 'egta' among methods. Did you mean 'egat'"),
         ("--domains medow", "No 'medow' among domains of synthetic. Did you mean 'meadow'"),
-        ("--test-domains medow", "No 'medow' among domains of synthetic. Did you mean 'meadow'"),
+        ("--test_domains medow", "No 'medow' among domains of synthetic. Did you mean 'meadow'"),
         ("--data sinthetic", "No 'sinthetic' among datasets. Did you mean 'synthetic'"),
         ("--model.name resnet5O", "timm knows no network 'resnet5O'. Close matches: .*resnet50"),
         ("--epsilon 2", r"Expected epsilon in \[0, 1\].* got 2.0; 8/255 is 0.0314"),
@@ -68,9 +68,9 @@ def refused(tmp_path, capfd):
         ("--evaluation.localisation.threshold 20", r"Expected a threshold in \(0, 1\]"),
         ("--evaluation.restarts 0", "Expected at least 1 restart, got 0"),
         ("--methods egat --egat.guide grascale", "No 'grascale' among guides. Did you mean 'grayscale'"),
-        ("--synthetic-size 8", "Class 'circle' of synthetic/meadow has 2"),
+        ("--data.synthetic_size 8", "Class 'circle' of synthetic/meadow has 2"),
         ("--trian.steps 3", "trian"),
-        ("--data vlcs", "needs data_dir .*--data-dir"),
+        ("--data vlcs", "needs a folder .*--data.dir"),
         ("--data folder --data-dir /no/such/folder", "/no/such/folder"),
     ],
 )
@@ -102,7 +102,7 @@ def test_a_truncated_image(refused, images):
 
 def test_a_guide_of_masks_without_masks(refused, images):
     guided = ("--methods", "erm", "egat", "--egat.guide", "mask")
-    refused("egat.*masks.*--masks-dir", *FOLDER, "--data-dir", str(images), *guided)
+    refused("egat is set to use object masks.*--data.masks_dir", *FOLDER, "--data-dir", str(images), *guided)
 
 
 def test_a_config_file_with_a_field_that_does_not_exist(refused, tmp_path):

@@ -1,4 +1,4 @@
-"""What cannot work is refused in one message, before anything is trained or written."""
+"""Fine-tuning that cannot work is refused in one message, before anything is trained or written."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ import pytest
 
 from egat_hub.core.registry import UnknownNameError
 from egat_hub.data import DataConfig
-from egat_hub.experiments.finetuning import prepare
+from egat_hub.experiments.finetuning import finetune, open_old_domain, prepare
+from egat_hub.experiments.starting import open_saved
+from egat_hub.methods import EGATConfig
+from egat_hub.training import Transfer
 from tests.experiments.conftest import KNOWN, save_base, write_images
 
 EXPECTED = (ValueError, UnknownNameError, OSError)
 
 
 @pytest.fixture
-def refused(request_of, tmp_path):
+def refused(finetune_options, tmp_path):
     """Whether a request ends in a message that matches, with nothing written."""
 
     def refuse(pattern, **changes):
         with pytest.raises(EXPECTED) as caught:
-            prepare(request_of(**changes))
+            finetune(finetune_options(**changes))
         assert re.search(pattern, str(caught.value)), str(caught.value)
         assert not (tmp_path / "run").exists()
 
@@ -31,18 +34,14 @@ def refused(request_of, tmp_path):
     ("changes", "pattern"),
     [
         ({"method": "egta"}, "No 'egta' among methods. Did you mean 'egat'"),
-        ({"options": {"stesp": 3}}, "EGATConfig has no stesp. Known:"),
-        ({"options": {"epsilon": 0.1}}, "Give --epsilon"),
         ({"epsilon": 8.0}, r"epsilon in \[0, 1\]"),
-        ({"head_warmup": 3}, "shorter than training, got 3 of 3 steps.*freeze_backbone"),
-        ({"head_warmup": 1, "freeze_backbone": True}, "A frozen backbone is not trained after"),
-        ({"layer_decay": 0.0}, r"layer_decay in \(0, 1\]"),
-        ({"model": "resnet5O"}, "Close matches"),
+        ({"transfer": Transfer(head_warmup=3)}, "shorter than training, got 3 of 3 steps.*freeze_backbone"),
+        ({"source": "resnet5O"}, "Close matches"),
         ({"domain": "home"}, "No 'home' among domains of folder"),
-        ({"data": DataConfig("folder")}, "needs data_dir .--data-dir."),
+        ({"data": DataConfig("folder")}, "needs a folder .--data.dir."),
         ({"data": DataConfig("synthetic")}, "has the domains meadow, .* name the --domain"),
         ({"old_data": "sinthetic"}, "Did you mean 'synthetic'"),
-        ({"options": {"guide": "mask"}}, "set to use object masks"),
+        ({"configs": {"egat": EGATConfig(guide="mask")}}, "set to use object masks"),
     ],
 )
 def test_requests_that_cannot_work(refused, changes, pattern):
@@ -52,7 +51,7 @@ def test_requests_that_cannot_work(refused, changes, pattern):
 @pytest.mark.parametrize(
     ("folders", "pattern"),
     [
-        (["cat"], r"fewer than two classes \(cat\).*<data_dir>/<class>/<images>"),
+        (["cat"], r"fewer than two classes \(cat\).*<data.dir>/<class>/<images>"),
         (["a/cat", "a/dog", "b/cat"], "b has no folder for class 'dog'"),
     ],
 )
@@ -65,7 +64,7 @@ def test_a_folder_without_images(refused, tmp_path):
     for name in ("cat", "dog"):
         (tmp_path / "data" / name).mkdir(parents=True)
         (tmp_path / "data" / name / "notes.txt").write_text("no image")
-    refused("<data_dir>/<class>/<images>", data=DataConfig("folder", str(tmp_path / "data")))
+    refused("<data.dir>/<class>/<images>", data=DataConfig("folder", str(tmp_path / "data")))
 
 
 def test_a_damaged_image(refused, tmp_path):
@@ -79,34 +78,31 @@ def test_old_data_of_other_classes(refused, pets, tmp_path):
     refused("Expected the old data to have the classes of", old_data="folder", old_data_dir=str(meadow))
 
 
-def test_old_data_of_a_model_that_names_none(refused, base, tmp_path):
+def test_old_data_of_a_model_without_metadata(refused, base, pets):
     refused(
-        "does not say what it was trained on. Leave --old-data",
-        model=f"local-dir:{base}",
-        image_size=32,
+        "do not contain its training data. Leave --old_data",
+        source=f"local-dir:{base}",
+        data=DataConfig("folder", str(pets), image_size=32),
         old_data="synthetic",
     )
 
 
-def test_old_data_that_nobody_asked_for_are_no_error(request_of, tmp_path):
-    other = save_base(tmp_path / "other", labels=KNOWN[:3])
-    ready = prepare(request_of(model=str(other)))
-    assert ready.old.domain is None
-    assert "classes of test_resnet.erm_synthetic" in ready.old.missing
+def test_old_data_that_were_not_asked_for_are_no_error(tmp_path):
+    saved = open_saved(str(save_base(tmp_path / "other", labels=KNOWN[:3])))
+    old = open_old_domain(saved, saved.name)
+    assert old.domain is None
+    assert "classes of test_resnet.erm_synthetic" in old.missing
 
 
-def test_a_folder_that_holds_something_else(request_of, tmp_path):
+def test_a_folder_that_holds_something_else(finetune_options, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/mine.txt").write_text("keep")
-    with pytest.raises(FileExistsError, match="holds no run; name another --output"):
-        prepare(request_of())
+    with pytest.raises(FileExistsError, match="is not the folder of a run"):
+        prepare(finetune_options())
 
 
-def test_a_folder_that_holds_another_run(request_of, tmp_path):
-    from egat_hub.experiments.single import begin
-
-    ready = prepare(request_of())
-    begin(ready.bench.output, ready.cell)
-    prepare(request_of())
-    with pytest.raises(FileExistsError, match="holds a run with other settings"):
-        prepare(request_of(seed=1))
+def test_a_folder_that_holds_another_run(finetune_options):
+    prepare(finetune_options()).run()
+    prepare(finetune_options())
+    with pytest.raises(FileExistsError, match=r"holds a run with other settings \(seed\)"):
+        prepare(finetune_options(seed=1))

@@ -1,10 +1,9 @@
-"""A whole experiment: what it leaves, and that nothing is done twice."""
+"""A whole sweep: what it writes, and that nothing is done twice."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import sys
 
@@ -14,10 +13,9 @@ import torch
 
 from egat_hub.core.results import read_outcomes, read_rows
 from egat_hub.evaluation import evaluate
-from egat_hub.experiments import cell as cells
-from egat_hub.experiments import sharing
+from egat_hub.experiments import runner
 from egat_hub.hub import from_pretrained
-from tests.experiments.tiny import call, elsewhere, parsed
+from tests.experiments.tiny import call_vlcs as call
 
 TWO_BY_TWO = ("--methods", "erm", "egat", "--seeds", "0", "1")
 
@@ -31,7 +29,7 @@ def finished(tmp_path_factory):
 
 @pytest.fixture
 def copy(finished, tmp_path):
-    """The finished experiment in a folder of the test's own."""
+    """The finished sweep in a folder of the test's own."""
     shutil.copytree(finished, tmp_path / "out")
     return tmp_path / "out"
 
@@ -41,7 +39,7 @@ def untrainable(monkeypatch):
     def train(*args, **kwargs):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(cells, "train", train)
+    monkeypatch.setattr(runner, "train", train)
 
 
 def runs(output):
@@ -89,7 +87,7 @@ def test_every_run_and_the_comparison_are_there(finished):
 
 
 def test_the_second_call_does_nothing_and_gives_the_same_rows(copy, untrainable, monkeypatch):
-    monkeypatch.setattr(cells, "evaluate_per_image", None)
+    monkeypatch.setattr(runner, "evaluate_per_image", None)
     kept = [path for path in copy.rglob("*.*") if path.suffix in (".json", ".jsonl", ".md", ".safetensors")]
     before = [path.read_bytes() for path in kept]
     assert len(before) == 2 + 4 * 8
@@ -109,26 +107,26 @@ def test_what_is_not_measured_yet_is_measured_without_training(copy, untrainable
 
 
 def test_nothing_counts_as_finished_before_its_card_is_saved(copy, untrainable, monkeypatch):
-    further = ("--methods", "erm", "--seeds", "0", "--further", '[{"attack": "fgsm"}]')
+    further = ("--methods", "erm", "--seeds", "0", "--extra_attacks", '[{"attack": "fgsm"}]')
     call(copy, *further)
-    save = cells.Bench._save
+    save = runner._Run._save
 
     def killed(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cells.Bench, "_save", killed)
+    monkeypatch.setattr(runner._Run, "_save", killed)
     other = (*further, "--evaluation.faithfulness", "null")
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit, match="interrupted"):
         call(copy, *other)
-    monkeypatch.setattr(cells.Bench, "_save", save)
+    monkeypatch.setattr(runner._Run, "_save", save)
     card = next(path for path in copy.glob("erm_*/model/README.md") if "seed0" in str(path))
-    assert "Comprehensiveness" in card.read_text()
+    assert "omprehensiveness" in card.read_text()
     call(copy, *other)
-    assert "Comprehensiveness" not in card.read_text()
+    assert "omprehensiveness" not in card.read_text()
 
 
 def test_other_measurements_need_no_training(copy, untrainable):
-    other = ("--epsilons", "0.05", "--evaluation.faithfulness", "null", "--test-domains", "desert")
+    other = ("--epsilons", "0.05", "--evaluation.faithfulness", "null", "--test_domains", "desert")
     call(copy, *TWO_BY_TWO, *other)
     rows = read_rows(copy / "results.json")
     assert {row.protocol["epsilon"] for row in rows if row.metric == "robust_accuracy"} == {0.01, 0.05}
@@ -163,7 +161,7 @@ def test_an_experiment_that_was_stopped_goes_on(tmp_path, monkeypatch):
         "1",
     )
     call(tmp_path / "whole", *arguments)
-    step = cells.train.__globals__["_step"]
+    step = runner.train.__globals__["_step"]
     steps = []
 
     def stopping(*args, **options):
@@ -172,8 +170,8 @@ def test_an_experiment_that_was_stopped_goes_on(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return step(*args)
 
-    monkeypatch.setitem(cells.train.__globals__, "_step", stopping)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setitem(runner.train.__globals__, "_step", stopping)
+    with pytest.raises(SystemExit, match="interrupted"):
         call(tmp_path / "stopped", *arguments)
     call(tmp_path / "stopped", *arguments)
     assert steps == [0, 1, 2, 3, 4, 5, 4, 5]
@@ -191,7 +189,7 @@ def test_an_experiment_that_was_stopped_goes_on(tmp_path, monkeypatch):
 
 
 def test_tables_follow_the_runs_that_are_finished(tmp_path, monkeypatch):
-    train, trained = cells.train, []
+    train, trained = runner.train, []
 
     def stopping(*args, **options):
         trained.append(args[4].name)
@@ -199,11 +197,11 @@ def test_tables_follow_the_runs_that_are_finished(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return train(*args, **options)
 
-    monkeypatch.setattr(cells, "train", stopping)
+    monkeypatch.setattr(runner, "train", stopping)
     methods = ("--methods", "ablation", "erm", "--seeds", "0", "1")
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit, match="interrupted"):
         call(tmp_path, *methods)
-    every = len(parsed(*methods).variants) * 2
+    every = 8 * 2
     text = (tmp_path / "table.md").read_text()
     assert f"- 3 of {every} runs are finished; the others are not in these tables." in text
     assert {path.parent.name for path in tmp_path.glob("*/outcomes_*")} == set(trained[:3])
@@ -214,7 +212,7 @@ def test_tables_follow_the_runs_that_are_finished(tmp_path, monkeypatch):
 
 
 def test_an_evaluation_that_was_stopped_goes_on(copy, untrainable, monkeypatch):
-    further = ("--further", '[{"attack": "mi_fgsm", "images": 8}]', "--evaluation.batch_size", "4")
+    further = ("--extra_attacks", '[{"attack": "mi_fgsm", "images": 8}]', "--evaluation.batch_size", "4")
     measure, batches = sys.modules[evaluate.__module__].measure, []
 
     def stopping(*args, **options):
@@ -225,7 +223,7 @@ def test_an_evaluation_that_was_stopped_goes_on(copy, untrainable, monkeypatch):
 
     monkeypatch.setattr(sys.modules[evaluate.__module__], "measure", stopping)
     arguments = ("--methods", "erm", "--seeds", "1", *further)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit, match="interrupted"):
         call(copy, *arguments)
     call(copy, *arguments)
     assert batches == [1, 4, 4, 1, 4]  # the first of each call is a check of the network
@@ -254,31 +252,3 @@ def test_timm_and_this_package_load_the_same_model(finished):
     assert list(config["label_names"]) == names
     metadata = json.loads((run / "model" / "egat.json").read_text())["metadata"]
     assert (metadata["method"], metadata["seed"], metadata["train_domain"]) == ("egat", 0, "meadow")
-
-
-def test_machines_that_share_the_runs_do_each_once(finished, tmp_path, monkeypatch, capfd):
-    names = [run.name for run in runs(finished)]
-    claims = {name: elsewhere(tmp_path / name) for name in names[:2]}
-
-    def other_machine(seconds):
-        """Finishes its first run, and dies in the second one."""
-        assert [run.name for run in runs(tmp_path)] == names[2:]
-        assert seconds == sharing.PAUSE
-        shutil.copytree(finished / names[0], tmp_path / names[0], dirs_exist_ok=True)
-        claims[names[0]].unlink()
-        os.utime(claims[names[1]], (0, 0))
-
-    monkeypatch.setattr(sharing.time, "sleep", other_machine)
-    trained = []
-    train = cells.train
-    monkeypatch.setattr(cells, "train", lambda *a, **k: trained.append(a[4].name) or train(*a, **k))
-    call(tmp_path, *TWO_BY_TWO)
-    assert sorted(trained) == sorted(names[1:])
-    assert trained[-1] == names[1]
-    assert f"Waiting for {names[0]}: other, process {os.getpid()}." in capfd.readouterr().out
-    assert not list(tmp_path.rglob("claim*"))
-    apart, together = (
-        [row for row in read_rows(folder / "results.json") if row.metric != "training_seconds"]
-        for folder in (tmp_path, finished)
-    )
-    assert apart == together

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 
 import pytest
 
 from egat_hub.core.results import read_rows
-from egat_hub.experiments import sharing
-from egat_hub.experiments.search import Grid
-from egat_hub.experiments.variants import with_chosen
-from tests.experiments.tiny import call, elsewhere, parsed
+from egat_hub.experiments.search import Grid, _with_chosen
+from tests.experiments.tiny import call_vlcs as call
+from tests.experiments.tiny import runs_of
 
 GRID = "igr: {lambda_igr: [0.0, 1000.0]}\nirm: {lambda_irm: [1, 2]}\n"
 METHODS = ("--methods", "erm", "igr", "irm")
@@ -27,9 +25,11 @@ def grid(tmp_path):
 
 
 def test_candidates_are_all_combinations():
-    variants = parsed("--methods", "erm", "egat").variants
-    found = Grid({"egat": {"lambda_adv": [1, 2], "consistency": ["l1", "l2"]}}).candidates(variants)
-    assert [(v.name, v.config.lambda_adv, v.config.consistency) for v in found] == [
+    runs = runs_of("--methods", "erm", "egat", "--domains", "meadow")
+    found = Grid({"egat": {"lambda_adv": [1, 2], "consistency": ["l1", "l2"]}}).trials(runs, 0.01)
+    assert {(run.seed, run.split) for run in found} == {(0, "val")}
+    configs = [(run.label, run.method_config) for run in found]
+    assert [(label, config.lambda_adv, config.consistency) for label, config in configs] == [
         ("egat", 1, "l1"),
         ("egat", 1, "l2"),
         ("egat", 2, "l1"),
@@ -55,7 +55,7 @@ def test_the_choice_is_used_for_all_seeds_and_recorded(tmp_path, grid):
         assert best["score"] == max(trial["score"] for trial in mine)
         for seed in (0, 1):
             configs = [
-                json.loads((folder / "config.json").read_text())["method_config"][field]
+                json.loads((folder / "config.json").read_text())["run"]["method_config"].get(field, 1.0)
                 for folder in output.glob(f"{method}_meadow_seed{seed}_*")
                 if list(folder.glob("outcomes_*"))
             ]
@@ -63,31 +63,12 @@ def test_the_choice_is_used_for_all_seeds_and_recorded(tmp_path, grid):
     assert {row.method for row in read_rows(output / "results.json")} == {"erm", "igr", "irm"}
 
 
-def test_machines_that_share_a_search_wait_for_each_other(tmp_path, grid, monkeypatch):
-    output = tmp_path / "out"
-    call(output, *METHODS, "--search", str(grid))
-    chosen = (output / "search.json").read_text()
-    lost = next(output.glob("igr_*/validation_*")).parent
-    for path in (*output.glob("*/outcomes_*"), output / "search.json", *lost.glob("validation_*")):
-        path.unlink()
-    claim = elsewhere(lost)
-
-    def other_machine(seconds):
-        assert not list(output.glob("*/outcomes_*"))
-        os.utime(claim, (0, 0))
-
-    monkeypatch.setattr(sharing.time, "sleep", other_machine)
-    call(output, *METHODS, "--search", str(grid))
-    assert (output / "search.json").read_text() == chosen
-    assert len(list(output.glob("*/outcomes_*"))) == 3
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("igr: {lambda_igr: [1]}\nirm: {lambda_irm: [1, 2]}", "same number .* got igr 1, irm 2"),
         ("igr: {lambda: [1]}", "IGRConfig has no lambda"),
-        ("egat: {lambda_adv: [1]}", "names egat, which --methods does not"),
+        ("egat: {lambda_adv: [1]}", "has egat, which --methods does not"),
         ("igr: {lambda_igr: [-1]}", "lambda_igr of at least 0, got -1"),
         ("igr: 3", "Expected lines such as"),
         ("igr: {lambda_igr: []}", "got igr 0"),
@@ -108,17 +89,20 @@ def test_a_grid_that_is_not_there_is_named(tmp_path):
         call(tmp_path / "out", *METHODS, "--search", str(tmp_path / "nowhere.yaml"))
 
 
+def trials_of(method, fields):
+    return Grid({method: fields}).trials(runs_of("--methods", method, "--domains", "meadow"), 0.01)
+
+
 def test_whole_numbers_and_their_decimals_are_the_same_setting():
-    variants = parsed("--methods", "trades").variants
-    (found,) = Grid({"trades": {"beta": [6]}}).candidates(variants)
-    assert found == variants[0]
-    assert isinstance(found.config.beta, float)
+    (found,) = trials_of("trades", {"beta": [6]})
+    (run, *_) = runs_of("--methods", "trades", "--domains", "meadow")
+    assert found.name == run.name
+    assert isinstance(found.method_config.beta, float)
 
 
 def test_text_where_a_number_belongs_is_refused():
-    variants = parsed("--methods", "igr").variants
     with pytest.raises(ValueError, match=r"lambda_igr of type float, got '1e-3'; in YAML write 1\.0e-3"):
-        Grid({"igr": {"lambda_igr": ["1e-3"]}}).candidates(variants)
+        trials_of("igr", {"lambda_igr": ["1e-3"]})
 
 
 def test_candidates_are_checked_before_any_training(tmp_path):
@@ -129,13 +113,13 @@ def test_candidates_are_checked_before_any_training(tmp_path):
 
 
 def test_the_ablation_follows_the_chosen_egat():
-    base = parsed("--methods", "ablation").variants
-    egat = next(v for v in base if v.name == "egat")
-    chosen = dataclasses.replace(egat, config=dataclasses.replace(egat.config, lambda_reg=0.3))
-    found = {v.name: v.config for v in with_chosen(base, {"egat": chosen})}
+    runs = runs_of("--methods", "ablation", "--domains", "meadow", "--seeds", "0")
+    egat = next(run.method_config for run in runs if run.label == "egat")
+    chosen = {"egat": dataclasses.replace(egat, lambda_reg=0.3)}
+    found = {run.label: _with_chosen(run, chosen).method_config for run in runs}
     assert found["egat"].lambda_reg == found["egat_without_at"].lambda_reg == 0.3
     assert found["egat_without_reg"].lambda_reg == 0
-    assert found["erm"] == next(v.config for v in base if v.name == "erm")
+    assert found["erm"] == next(run.method_config for run in runs if run.label == "erm")
 
 
 def test_robust_accuracy_is_that_at_the_epsilon_of_the_experiment(tmp_path, grid):

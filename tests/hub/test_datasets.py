@@ -40,14 +40,14 @@ def root(tmp_path):
 
 
 def trained_on(root, domain):
-    images = open_dataset(DataConfig(name="folder", data_dir=str(root)))[domain]
+    images = open_dataset(DataConfig(name="folder", dir=str(root)))[domain]
     return classifier(
         list("abc"), train_domain=domain, data=to_dict(FOLDER), images=digest(sorted(images.keys))
     )
 
 
 def in_folder(root):
-    return DataChanges(data_dir=str(root))
+    return DataChanges(dir=str(root))
 
 
 def test_settings_and_domain_are_those_of_training():
@@ -80,8 +80,8 @@ def test_a_folder_replaces_generated_images(root):
     assert (view.domain.dataset, len(view.domain)) == ("folder", 12)
     with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
         evaluation_images(model, in_folder(root / "nowhere"))
-    with pytest.raises(ValueError, match="'synthetic' does not use data_dir"):
-        evaluation_images(model, DataChanges(name="synthetic", data_dir=str(root)))
+    with pytest.raises(ValueError, match="'synthetic' does not use dir"):
+        evaluation_images(model, DataChanges(name="synthetic", dir=str(root)))
 
 
 def test_the_only_domain_is_taken(root):

@@ -11,12 +11,12 @@ import pytest
 import timm
 import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
+from model_card import check_training_command
 
 from egat_hub.core.config import from_dict
 from egat_hub.core.results import Row
 from egat_hub.data import DataConfig, EvaluationView, open_dataset
 from egat_hub.evaluation import EvaluationConfig, evaluate
-from egat_hub.experiments.keeping import check_training_command
 from egat_hub.hub import from_pretrained
 from egat_hub.hub.card_tables import LATENT, protocol_text
 from egat_hub.hub.cards import card_files, is_headline

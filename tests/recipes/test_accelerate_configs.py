@@ -16,8 +16,8 @@ from tests.helpers.launching import CONFIGS, ROOT, launched
 
 FILES = sorted(CONFIGS.glob("*.yaml"))
 TINY = (
-    *("--data", "synthetic", "--synthetic-size", "60", "--image-size", "32", "--domains", "meadow"),
-    *("--test-domains", "meadow", "--seeds", "0", "--methods", "erm", "--train.steps", "2"),
+    *("--data", "synthetic", "--data.synthetic_size", "60", "--data.image_size", "32", "--domains", "meadow"),
+    *("--test_domains", "meadow", "--seeds", "0", "--methods", "erm", "--train.steps", "2"),
     *("--train.batch_size", "4", "--model.name", "test_resnet", "--model.pretrained", "false"),
     *("--model.options", '{"output_stride": 8}', "--evaluation.attack_options", '{"steps": 1}'),
 )

@@ -11,9 +11,9 @@ from torch import nn
 from egat_hub.attacks import PGD
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.core.results import Summary, read_rows
-from egat_hub.experiments.further_attack import FurtherAttack
+from egat_hub.experiments import ExtraAttack
 from egat_hub.experiments.tables.table import markdown
-from tests.experiments.tiny import NETWORK, ONE_RUN, QUICK, SYNTHETIC, parsed
+from tests.experiments.tiny import parsed, tiny
 
 SEVERAL = '[{"attack": "fgsm", "epsilons": [0.05, 0.2]}, {"attack": "pgd", "epsilons": [0.01, 0.2]}]'
 
@@ -22,17 +22,16 @@ SEVERAL = '[{"attack": "fgsm", "epsilons": [0.05, 0.2]}, {"attack": "pgd", "epsi
 def finished(tmp_path_factory):
     output = tmp_path_factory.mktemp("curves")
     methods = ("--methods", "erm", "pgd_at", "--seeds", "0", "1", "--pgd_at.attack_steps", "1")
-    command = [*SYNTHETIC, *ONE_RUN, *NETWORK, *QUICK, *methods, "--further", SEVERAL]
-    attack_curves.main("pacs", description="", arguments=[*command, "--output", str(output)])
+    attack_curves.attack_curves(tiny(output, *methods, "--extra_attacks", SEVERAL))
     return output
 
 
 def test_the_attacks_of_the_paper_are_measured_unless_others_are_named():
-    experiment = attack_curves.attacked(parsed("--methods", "erm"))
-    assert [attack.attack for attack in experiment.further] == ["fgsm", "mi_fgsm", "pgd"]
-    assert {attack.epsilons for attack in experiment.further} == {(0.01, 0.02, 0.03, 0.04)}
-    named = attack_curves.attacked(parsed("--further", '[{"attack": "pgd"}]'))
-    assert named.further == (FurtherAttack(attack="pgd", epsilons=(0.01, 0.02, 0.03, 0.04)),)
+    attacks = attack_curves.with_curves(parsed()).extra_attacks
+    assert [attack.attack for attack in attacks] == ["fgsm", "mi_fgsm", "pgd"]
+    assert {attack.epsilons for attack in attacks} == {(0.01, 0.02, 0.03, 0.04)}
+    named = attack_curves.with_curves(parsed("--extra_attacks", '[{"attack": "pgd"}]'))
+    assert named.extra_attacks == (ExtraAttack(attack="pgd", epsilons=(0.01, 0.02, 0.03, 0.04)),)
 
 
 def test_curves_begin_at_the_clean_accuracy_and_fall(finished):

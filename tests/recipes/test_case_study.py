@@ -36,7 +36,7 @@ def models(tmp_path_factory):
 @pytest.fixture
 def draw(monkeypatch, capsys):
     def run(*words):
-        told = [*map(str, words), "--synthetic-size", "20", "--attack-options", '{"steps": 2}']
+        told = [*map(str, words), "--data.synthetic_size", "20", "--attack-options", '{"steps": 2}']
         monkeypatch.setattr(sys, "argv", [str(RECIPE), *told])
         runpy.run_path(str(RECIPE), run_name="__main__")
         return capsys.readouterr().out.split()

@@ -14,8 +14,8 @@ from trade import Trade, front, pareto_figure, verdicts
 from egat_hub.attacks import PGD as PGDAttack
 from egat_hub.attacks import TRAINING_ATTACKS
 from egat_hub.core.results import Row, Summary, read_rows
-from egat_hub.experiments.further_attack import FurtherAttack
-from tests.experiments.tiny import NETWORK, ONE_RUN, QUICK, SYNTHETIC, parsed
+from egat_hub.experiments import ExtraAttack
+from tests.experiments.tiny import NETWORK, runs_of, tiny
 
 CHEAPER = [name for name in TRAINING_ATTACKS if name != "pgd"]
 
@@ -30,20 +30,16 @@ PGD = trade("pgd_at", 10, [50, 52])
 
 
 def test_every_attack_is_one_more_run_beside_erm():
-    experiment = pareto.with_every_attack(parsed("--methods", "pgd_at", "trades", "--train.steps", "80"))
-    names = [variant.name for variant in experiment.variants]
+    words = ("--methods", "pgd_at", "trades", "--train.steps", "80", "--domains", "meadow", "--seeds", "0")
+    runs = pareto.with_every_attack(runs_of(*words))
+    names = [run.label for run in runs]
     assert names == [
         "erm",
         *(f"{base}{suffix}" for base in ("pgd_at", "trades") for suffix in ("", *(f" {c}" for c in CHEAPER))),
     ]
-    by_name = {variant.name: variant.config for variant in experiment.variants}
+    by_name = {run.label: run.method_config for run in runs}
     assert by_name["pgd_at ramp"].training_attack_options == {"over": 80, "schedule": "quadratic"}
     assert {by_name[f"trades {name}"].training_attack for name in CHEAPER} == set(CHEAPER)
-    assert [attack.attack for attack in experiment.further] == ["auto_attack"]
-    (told,) = pareto.with_every_attack(
-        parsed("--methods", "pgd_at", "--further", "[{attack: pgd, restarts: 2}]")
-    ).further
-    assert (told.attack, told.restarts) == ("pgd", 2)
 
 
 def test_without_autoattack_pgd_is_made_strong(monkeypatch):
@@ -62,7 +58,7 @@ def test_without_autoattack_pgd_is_made_strong(monkeypatch):
 )
 def test_what_cannot_be_compared_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        pareto.with_every_attack(parsed(*arguments))
+        pareto.with_every_attack(runs_of(*arguments))
 
 
 def attacked(n, **protocol):
@@ -87,7 +83,7 @@ def test_the_full_attack_is_told_from_others_of_its_name(options, expected):
         "drawn": attacked(50, images=50),
         "short": attacked(400, steps=2, step_size=1.25),
     }
-    attack = FurtherAttack(attack="pgd", **options)
+    attack = ExtraAttack(attack="pgd", **options)
     assert [name for name, row in rows.items() if pareto._is(row, attack, 0.01)] == expected
 
 
@@ -99,12 +95,12 @@ def test_steps_are_timed_as_they_are_trained(monkeypatch):
         lambda *a, **told: seen.append((a[0], a[1], told)) or (lambda: None),
     )
     words = ("--methods", "pgd_at", "--train.mixed_precision", "bf16", "--train.accumulation", "4")
-    experiment = parsed(*SYNTHETIC, *NETWORK, *words)
+    (run, *_) = runs_of(*NETWORK, *words)
     quicker, entered = step_times_module.quicker, []
     monkeypatch.setattr(
         step_times_module, "quicker", lambda method, train: entered.append(method) or quicker(method, train)
     )
-    step_times(list(experiment.cells(("meadow",)))[:1], 5, 1)
+    step_times([run], "abcde", 1)
     assert [method.config.attack_steps for method, _, _ in seen] == [1, 10]
     assert [method for method, _, _ in seen] == entered
     for method, images, told in seen:
@@ -161,10 +157,9 @@ def test_the_figure_has_a_panel_for_each_method_and_fills_what_nothing_beats():
 def finished(tmp_path_factory):
     output = tmp_path_factory.mktemp("pareto")
     attack = ("--pgd_at.attack_steps", "3", "--methods", "pgd_at", "--evaluation.explanation", "null")
-    further = ("--further", "[{attack: pgd, attack_options: {steps: 3}, restarts: 2}]")
+    further = ("--extra_attacks", "[{attack: pgd, attack_options: {steps: 3}, restarts: 2}]")
     log = ("--resources.log_every", "1")
-    command = [*SYNTHETIC, *ONE_RUN, *NETWORK, *QUICK, *attack, *further, *log, "--output", str(output)]
-    pareto.main("pacs", description="", arguments=command)
+    pareto.pareto(tiny(output, *attack, *further, *log))
     return output
 
 

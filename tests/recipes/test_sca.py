@@ -40,7 +40,7 @@ def test_a_saved_model_is_evaluated(model, folder, tmp_path, monkeypatch, capsys
     run(
         monkeypatch,
         *("--model", model, "--diffusion", folder, "--precision", "float32", "--workers", 0),
-        *("--synthetic-size", 20, "--latent-epsilons", 0, 0.3, 0.4, "--output", tmp_path / "out"),
+        *("--data.synthetic_size", 20, "--latent-epsilons", 0, 0.3, 0.4, "--output", tmp_path / "out"),
     )
     shown = capsys.readouterr().out
     rows = [row for row, _ in read_outcomes(tmp_path / "out" / "outcomes.jsonl")]

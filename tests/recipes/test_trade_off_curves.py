@@ -10,7 +10,7 @@ from trade_off_curves import trade_off_figure
 
 from egat_hub.core.results import Summary, read_rows
 from egat_hub.methods import METHODS
-from tests.experiments.tiny import NETWORK, ONE_RUN, QUICK, SYNTHETIC, parsed
+from tests.experiments.tiny import runs_of, tiny
 
 
 def point(method, weight, clean, robust, *, default=False, **others):
@@ -26,9 +26,13 @@ def test_every_sweep_is_over_a_field_that_its_method_has():
         assert getattr(config, field) in values or (field == "epsilon" and 1.0 in values)
 
 
+def swept(*arguments):
+    return trade_off_curves.with_weights(runs_of("--domains", "meadow", "--seeds", "0", *arguments))
+
+
 def test_the_default_setting_keeps_its_name_and_is_not_repeated():
-    experiment = trade_off_curves.sweep(parsed("--methods", "erm", "egat", "pgd_at", "--epsilon", "0.02"))
-    assert [variant.name for variant in experiment.variants] == [
+    runs = swept("--methods", "erm", "egat", "pgd_at", "--epsilon", "0.02")
+    assert [run.label for run in runs] == [
         "erm",
         "egat",
         "egat lambda_adv=0.1",
@@ -39,13 +43,14 @@ def test_the_default_setting_keeps_its_name_and_is_not_repeated():
         "pgd_at epsilon=0.01",
         "pgd_at epsilon=0.04",
     ]
-    assert [v.config.lambda_adv for v in experiment.variants if v.method == "egat"] == [0.5, 0.1, 2, 6]
-    assert [v.config.epsilon for v in experiment.variants[5:]] == [0.02, 0.005, 0.01, 0.04]
+    configs = [run.method_config for run in runs]
+    assert [config.lambda_adv for config in configs[1:5]] == [0.5, 0.1, 2, 6]
+    assert [config.epsilon for config in configs[5:]] == [0.02, 0.005, 0.01, 0.04]
 
 
 def test_a_given_value_is_added_to_the_sweep():
-    experiment = trade_off_curves.sweep(parsed("--methods", "trades", "--trades.beta", "4"))
-    assert [v.config.beta for v in experiment.variants] == [4, 1, 3, 6, 12]
+    runs = swept("--methods", "trades", "--trades.beta", "4")
+    assert [run.method_config.beta for run in runs] == [4, 1, 3, 6, 12]
 
 
 def test_dominated_points_are_worse_in_both_accuracies():
@@ -95,8 +100,7 @@ def test_figure_has_a_panel_per_metric_and_rings_for_defaults():
 def finished(tmp_path_factory):
     output = tmp_path_factory.mktemp("trade_off_curves")
     attack = ("--pgd_at.attack_steps", "1", "--methods", "erm", "pgd_at", "--seeds", "0", "1")
-    command = [*SYNTHETIC, *ONE_RUN, *NETWORK, *QUICK, *attack, "--output", str(output)]
-    trade_off_curves.main("pacs", description="", arguments=command)
+    trade_off_curves.trade_off_curves(tiny(output, *attack))
     return output
 
 
@@ -119,11 +123,11 @@ def test_recipe_writes_rows_tables_and_a_figure(finished):
 
 
 def test_ablation_variants_are_not_swept():
-    names = [v.name for v in trade_off_curves.sweep(parsed("--methods", "ablation")).variants]
+    names = [run.label for run in swept("--methods", "ablation")]
     assert len(names) == len(set(names)) == 8 + 3
 
 
 def test_a_hyperparameter_search_is_refused(tmp_path):
     (tmp_path / "grid.yaml").write_text("egat: {lambda_adv: [1.0]}")
     with pytest.raises(ValueError, match="leave out --search"):
-        trade_off_curves.sweep(parsed("--methods", "egat", "--search", str(tmp_path / "grid.yaml")))
+        trade_off_curves.trade_off_curves(tiny(tmp_path, "--search", str(tmp_path / "grid.yaml")))
