@@ -43,12 +43,12 @@ def test_unknown_names_raise_as_usual():
     "script",
     [
         "import egat_hub",
-        "import egat_hub; egat_hub.Row; egat_hub.list_models(); egat_hub.leaderboard({})",
+        "import egat_hub; egat_hub.Row; egat_hub.list_models()",
         *(
             f"from egat_hub.cli import build_parser; build_parser({words})"
             for words in (["--help"], *([name, "--help"] for name in ("list", "doctor", "explain")))
         ),
-        "from egat_hub.cli import main; main(['list']); main(['list', '--leaderboard'])",
+        "from egat_hub.cli import main; main(['list'])",
     ],
 )
 def test_light_commands_do_not_import_torch(script):

@@ -9,7 +9,6 @@ from tabulate import tabulate
 
 from egat_hub.cli.main import Answer
 from egat_hub.hub import zoo
-from egat_hub.hub.leaderboard import leaderboard as compare
 
 
 def list(
@@ -96,7 +95,9 @@ def _models(found: Sequence[zoo.ModelInfo]) -> Answer:
 
 
 def _leaderboard(found: Sequence[zoo.ModelInfo], by: str) -> Answer:
-    board = compare({info.name: info.rows for info in found}, by=by)
+    from egat_hub.hub.leaderboard import leaderboard
+
+    board = leaderboard({info.name: info.rows for info in found}, by=by)
     lines = [
         {
             **{field: getattr(line, field) for field in line._fields if field != "figures"},

@@ -1,9 +1,11 @@
-"""A leaderboard: measured figures of many models side by side, made from result rows and nothing else."""
+"""Leaderboards: results of many models side by side, made from result rows."""
 
 from __future__ import annotations
 
 import csv
 import io
+import textwrap
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,7 +18,7 @@ from egat_hub.metrics import METRICS, metric_of
 
 
 class Heading(NamedTuple):
-    """What the figures of a column have in common; only such figures may be compared."""
+    """What the results of a column have in common."""
 
     metric: str
     protocol: str = ""
@@ -45,23 +47,53 @@ class Leaderboard:
     """Models, best first.
 
     Attributes:
-        headings: the columns of figures.
+        headings: the columns of results.
         lines: the models.
+        by: metric that orders them.
     """
 
     headings: tuple[Heading, ...]
     lines: tuple[Line, ...]
+    by: str
 
-    def text(self) -> str:
-        """A table for the terminal."""
-        return self._table("simple")
+    def text(self, *, columns: int = 4) -> str:
+        """A table for a terminal of 80 columns: the results that most models have, with a legend."""
+        found = {h: sum(h in line.figures for line in self.lines) for h in self.headings}
+        first = next((h for h in self.headings if h.metric == self.by), None)
+        chosen = sorted(self.headings, key=lambda h: (h != first, -found[h]))[:columns]
+        chosen = [heading for heading in self.headings if heading in chosen]
+        names = Counter(line.model for line in self.lines)
+        rows = [
+            (
+                rank,
+                line.model if names[line.model] == 1 else f"{line.model} {line.method} {line.train_domain}",
+                *(_cell(line.figures.get(heading)) for heading in chosen),
+            )
+            for rank, line in enumerate(self.lines, start=1)
+        ]
+        marks = [f"[{number}]" for number in range(1, len(chosen) + 1)]
+        legend = [
+            textwrap.fill(f"{mark} {heading}", 79, subsequent_indent="    ")
+            for mark, heading in zip(marks, chosen, strict=True)
+        ]
+        left = len(self.headings) - len(chosen)
+        legend += [f"{left} more columns: --json prints all."] if left else []
+        table = tabulate(rows, ("#", "model", *marks), disable_numparse=True)
+        return "\n".join([table, "", *legend])
 
     def markdown(self) -> str:
         """A table in Markdown."""
-        return self._table("github")
+        fixed = ("#", "model", "method", "backbone", "data set", "trained on")
+        cells = [
+            [str(rank), *line[:-1], *(_cell(line.figures.get(heading)) for heading in self.headings)]
+            for rank, line in enumerate(self.lines, start=1)
+        ]
+        escaped = [[cell.replace("|", "\\|") for cell in line] for line in cells]
+        headers = [*fixed, *map(str, self.headings)]
+        return tabulate(escaped, headers, tablefmt="github", disable_numparse=True)
 
     def csv(self) -> str:
-        """Mean, standard deviation and number of seeds of every figure, unrounded."""
+        """Mean, standard deviation and number of seeds of every result, unrounded, as CSV."""
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
         names = [f"{heading}{suffix}" for heading in self.headings for suffix in ("", " (sd)", " (seeds)")]
@@ -71,16 +103,6 @@ class Leaderboard:
             writer.writerow([*line[:-1], *(cell for summary in found for cell in summary or ("", "", ""))])
         return stream.getvalue()
 
-    def _table(self, style: str) -> str:
-        fixed = ("#", "model", "method", "backbone", "data set", "trained on")
-        cells = [
-            [str(rank), *line[:-1], *(_cell(line.figures.get(heading)) for heading in self.headings)]
-            for rank, line in enumerate(self.lines, start=1)
-        ]
-        if style == "github":
-            cells = [[cell.replace("|", "\\|") for cell in line] for line in cells]
-        return tabulate(cells, [*fixed, *map(str, self.headings)], tablefmt=style, disable_numparse=True)
-
 
 def leaderboard(
     results: Mapping[str, Iterable[Row]],
@@ -88,18 +110,16 @@ def leaderboard(
     metrics: Sequence[str] | None = None,
     by: str = "robust_accuracy",
 ) -> Leaderboard:
-    """Put models side by side.
+    """Compare results of models.
 
-    Figures stand in one column only if they were measured alike: metric and protocol (attack, epsilon, steps,
-    restarts; q and fill) are equal. Rows of several seeds become a mean and its standard deviation. Accuracy
-    on other domains than the training domain is averaged over them. Controls of explanations, and figures on
-    validation images, are left out.
+    Results share a column only if metric and protocol (attack, epsilon, steps, restarts...) are equal. Rows of
+    several seeds become mean and standard deviation. Results on other domains than the training domain are
+    averaged. Controls of explanations and results on validation images are left out.
 
     Args:
-        results: rows of each model by the name that the table gives it; rows of several methods or training
-            domains become a line each.
-        metrics: names of metrics, in that order; by default the headline ones.
-        by: the metric to order by, the best first; its first column decides, and models without it come last.
+        results: rows of each model by name; each method and training domain among them gets a line.
+        metrics: names of metrics, in that order; default: the headline ones.
+        by: metric whose first column orders the models, the best first; models without it come last.
 
     Raises:
         ValueError: ``by`` is not among the metrics.
@@ -114,7 +134,8 @@ def leaderboard(
     seen = dict.fromkeys(heading for line in lines for heading in line.figures)
     headings = sorted(seen, key=lambda heading: (metrics.index(heading.metric), heading.other_domains))
     key = next((heading for heading in headings if heading.metric == by), None)
-    return Leaderboard(tuple(headings), tuple(sorted(lines, key=lambda line: _order(line, key))))
+    lines.sort(key=lambda line: _order(line, key))
+    return Leaderboard(tuple(headings), tuple(lines), by)
 
 
 def _lines(name: str, rows: Iterable[Row], metrics: Sequence[str]) -> list[Line]:

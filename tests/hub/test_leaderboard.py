@@ -78,6 +78,20 @@ def test_models_stand_side_by_side_the_best_first():
         assert shown.lines[0].model == first
 
 
+def test_text_fits_a_terminal_and_explains_its_columns():
+    models = {
+        f"org/a_model_of_a_long_name_{n}": rows(m, r)
+        for n, (m, r) in enumerate((("egat", EGAT), ("erm", ERM)))
+    }
+    text = leaderboard(models).text()
+    assert max(map(len, text.splitlines())) < 80
+    assert "[3] robust accuracy, attack pgd, epsilon 0.01, steps 10, restarts 1" in text
+    assert "1 more columns" in text
+    both = leaderboard({"runs": [*rows("egat", EGAT), *rows("erm", ERM)]}).text()
+    assert "runs egat photo" in both
+    assert "runs erm photo" in both
+
+
 def test_seeds_become_a_mean_and_its_deviation():
     values = [50.0, 52.0, 57.0]
     mine = [
