@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from timm.data import resolve_model_data_config
-from timm.layers import DropPath
+from timm.layers import DropPath, PatchEmbed
 from timm.task import TrainingTask
 from torch import Tensor, nn
 
@@ -272,8 +272,9 @@ def _check_classifier(net: Any) -> None:
             f"The last layer of {type(net).__name__} has {last.out_features} outputs and num_classes is "
             f"{classes}. Replace the layer by net.reset_classifier({last.out_features}), not by hand."
         )
-    stem = next((m for m in net.modules() if isinstance(m, nn.Conv2d)), None)
-    if stem is not None and stem.in_channels % 3:  # some stems rearrange pixels into more channels
+    first = net.pretrained_cfg.get("first_conv") or ()
+    stem = dict(net.named_modules()).get(first if isinstance(first, str) else "".join(first[:1]))
+    if isinstance(stem, nn.Conv2d) and stem.in_channels % 3:  # some rearrange pixels into more channels
         raise ValueError(
             f"Expected a network for RGB images, got one for {stem.in_channels} channels. Create it with "
             "in_chans=3, and repeat the channel of grayscale images."
@@ -291,8 +292,8 @@ def _checked_size(net: Any, image_size: int | None) -> int:
             f"Expected a network for square images, got img_size=({height}, {width}). Create it for a "
             "square, and resize or pad images."
         )
-    default = height or resolve_model_data_config(net)["input_size"][-1]
-    size = default if image_size is None else image_size
+    pretrained = resolve_model_data_config(net)["input_size"][-1]
+    size = (height or pretrained) if image_size is None else image_size
     if not isinstance(size, int) or size < 1:
         raise ValueError(
             f"Expected image_size as a positive number of pixels, one side of a square, got {size}."
@@ -302,9 +303,8 @@ def _checked_size(net: Any, image_size: int | None) -> int:
             f"{type(net).__name__} was created for images of {height} x {width} pixels, not {size}. Pass "
             f"img_size={size} to timm.create_model, or use egat_hub.create_model(..., image_size={size})."
         )
-    patch = getattr(embed, "patch_size", None)
-    patch = max(patch) if isinstance(patch, (tuple, list)) else 1
-    if size % patch and not getattr(embed, "dynamic_img_pad", False):
+    patch = max(embed.patch_size) if isinstance(embed, PatchEmbed) else 1
+    if size % patch and size != pretrained and not embed.dynamic_img_pad:
         raise ValueError(
             f"Expected an image size that is a multiple of the patches' {patch} pixels, got {size}; the next "
             f"is {(size // patch + 1) * patch}."

@@ -114,9 +114,12 @@ def test_networks_of_fixed_size_are_created_for_the_size_to_come():
     assert TimmModel(net).image_size == 128
 
 
-@pytest.mark.parametrize(
-    ("size", "message"), [(12, "img_size=12"), (50, "multiple of the patches' 16 pixels")]
-)
-def test_sizes_that_patches_do_not_fill_are_refused(size, message):
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize("size", [12, 50])
+def test_sizes_that_patches_do_not_fill_are_refused(size):
+    with pytest.raises(ValueError, match=f"multiple of the patches' 16 pixels, got {size}"):
         create_model("test_vit", num_classes=3, image_size=size, pretrained=False)
+
+
+def test_sizes_that_timm_cannot_create_are_refused():
+    with pytest.raises(ValueError, match="timm cannot create nest_tiny with img_size=50"):
+        create_model("nest_tiny", num_classes=3, image_size=50, pretrained=False)
