@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -36,7 +37,7 @@ class EvaluationConfig:
     """What is measured, and how.
 
     Attributes:
-        epsilons: attack budgets in [0, 1]; none for no attack.
+        epsilons: attack budgets in [0, 1], numbers or one number; none for no attack.
         attack: name of an attack.
         attack_options: its fields, such as ``{"steps": 20}``.
         restarts: independent attacks a budget, the worst of which counts.
@@ -87,7 +88,9 @@ class EvaluationConfig:
             raise ValueError(f"Expected checks of at least 0 images, got {self.checks}.")
         if self.batch_size < 1:
             raise ValueError(f"Expected batch_size of at least 1, got {self.batch_size}.")
-        for epsilon in self.epsilons:
+        epsilons = tuple(float(epsilon) for epsilon in np.atleast_1d(self.epsilons))
+        object.__setattr__(self, "epsilons", epsilons)
+        for epsilon in epsilons:
             check_epsilon(epsilon)
         if self.restarts < 1:
             raise ValueError(f"Expected at least 1 restart, got {self.restarts}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 import math
+import operator
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -13,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 from tqdm.auto import tqdm
 
 from egat_hub.attacks import Attack
@@ -26,9 +26,9 @@ from egat_hub.core.randomness import SampleRandom
 from egat_hub.core.results import Outcome, Row
 from egat_hub.data import EvaluationView
 from egat_hub.evaluation.config import EvaluationConfig, measure, measure_checks
-from egat_hub.evaluation.journal import Journal, Measured
+from egat_hub.evaluation.journal import Journal, Measured, digest_of
+from egat_hub.evaluation.model import check_output, device_of, is_explainable, unwrapped
 from egat_hub.metrics.faithfulness import random_map_checks
-from egat_hub.models import TimmModel, unwrap
 
 log = logging.getLogger(__name__)
 
@@ -57,13 +57,14 @@ def evaluate(
 ) -> list[Row]:
     """Accuracy, robust accuracy, faithfulness and stability of explanations, as result rows.
 
-    With several processes every one of them calls this function and gets all rows. Batches are cut before
-    they are shared out, so their number changes no figure. Everything runs in float32.
+    With several processes every one of them calls this function and gets all rows, which do not depend on
+    their number. Everything runs in float32.
 
     Args:
-        model: images in [0,1] to logits. A :class:`TimmModel`, or a bare timm network, which is wrapped in
-            one, gets all figures; any other module accuracy and robust accuracy only.
-        dataset: items are (image [3,H,W] in [0,1], label) or what :class:`EvaluationView` gives.
+        model: images in [0,1] to logits. All metrics are available for a :class:`TimmModel` and for a timm
+            network, which is wrapped in one; any other module gets accuracy and robust accuracy only.
+        dataset: a torch data set or a sequence of (image [3,H,W] in [0,1], label), or of mappings with
+            ``"image"``, ``"label"`` and possibly ``"index"`` and ``"mask"``; or tensors (images, labels).
         config: what to measure.
         method: training method, as noted in the rows.
         train_domain: training domain, as noted in the rows.
@@ -72,16 +73,16 @@ def evaluate(
         attack: attack in place of ``config.attack``, such as one in the latent space of a diffusion model
             (:class:`~egat_hub.attacks.diffusion.SCA`), whose rows have a ``latent_epsilon`` instead of an
             ``epsilon``.
-        surrogates: other models of the same classes, on the model's device; whether attacks on them harm the
-            model more than those on itself is one of the signs that are looked for.
+        surrogates: other models of the same classes, on the model's device; a sanity check compares attacks
+            on them with those on the model itself.
         workers: processes that load images.
-        journal: folder that keeps every batch when it is measured, so that a killed evaluation goes on
-            where it stopped and ends with the same rows; ``config.batch_size`` is what a kill may cost.
-            Remove it once the rows are kept.
+        journal: folder that keeps every measured batch, so that an interrupted evaluation goes on where it
+            stopped and ends with the same rows. Remove it once the rows are saved.
 
     Raises:
-        ValueError: the data set is empty, images are not in [0, 1], labels do not fit the model, or the
-            journal is that of another model, data set or configuration.
+        TypeError: an item of the data set has another form, or the model returns no tensor.
+        ValueError: the data set is empty, images are not in [0, 1], labels do not fit the model, its outputs
+            are no logits, or the journal is that of another model, data set or configuration.
     """
     noted = {"method": method, "train_domain": train_domain, "seed": seed, "selection": selection}
     outcomes = evaluate_per_image(
@@ -121,6 +122,25 @@ def evaluate_per_image(
         noted: further fields of the rows: ``method``, ``train_domain``, ``seed``, ``selection``.
     """
     config = config or EvaluationConfig()
+    with torch.inference_mode(False):
+        samples = _Samples.of(dataset)
+        return _evaluate(model, samples, config, attack, surrogates, workers, journal, noted)
+
+
+def _evaluate(
+    model: nn.Module,
+    samples: _Samples,
+    config: EvaluationConfig,
+    attack: Attack | None,
+    surrogates: Sequence[nn.Module],
+    workers: int,
+    journal: str | Path | None,
+    noted: Mapping[str, Any],
+) -> list[Outcome]:
+    network, _ = unwrapped(model)
+    if config.explanation is not None and not is_explainable(network, samples.first):
+        config = replace(config, explanation=None)
+    check_output(network, samples.first, attacked=bool(config.epsilons))
     settings = to_dict(replace(config, batch_size=1))
     if attack is not None:
         settings["attack"], settings["attack_options"] = attack.name, attack.protocol()
@@ -131,11 +151,12 @@ def evaluate_per_image(
         "workers": workers,
         **noted,
     }
-    classes = len(dataset.domain.classes) if isinstance(dataset, EvaluationView) else None
+    view = samples.dataset
+    classes = len(view.domain.classes) if isinstance(view, EvaluationView) else None
     outcomes = evaluate_by(
         partial(measure, config=config, classes=classes, attack=attack),
-        model,
-        dataset,
+        network,
+        view,
         journal=journal,
         announce=partial(_cost, config=config, attack=attack),
         **shared,
@@ -148,7 +169,7 @@ def evaluate_per_image(
             surrogates=[unwrapped(other)[0] for other in surrogates],
         )
         kept = None if journal is None else Path(journal) / "checks"
-        outcomes += evaluate_by(checks, model, dataset, images=config.checks, journal=kept, **shared)
+        outcomes += evaluate_by(checks, network, view, images=config.checks, journal=kept, **shared)
     return [*outcomes, *random_map_checks(outcomes)]
 
 
@@ -197,10 +218,10 @@ def evaluate_by(
         ValueError: the data set is empty, images are not in [0, 1], or the journal is another one's.
     """
     model, name = unwrapped(model)
-    samples = _Samples(dataset)
+    samples = _Samples.of(dataset)
     positions = _spread(len(samples), images)
-    kept = None if journal is None else Journal.of(Path(journal), model, dataset, settings)
-    done = _known(kept)
+    kept = None if journal is None else Journal.of(Path(journal), model, samples, settings)
+    done = _known(kept, samples)
     left = _batches(positions, batch_size, done)
     found = _measured(measure, model, samples, left, random_seed, workers, kept, announce)
     columns = _join([*done, *found], len(positions))
@@ -221,26 +242,52 @@ def evaluate_by(
     return outcomes
 
 
-def unwrapped(model: Any) -> tuple[nn.Module, str]:
-    """The network to judge, a :class:`TimmModel` where it can be one, and its name."""
-    network = unwrap(extract_model_from_parallel(model))
-    return network, network.architecture if isinstance(network, TimmModel) else type(network).__name__
-
-
 class _Samples(Dataset[Sample]):
+    """A data set with items of one form."""
+
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
+
+    @classmethod
+    def of(cls, dataset: Any) -> _Samples:
+        """The samples of a data set, or of tensors of images and labels."""
+        if isinstance(dataset, tuple) and len(dataset) == 2 and all(isinstance(x, Tensor) for x in dataset):
+            dataset = TensorDataset(*dataset)
+        if isinstance(dataset, DataLoader):
+            raise TypeError("Expected a data set, got a DataLoader. Pass its .dataset and config.batch_size.")
         if not len(dataset):
             raise ValueError("Expected images to evaluate on, got an empty data set.")
+        return cls(dataset)
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, position: int) -> Sample:
         item = self.dataset[position]
-        if isinstance(item, dict):
-            return item["image"], int(item["label"]), int(item["index"]), item.get("mask", NO_MASK)
-        return item[0], int(item[1]), position, NO_MASK
+        if isinstance(item, Mapping) and {"image", "label"} <= item.keys():
+            image, label, mask = item["image"], item["label"], item.get("mask", NO_MASK)
+            index = int(item.get("index", position))
+        elif isinstance(item, tuple | list) and len(item) == 2:
+            (image, label), index, mask = item, position, NO_MASK
+        else:
+            raise TypeError(f"{ITEM}, got a {type(item).__name__}.")
+        if not isinstance(image, Tensor) or image.ndim != 3 or not image.is_floating_point():
+            found = (
+                f"{image.dtype} {list(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
+            )
+            raise TypeError(f"{ITEM}, got an image that is a {found}.")
+        return image, operator.index(label), index, mask
+
+    @property
+    def first(self) -> Tensor:
+        """The first image [3,H,W]."""
+        return self[0][0]
+
+
+ITEM = (
+    "Expected items (image, label), or mappings with image and label, of a floating-point tensor [3,H,W] in "
+    "[0, 1] and a whole number"
+)
 
 
 def _spread(count: int, wanted: int | None) -> Tensor:
@@ -250,9 +297,9 @@ def _spread(count: int, wanted: int | None) -> Tensor:
     return (torch.arange(wanted) * (count / wanted)).long()
 
 
-def _known(journal: Journal | None) -> list[Measured]:
+def _known(journal: Journal | None, samples: _Samples) -> list[Measured]:
     """The batches that any process has kept, each once."""
-    parts = gather_objects(journal.read() if journal else [])
+    parts = gather_objects(journal.read(samples) if journal else [])
     return list({batch.positions[0]: batch for part in parts for batch in part}.values())
 
 
@@ -275,7 +322,7 @@ def _measured(
     """The batches of all processes, each of which measures its share."""
     mine = batches[rank() :: world_size()]
     loader = DataLoader(samples, batch_sampler=mine, num_workers=workers)
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     found: list[Measured] = []
     begin = time.monotonic()
     bar = tqdm(loader, desc="Evaluating", leave=False, disable=rank() != 0)
@@ -295,7 +342,7 @@ def _measured(
         columns = measure(model, images, labels.to(device), random, masks=objects)
         batch = Measured(positions, random.index, {name: v.tolist() for name, v in columns.items()})
         if journal:
-            journal.write(batch)
+            journal.write(batch, digest_of(images, labels))
         if announce and not found:
             seconds = round((len(mine) - 1) * (time.monotonic() - begin))
             log.info("batches left: %d, about %s", len(mine) - 1, datetime.timedelta(seconds=seconds))

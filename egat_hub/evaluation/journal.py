@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,8 +17,9 @@ from egat_hub.core.config import digest
 from egat_hub.core.distributed import gather_objects
 from egat_hub.core.files import atomic_write_text
 from egat_hub.core.metric import Key
-from egat_hub.data import EvaluationView
 from egat_hub.evaluation.config import PROTOCOL
+from egat_hub.evaluation.model import device_of
+from egat_hub.models.modes import evaluating, full_precision
 
 
 class Measured(NamedTuple):
@@ -36,47 +38,58 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True)
 class Journal:
-    """Measured batches in a folder, a small file each that is there whole or not at all.
+    """Measured batches in a folder, a small file each, written atomically.
 
     Every process writes the batches that it measured, and reads those of all, however many there were.
 
     Attributes:
         folder: of this evaluation alone; created when the first batch is written.
-        key: digest of all that decides the figures.
+        key: digest of weights, number of images and settings.
+        logits: what the model answers to the first image; none for a model that answers at random.
     """
 
     folder: Path
     key: str
+    logits: Sequence[float] = ()
 
     @classmethod
-    def of(cls, folder: Path, model: nn.Module, dataset: Any, settings: Mapping[str, Any]) -> Journal:
+    @torch.no_grad()
+    def of(
+        cls, folder: Path, model: nn.Module, samples: Sequence[Any], settings: Mapping[str, Any]
+    ) -> Journal:
         """The journal of an evaluation; every process calls this.
 
         Args:
             folder: where batches are kept.
-            model: decides by its weights.
-            dataset: decides by its first and last item, and which images of a domain it has.
-            settings: what else decides, of JSON types.
+            model: images in [0,1] to logits.
+            samples: images, labels, indices and masks.
+            settings: what else the values depend on, of JSON types.
         """
-        images = dataset.indices.tolist() if isinstance(dataset, EvaluationView) else len(dataset)
-        items = [dataset[position] for position in (0, len(dataset) - 1)]
-        shown = [_hash(item["image"] if isinstance(item, dict) else item[0]) for item in items]
-        key = digest([PROTOCOL, settings, type(model).__name__, hash_of_weights(model), images, shown])
-        return cls(folder, gather_objects(key)[0])
+        images = samples[0][0][None].to(device_of(model))
+        with evaluating(model), full_precision(images.device):
+            first, second = model(images), model(images)
+        key = digest([PROTOCOL, settings, type(model).__name__, hash_of_weights(model), len(samples)])
+        logits = first[0].tolist() if torch.equal(first, second) else []
+        return cls(folder, *gather_objects((key, logits))[0])
 
-    def write(self, batch: Measured) -> None:
-        """Keep a batch."""
+    def write(self, batch: Measured, images: str) -> None:
+        """Keep a batch, with the digest of its images and labels."""
         self.folder.mkdir(parents=True, exist_ok=True)
         content = {
             "key": self.key,
+            "logits": self.logits,
+            "images": images,
             "positions": batch.positions,
             "numbers": batch.numbers,
             "columns": [[*column, values] for column, values in batch.columns.items()],
         }
         atomic_write_text(self.folder / f"batch_{batch.positions[0]:08d}.json", json.dumps(content) + "\n")
 
-    def read(self) -> list[Measured]:
+    def read(self, samples: Sequence[Any]) -> list[Measured]:
         """All batches; a file that cannot be read is left out, and its batch measured again.
+
+        Args:
+            samples: as for :meth:`of`; images and labels of the batches are compared.
 
         Raises:
             ValueError: a batch of another evaluation.
@@ -87,9 +100,9 @@ class Journal:
                 content = json.loads(path.read_text())
             except ValueError:
                 continue
-            if content["key"] != self.key:
+            if not self._is_own(content, samples):
                 raise ValueError(
-                    f"{self.folder} holds batches of another evaluation: of other weights, images or "
+                    f"{self.folder} holds batches of another evaluation: of another model, images, labels or "
                     "settings, or measured by another version. Name another folder, or remove it."
                 )
             columns = {
@@ -97,6 +110,20 @@ class Journal:
             }
             batches.append(Measured(content["positions"], content["numbers"], columns))
         return batches
+
+    def _is_own(self, content: Mapping[str, Any], samples: Sequence[Any]) -> bool:
+        if content["key"] != self.key or max(content["positions"]) >= len(samples):
+            return False
+        logits = content["logits"], self.logits
+        if all(logits) and not np.allclose(*logits, rtol=1e-3, atol=1e-3, equal_nan=True):
+            return False
+        images, labels, *_ = zip(*(samples[position] for position in content["positions"]), strict=True)
+        return content["images"] == digest_of(torch.stack(images), torch.tensor(labels))
+
+
+def digest_of(images: Tensor, labels: Tensor) -> str:
+    """SHA-256 of images and labels."""
+    return hashlib.sha256(f"{_hash(images)} {_hash(labels)}".encode()).hexdigest()
 
 
 def _tuples(value: Any) -> Any:

@@ -46,7 +46,8 @@ def test_a_default_evaluation_is_within_a_fifth_of_its_arithmetic(model, count, 
     signs = count * (1 + 1 + 2) + right * (2 * on_a_sample + 4 + 8)  # clean, again, gradient; random corners
     floor = clean + maps + right * of_the_right + signs
     repeated = right * gradients(STEPS)  # the attack itself, on the sample
-    assert passes.forward + passes.to_input == floor + repeated + unused
+    once = 4  # the first image: logits of the network and of its map, and whether they have a gradient
+    assert passes.forward + passes.to_input == floor + repeated + unused + once
     assert passes.to_weights == passes.through_backward == 0
     assert passes.units <= 1.2 * floor
 
@@ -57,4 +58,5 @@ def test_what_broke_is_not_attacked_again(model):
     with counted(model) as passes:
         rows = evaluate(model, data, config)
     assert all(row.value == 0 for row in rows if row.metric == "robust_accuracy")
-    assert passes.units == 12 * (1 + gradients(STEPS) + 2)  # one attack, and 8 bits at either budget
+    # one attack, and 8 bits at either budget; the gradient of the first image
+    assert passes.units == 12 * (1 + gradients(STEPS) + 2) + 2

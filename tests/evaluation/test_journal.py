@@ -10,12 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from egat_hub.evaluation import evaluate
+from egat_hub.evaluation import EvaluationConfig, evaluate
 from egat_hub.evaluation.config import measure
 from tests.evaluation import killed_evaluation
 from tests.evaluation.killed_evaluation import DONE, rows
-from tests.helpers.training import view
+from tests.helpers.training import network, view
 
 ROOT = Path(__file__).parents[2]
 BATCHES = 4
@@ -91,3 +92,41 @@ def test_that_of_other_images_is_refused(journal, monkeypatch):
     monkeypatch.setattr(killed_evaluation, "view", lambda split: view("val"))
     with pytest.raises(ValueError, match="batches of another evaluation"):
         rows(journal)
+
+
+class Relabelled(torch.utils.data.Dataset):
+    """The test split with other labels."""
+
+    def __init__(self, change):
+        self.view, self.change = view("test"), change
+
+    def __len__(self):
+        return len(self.view)
+
+    def __getitem__(self, position):
+        item = self.view[position]
+        return item["image"], self.change(int(item["label"]))
+
+
+def test_other_labels_are_refused(tmp_path):
+    config = EvaluationConfig(epsilons=(), explanation=None)
+    first = evaluate(network(), Relabelled(int), config, journal=tmp_path)
+    assert evaluate(network(), Relabelled(int), config, journal=tmp_path) == first
+    with pytest.raises(ValueError, match="another model, images, labels"):
+        evaluate(network(), Relabelled(lambda label: 4 - label), config, journal=tmp_path)
+
+
+def test_another_forward_of_the_same_weights_is_refused(tmp_path):
+    config, data = EvaluationConfig(epsilons=(), explanation=None), view("test")
+    model = network()
+    evaluate(model, data, config, journal=tmp_path)
+    model.net.register_forward_hook(lambda module, images, logits: -logits)
+    with pytest.raises(ValueError, match="another model, images, labels"):
+        evaluate(model, data, config, journal=tmp_path)
+
+
+def test_a_model_that_answers_at_random_may_go_on(tmp_path):
+    config, data = EvaluationConfig(epsilons=(), explanation=None), view("test")
+    model = network()
+    model.net.register_forward_hook(lambda module, images, logits: logits + torch.randn_like(logits))
+    assert evaluate(model, data, config, journal=tmp_path) == evaluate(model, data, config, journal=tmp_path)

@@ -1,0 +1,85 @@
+"""Which network is evaluated: the one whose outputs are those of the model that was passed."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from accelerate.utils import extract_model_from_parallel
+from torch import Tensor, nn
+
+from egat_hub.models import TimmModel, unwrap
+from egat_hub.models.modes import evaluating
+
+
+def unwrapped(model: nn.Module) -> tuple[nn.Module, str]:
+    """The network to evaluate, a :class:`TimmModel` if it computes what the model computes, and its name."""
+    network = unwrap(extract_model_from_parallel(model))
+    return network, network.architecture if isinstance(network, TimmModel) else type(network).__name__
+
+
+def _close(logits: Tensor, expected: Tensor) -> bool:
+    return torch.allclose(logits, expected, rtol=1e-3, atol=1e-4, equal_nan=True)
+
+
+def is_explainable(network: nn.Module, image: Tensor) -> bool:
+    """Whether explanations are about the network's own logits; warns if they are not.
+
+    Features and head are called one by one for explanations, which skips a ``forward`` of the network's own
+    and hooks on it.
+    """
+    if not isinstance(network, TimmModel):
+        return False
+    images = image[None].to(device_of(network))
+    with evaluating(network), torch.no_grad():
+        same = _close(network.view(images).logits, network(images))
+    if not same:
+        warnings.warn(
+            f"{network.architecture} computes other logits than its features and head do, as with a forward "
+            "or hooks of its own, so only its accuracy is measured.",
+            stacklevel=3,
+        )
+    return same
+
+
+def check_output(model: nn.Module, image: Tensor, *, attacked: bool) -> None:
+    """Refuse a model that does not return logits [B,C], or none with a gradient for an attack.
+
+    Args:
+        model: images in [0,1] to logits.
+        image: an image [3,H,W] in [0,1].
+        attacked: whether an attack needs gradients.
+
+    Raises:
+        TypeError: the model returns no tensor.
+        ValueError: the shape or type of the tensor is not that of logits, or it has no gradient.
+    """
+    name = type(model).__name__
+    with evaluating(model), torch.enable_grad():
+        images = image[None].to(device_of(model)).clone().requires_grad_(attacked)
+        logits = model(images)
+        if not isinstance(logits, Tensor):
+            raise TypeError(
+                f"Expected {name} to return logits, a tensor [B,C], got a {type(logits).__name__}. Wrap it "
+                "in a module that returns the logits alone."
+            )
+        if logits.ndim != 2 or len(logits) != 1 or not logits.is_floating_point():
+            raise ValueError(
+                f"Expected {name} to return floating-point logits [B,C], got {logits.dtype} of shape "
+                f"{list(logits.shape)} for one image. Wrap it in a module that returns logits."
+            )
+        if attacked and not (logits.requires_grad and _reaches(logits, images)):
+            raise ValueError(
+                f"The logits of {name} have no gradient with respect to the images, which attacks need. "
+                "Return logits that are not detached, or measure without attacks (epsilons=())."
+            )
+
+
+def _reaches(logits: Tensor, images: Tensor) -> bool:
+    (gradient,) = torch.autograd.grad(logits.sum(), images, allow_unused=True)
+    return gradient is not None
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Device of the first parameter; the CPU without parameters."""
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
