@@ -1,6 +1,6 @@
 """Accuracy over epsilon (Fig. 2 of the EGAT paper), and transfer of attacks between models.
 
-accelerate launch recipes/attack_curves.py --data-dir PACS --config recipes/pacs_small.yaml
+accelerate launch recipes/attack_curves.py --data.dir PACS --config recipes/pacs_small.yaml
 accelerate launch recipes/attack_curves.py --data synthetic --config recipes/demo.yaml
 """
 

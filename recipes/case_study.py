@@ -1,6 +1,6 @@
 """Saliency maps of several models side by side, clean and under attack (Fig. 4 of the EGAT paper).
 
-    python recipes/case_study.py runs/pacs/<run>/model org/name --data pacs --data-dir PACS \
+    python recipes/case_study.py runs/pacs/<run>/model org/name --data pacs --data.dir PACS \
         --explanations grad_cam smooth_grad --epsilon 0.01
 
 Takes saved models or Hub ids with the same classes. Writes ``case_study_<domain>_<explanation>.png`` for each

@@ -1,6 +1,6 @@
 """Benchmark data loading: decoding, augmentation, worker processes and the image cache.
 
-    python recipes/loading.py --data pacs --data-dir PACS --domain photo --workers 0 2 4
+    python recipes/loading.py --data pacs --data.dir PACS --domain photo --workers 0 2 4
 
 Prints images per second of training loaders, from files and from the cache, relative to a training step of
 ERM, the fastest method. Loaders are timed after their first batch, once workers have started. On a CPU,

@@ -1,7 +1,7 @@
 """Add the card and results of a finished run to the package's model cards, where it is found by name.
 
 python recipes/model_card.py runs/pacs/<run> test_resnet.egat_pacs_photo \\
-    --command "accelerate launch recipes/pacs.py --data-dir PACS --domains photo"
+    --command "accelerate launch recipes/pacs.py --data.dir PACS --domains photo"
 
 The command must train this model; it is parsed and compared with the run, not executed. Weights are added
 only with --weights.

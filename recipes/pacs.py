@@ -1,6 +1,6 @@
 """PACS: train on one domain, test on it and on the others (not in the EGAT paper).
 
-accelerate launch recipes/pacs.py --data-dir PACS
+accelerate launch recipes/pacs.py --data.dir PACS
 accelerate launch recipes/pacs.py --data synthetic --config recipes/demo.yaml
 """
 

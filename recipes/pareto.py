@@ -1,6 +1,6 @@
 """Robust accuracy over training time, for cheaper training attacks.
 
-accelerate launch recipes/pareto.py --data-dir PACS --methods pgd_at trades --domains photo --seeds 0 1 2
+accelerate launch recipes/pareto.py --data.dir PACS --methods pgd_at trades --domains photo --seeds 0 1 2
 accelerate launch recipes/pareto.py --data synthetic --config recipes/demo.yaml --methods pgd_at
 """
 

@@ -1,6 +1,6 @@
 """Robust accuracy of a saved model under SCA, an attack through a diffusion model (docs/sca.md).
 
-    python recipes/sca.py --model runs/vlcs/<run>/model --data vlcs --data-dir VLCS \
+    python recipes/sca.py --model runs/vlcs/<run>/model --data vlcs --data.dir VLCS \
         --diffusion stable-diffusion-v1-5/stable-diffusion-v1-5
 
 Needs a GPU; `accelerate launch` divides the images among several. Finished batches are stored in the output

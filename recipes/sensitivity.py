@@ -1,6 +1,6 @@
 """EGAT with other explanations and other guides (Table III of the EGAT paper).
 
-accelerate launch recipes/sensitivity.py --data-dir VLCS --domains Caltech101
+accelerate launch recipes/sensitivity.py --data.dir VLCS --domains Caltech101
 accelerate launch recipes/sensitivity.py --data synthetic --methods sensitivity golden
 """
 

@@ -1,6 +1,6 @@
 """Terra Incognita: train on one camera, test on it and on the others (Tables I, IV of the EGAT paper).
 
-accelerate launch recipes/terra_incognita.py --data-dir terra_incognita
+accelerate launch recipes/terra_incognita.py --data.dir terra_incognita
 accelerate launch recipes/terra_incognita.py --data synthetic --config recipes/demo.yaml
 """
 

@@ -2,7 +2,7 @@
 
 Trains each method at several values of the weight that trades clean for robust accuracy.
 
-accelerate launch recipes/trade_off_curves.py --data-dir PACS --methods egat trades pgd_at
+accelerate launch recipes/trade_off_curves.py --data.dir PACS --methods egat trades pgd_at
 accelerate launch recipes/trade_off_curves.py --data synthetic --config recipes/demo.yaml
 """
 

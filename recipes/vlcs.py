@@ -1,6 +1,6 @@
 """VLCS: train on one domain, test on it and on the others (Tables I, II, IV of the EGAT paper).
 
-accelerate launch recipes/vlcs.py --data-dir VLCS
+accelerate launch recipes/vlcs.py --data.dir VLCS
 accelerate launch recipes/vlcs.py --data synthetic --config recipes/demo.yaml
 """
 

@@ -35,7 +35,7 @@ def doctor(*, online: bool = False, data: str = "folder", data_dir: Path | None 
 
     Shows the command that installs what is missing. Makes no network requests without --online.
 
-    example: egat-hub doctor --data vlcs --data-dir VLCS
+    example: egat-hub doctor --data vlcs --data.dir VLCS
 
     Args:
         online: check the connection to the Hub and the account of the token.

@@ -37,7 +37,7 @@ def evaluate(
     Prints a summary; --output and --json have every result with its protocol. The data set and its settings
     are those of the model's training, unless you give others.
 
-    example: egat-hub evaluate org/name --data vlcs --data-dir VLCS --epsilons 2/255 4/255
+    example: egat-hub evaluate org/name --data vlcs --data.dir VLCS --epsilons 2/255 4/255
 
     Args:
         model: name in 'egat-hub list', folder of a saved model, or organisation/name on the Hub.

@@ -14,7 +14,7 @@ def finetune(options: FinetuneOptions) -> Answer:
     folder gets model/, with weights, card and results, and before_after.md and .csv. The same command
     resumes a run that was interrupted.
 
-    example: egat-hub finetune --model org/name --data-dir my_images --train.steps 500
+    example: egat-hub finetune --model org/name --data.dir my_images --train.steps 500
     """
     results = finetune_model(options)
     table = results.table

@@ -15,7 +15,7 @@ def sweep(options: SweepOptions) -> Answer:
     The output folder gets tables, results.json, and a folder for each run. The same command skips finished
     runs and resumes those that were interrupted.
 
-    example: egat-hub sweep --data vlcs --data-dir VLCS --methods erm egat --seeds 0 1 2 --executor ray
+    example: egat-hub sweep --data vlcs --data.dir VLCS --methods erm egat --seeds 0 1 2 --executor ray
     """
     comparison = compare(options)
     rows = [dataclasses.asdict(row) for results in comparison.results for row in results.rows]

@@ -17,7 +17,7 @@ def train(options: TrainOptions) -> Answer:
     The run's folder gets model/, with weights, card and results. The same command resumes a run that was
     interrupted. 'egat-hub sweep' compares methods, domains and seeds.
 
-    example: egat-hub train --model resnet50 --data-dir my_images --output runs/mine
+    example: egat-hub train --model resnet50 --data.dir my_images --output runs/mine
     """
     results = prepare(options).run()
     card = f"All results with their protocols: {results.model / CARD}"

@@ -112,9 +112,9 @@ def leaderboard(
 ) -> Leaderboard:
     """Compare results of models.
 
-    Results share a column only if metric and protocol (attack, epsilon, steps, restarts...) are equal. Rows of
-    several seeds become mean and standard deviation. Results on other domains than the training domain are
-    averaged. Controls of explanations and results on validation images are left out.
+    Results share a column only if metric and protocol (attack, epsilon, steps, restarts...) are equal. Rows
+    of several seeds become mean and standard deviation. Results on other domains than the training domain
+    are averaged. Controls of explanations and results on validation images are left out.
 
     Args:
         results: rows of each model by name; each method and training domain among them gets a line.

@@ -1,8 +1,7 @@
 #!/bin/bash
 # One training run over several machines of a Slurm cluster:
-#   sbatch --nodes 2 recipes/accelerate_configs/slurm.sh recipes/vlcs.py --data-dir VLCS --output /shared/vlcs
-# A sweep needs no such run: start any number of independent jobs, each with the same command and --output:
-#   sbatch --array 1-8 --nodes 1 recipes/accelerate_configs/slurm.sh recipes/vlcs.py --data-dir VLCS --output /shared/vlcs
+#   sbatch --nodes 2 recipes/accelerate_configs/slurm.sh recipes/vlcs.py --data.dir VLCS --output /shared/vlcs
+# For many runs, use one Slurm job per run instead: egat-hub sweep ... --executor slurm
 #SBATCH --job-name egat-hub
 #SBATCH --ntasks-per-node 1
 #SBATCH --gpus-per-node 4
