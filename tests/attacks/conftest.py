@@ -1,4 +1,4 @@
-"""A small network that has learned its task, and images for it."""
+"""A small trained network, and images for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small network of timm's form that has learned where to look, and images for it."""
+"""A small network in timm's form, trained to look at a disc, and images for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AutoAttack on any number of classes: its plan, its strength, its cost and what it finds suspicious."""
+"""AutoAttack for any number of classes: plan, strength, cost and flags."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def robust(model, perturbed, labels):
 
 @needs_package
 @pytest.mark.parametrize("classes", [2, 3, 5, 10])
-def test_what_pgd_breaks_it_breaks(classes):
+def test_auto_attack_is_at_least_as_strong_as_pgd(classes):
     model, images, labels = task(classes)
     attack = AutoAttack(iterations=10, queries=30)
     epsilons = (0.02, EPSILON, 0.04)
@@ -76,7 +76,7 @@ def test_what_pgd_breaks_it_breaks(classes):
 
 @needs_package
 @pytest.mark.parametrize("classes", PLANS)
-def test_the_plan_follows_the_number_of_classes_and_is_noted(classes):
+def test_plan_and_protocol_follow_the_number_of_classes(classes):
     model, images, _ = task(classes)
     plan, replaced = PLANS[classes]
     noted = {"version": "standard", "iterations": 100, "queries": 5000, "plan": plan}
@@ -92,7 +92,7 @@ def test_a_single_class_is_refused():
 
 
 @needs_package
-def test_the_package_breaks_the_same_images_of_ten_classes():
+def test_results_equal_those_of_pyautoattack_for_ten_classes():
     from pyautoattack import AutoAttack as Stock
 
     model, images, labels = task(10)
@@ -123,7 +123,7 @@ class Firm(nn.Module):
 @needs_package
 @pytest.mark.parametrize("classes", [2, 3, 5])
 @pytest.mark.parametrize("version", ["standard", "rand"])
-def test_the_cost_is_that_of_an_image_that_stands(classes, version):
+def test_passes_is_the_cost_of_a_robust_image(classes, version):
     model, images = Firm(classes), torch.rand(3, 3, SIZE, SIZE)
     attack = AutoAttack(version=version, iterations=4, queries=7).adapted(model, images)
     passes = 0
@@ -143,7 +143,7 @@ def test_the_cost_is_that_of_an_image_that_stands(classes, version):
 
 
 @needs_package
-def test_the_cost_is_the_documented_one():
+def test_documented_costs_are_right():
     page = (Path(__file__).parents[2] / "docs" / "threat_model.md").read_text()
     told = [int(passes) for passes in re.findall(r"\| (\d{4})(?: for K = 5)? \|$", page, re.MULTILINE)]
     plans = [AutoAttack().adapted(*task(classes)[:2]) for classes in (10, 5, 3, 2)]
@@ -193,7 +193,7 @@ class Random(nn.Module):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_is_suspicious_is_said_of_each_image_that_was_attacked(model, raised):
+def test_flags_are_raised_per_attacked_image(model, raised):
     _, images, labels = task(5)
     labels = labels.clone()
     labels[0] = (labels[0] + 1) % 5
@@ -206,7 +206,7 @@ def test_what_is_suspicious_is_said_of_each_image_that_was_attacked(model, raise
 
 
 @needs_package
-def test_random_outputs_are_met_with_averaged_gradients():
+def test_models_with_random_outputs_get_averaged_gradients():
     _, images, labels = task(5)
     attack = AutoAttack(iterations=2)
     protocol = attack.adapted(Random(), images).protocol()
@@ -226,7 +226,7 @@ def test_random_outputs_are_met_with_averaged_gradients():
 
 
 @needs_package
-def test_it_is_silent(capfd, caplog, recwarn):
+def test_auto_attack_prints_and_logs_nothing(capfd, caplog, recwarn):
     caplog.set_level(logging.DEBUG)
     AutoAttack(iterations=3, queries=5)(Rounding(), *task(5)[1:], EPSILON)
     assert capfd.readouterr() == ("", "")
@@ -241,7 +241,7 @@ def test_settings_out_of_range_are_refused(options):
         AutoAttack(**options)
 
 
-def test_without_the_package_it_is_listed_and_says_what_to_install(monkeypatch):
+def test_without_pyautoattack_the_error_names_the_extra(monkeypatch):
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     assert ATTACKS["auto_attack"] is AutoAttack
     with pytest.raises(ImportError, match=r"pip install 'egat-hub\[autoattack\]'"):

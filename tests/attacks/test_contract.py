@@ -1,4 +1,4 @@
-"""What every registered attack promises about the images it gives back."""
+"""The contract of every registered attack."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from egat_hub.attacks import ATTACKS
 from egat_hub.core.randomness import SampleRandom
-from tests.attacks.rules import Unruly
+from tests.attacks.toy_attacks import Unruly
 
 EPSILON = 0.03
 
@@ -31,7 +31,7 @@ def test_black_and_white_images_stay_in_range(attack, model):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_shape_and_type_are_those_of_the_images(attack, model, images, labels, dtype):
+def test_shape_and_dtype_are_those_of_the_images(attack, model, images, labels, dtype):
     perturbed = attack(model.to(dtype), images.to(dtype), labels, EPSILON)
     assert perturbed.shape == images.shape
     assert perturbed.dtype == dtype
@@ -45,7 +45,7 @@ def test_the_loss_rises(attack, model, images, labels):
     assert after > clean + 0.1
 
 
-def test_no_budget_gives_a_copy(attack, model, images, labels):
+def test_epsilon_0_returns_a_copy(attack, model, images, labels):
     perturbed = attack(model, images, labels, 0.0)
     assert torch.equal(perturbed, images)
     assert perturbed.data_ptr() != images.data_ptr()
@@ -65,21 +65,21 @@ def test_the_result_is_a_new_detached_tensor(attack, model, images, labels):
 
 
 @pytest.mark.parametrize("epsilon", [-0.01, 1.01, 8.0, float("nan"), float("inf")])
-def test_a_budget_that_is_none_is_refused(attack, model, images, labels, epsilon):
+def test_epsilon_out_of_range_is_refused(attack, model, images, labels, epsilon):
     with pytest.raises(ValueError, match=r"epsilon in \[0, 1\].*8/255 is 0\.0314"):
         attack(model, images, labels, epsilon)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("layer", [0, -1])
-def test_a_model_that_is_not_finite_is_named(attack, model, images, labels, value, layer):
+def test_a_model_that_is_not_finite_raises_an_error(attack, model, images, labels, value, layer):
     torch.nn.init.constant_(model[layer].bias[:1], value)
     with pytest.raises(FloatingPointError, match="gradient that is not finite"):
         attack(model, images, labels, EPSILON)
 
 
 @pytest.mark.parametrize("outer", [torch.no_grad, torch.inference_mode, torch.enable_grad])
-def test_outer_gradient_modes_change_nothing(attack, model, images, labels, outer):
+def test_outer_gradient_modes_do_not_matter(attack, model, images, labels, outer):
     expected = attack(model, images, labels, EPSILON)
     with outer():
         inside = attack(model, images.clone(), labels.clone(), EPSILON)
@@ -93,7 +93,7 @@ def test_the_same_call_gives_the_same_images(attack, model, images, labels):
     assert torch.equal(attack(model, images, labels, EPSILON), first)
 
 
-def test_a_sample_is_attacked_alike_in_any_batch(attack, model, images, labels):
+def test_results_do_not_depend_on_the_batch(attack, model, images, labels):
     model, images = model.double(), images.double()
     random = SampleRandom(3, tuple(range(100, 116)), step=7)
     whole = attack(model, images, labels, EPSILON, random=random)
@@ -103,7 +103,7 @@ def test_a_sample_is_attacked_alike_in_any_batch(attack, model, images, labels):
         assert torch.allclose(part, whole[rows], rtol=0, atol=1e-9)
 
 
-def test_memory_format_changes_nothing(attack, model, images, labels):
+def test_memory_format_does_not_matter(attack, model, images, labels):
     model, images = model.double(), images.double()
     expected = attack(model, images, labels, EPSILON)
     perturbed = attack(model, images.to(memory_format=torch.channels_last), labels, EPSILON)
@@ -121,17 +121,17 @@ def test_another_objective_is_followed(gradient_attack, model, images, labels):
 
 
 @pytest.mark.parametrize("by", [-3.0, 3.0])
-def test_the_base_class_sees_to_the_bounds(model, images, labels, by):
+def test_the_base_class_projects_on_the_ball(model, images, labels, by):
     perturbed = Unruly(by=by)(model, images, labels, EPSILON)
     assert torch.allclose(perturbed, (images + (EPSILON if by > 0 else -EPSILON)).clamp(0, 1))
 
 
-def test_images_that_are_not_finite_are_refused(model, images, labels):
+def test_perturbed_images_that_are_not_finite_raise_an_error(model, images, labels):
     with pytest.raises(FloatingPointError, match="Unruly met"):
         Unruly(by=float("nan"))(model, images, labels, EPSILON)
 
 
-def test_draws_for_another_number_of_images_are_refused(model, images, labels):
+def test_random_numbers_for_another_number_of_images_are_refused(model, images, labels):
     with pytest.raises(ValueError, match="zip"):
         ATTACKS["pgd"]()(model, images, labels, EPSILON, random=SampleRandom(0, (1, 2)))
 

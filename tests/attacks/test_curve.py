@@ -1,4 +1,4 @@
-"""Robust accuracy over several budgets: what broke stays broken and costs no more."""
+"""Robust accuracy at several budgets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 from egat_hub.attacks import PGD, attack_curve
 from egat_hub.core.randomness import SampleRandom
-from tests.attacks.rules import Noise, Recording
+from tests.attacks.toy_attacks import Noise, Recording
 
 EPSILONS = (0.01, 0.03, 0.05, 0.1)
 WEAK = PGD(steps=1, step_size=1.0)
@@ -34,33 +34,33 @@ def test_budgets_come_in_ascending_order(model, images, labels, points):
         assert torch.equal(one.images, other.images)
 
 
-def test_what_broke_stays_broken(points):
+def test_misclassified_images_stay_misclassified_at_larger_budgets(points):
     for smaller, larger in pairwise(points):
         assert not (larger.correct & ~smaller.correct).any()
         assert torch.equal(larger.images[~smaller.correct], smaller.images[~smaller.correct])
 
 
-def test_broken_samples_are_not_attacked_again(model, images, labels):
+def test_misclassified_images_are_not_attacked_again(model, images, labels):
     attack = Recording()
     points = attack_curve(model, attack, images, labels, EPSILONS)
-    standing = model(images).argmax(1) == labels
+    correct = model(images).argmax(1) == labels
     for point, (epsilon, random, _) in zip(points, attack.calls, strict=False):
         assert epsilon == point.epsilon
-        assert random.index == tuple(standing.nonzero()[:, 0].tolist())
-        standing = point.correct
+        assert random.index == tuple(correct.nonzero()[:, 0].tolist())
+        correct = point.correct
     assert len(attack.calls[0][1]) > len(attack.calls[-1][1])
 
 
-def test_the_model_sees_standing_samples_only(model, images, labels):
+def test_only_correct_images_are_forwarded(model, images, labels):
     sizes = []
     model.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
     points = attack_curve(model, WEAK, images, labels, EPSILONS)
     clean = attack_curve(model, WEAK, images, labels, [0.0])[0].correct
-    standing = [int(clean.sum()), *(int(point.correct.sum()) for point in points)]
-    assert sizes[: 1 + 2 * len(EPSILONS)] == [16, *(n for n in standing[:-1] for _ in range(2))]
+    correct = [int(clean.sum()), *(int(point.correct.sum()) for point in points)]
+    assert sizes[: 1 + 2 * len(EPSILONS)] == [16, *(n for n in correct[:-1] for _ in range(2))]
 
 
-def test_nothing_standing_needs_no_attack(model, images, labels):
+def test_without_correct_images_there_is_no_attack(model, images, labels):
     attack = Recording()
     points = attack_curve(model, attack, images, (labels + 1) % 4, EPSILONS)
     assert attack.calls == []
@@ -81,7 +81,7 @@ def test_stored_images_reproduce_what_is_correct(model, images, labels, attack, 
 
 
 @pytest.mark.parametrize("epsilon", EPSILONS)
-def test_one_budget_equals_a_plain_attack(model, images, labels, epsilon):
+def test_one_budget_equals_one_call_of_the_attack(model, images, labels, epsilon):
     random = SampleRandom(1, tuple(range(50, 66)))
     (point,) = attack_curve(model, WEAK, images, labels, [epsilon], random=random)
     clean = model(images).argmax(1) == labels
@@ -90,7 +90,7 @@ def test_one_budget_equals_a_plain_attack(model, images, labels, epsilon):
     assert torch.allclose(point.images[clean], plain[clean], atol=1e-6)
 
 
-def test_the_clean_forward_is_saved_if_its_outcome_is_known(model, images, labels):
+def test_known_clean_predictions_save_a_forward(model, images, labels):
     attack, known = Recording(), torch.arange(16) < 5
     points = attack_curve(model, attack, images, labels, EPSILONS, correct=known)
     assert attack.calls[0][1].index == (0, 1, 2, 3, 4)
@@ -98,7 +98,7 @@ def test_the_clean_forward_is_saved_if_its_outcome_is_known(model, images, label
     assert torch.equal(known, torch.arange(16) < 5)
 
 
-def test_modes_come_back_and_nothing_is_recorded(model, images, labels):
+def test_modes_are_restored_and_no_graph_is_kept(model, images, labels):
     model.train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     points = attack_curve(model, WEAK, images, labels, EPSILONS)

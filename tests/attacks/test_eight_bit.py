@@ -1,4 +1,4 @@
-"""Perturbed images as files hold them."""
+"""Attacked images rounded to 8 bits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from egat_hub.attacks.base import project
 
 
 @given(st.floats(0, 0.2), st.integers(0, 2**16), st.booleans())
-def test_whole_levels_within_the_ball(epsilon, seed, stored):
+def test_8_bit_images_stay_in_the_ball(epsilon, seed, stored):
     generator = torch.Generator().manual_seed(seed)
     images = torch.rand(2, 3, 4, 4, generator=generator)
     images = (images * 255).round() / 255 if stored else images
@@ -28,12 +28,12 @@ def test_whole_levels_within_the_ball(epsilon, seed, stored):
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 1 / 255, 8 / 255])
-def test_the_ends_of_the_ball_stay_when_they_are_levels(epsilon):
+def test_bounds_that_are_8_bit_levels_are_kept(epsilon):
     images = torch.full((1, 3, 2, 2), 100 / 255)
     assert torch.allclose(to_eight_bits(images + epsilon, images, epsilon), images + epsilon, atol=1e-6)
 
 
-def test_a_ball_without_a_level_falls_back_to_the_nearest_one():
+def test_a_ball_without_a_level_gives_the_nearest_one():
     images = torch.full((1, 3, 2, 2), 100.5 / 255)
     rounded = to_eight_bits(images + 0.001, images, 0.001)
     assert ((rounded - images).abs() <= 0.5001 / 255).all()

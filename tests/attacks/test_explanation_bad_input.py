@@ -1,4 +1,4 @@
-"""Networks without a way out, maps without content, settings without meaning."""
+"""Explanation attacks on unusual networks and maps, and with wrong settings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_constant_images_give_finite_results(name, explained):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_where_one_class_always_wins_no_prediction_flips(name):
+def test_a_constant_prediction_never_flips(name):
     net = copy.deepcopy(trained())
     with torch.no_grad():
         net.net.fc.bias[2] = 1e4
@@ -41,7 +41,7 @@ def test_where_one_class_always_wins_no_prediction_flips(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_dead_maps_are_left_alone_and_marked(name):
+def test_dead_maps_are_not_attacked_and_reported(name):
     net = copy.deepcopy(trained())
     with torch.no_grad():
         net.net.fc.weight[0] = 0
@@ -57,7 +57,7 @@ def test_dead_maps_are_left_alone_and_marked(name):
     assert all(values[empty].isnan().all() for values in found.agreement.values())
 
 
-def test_an_attack_does_not_end_at_a_dead_map():
+def test_an_attack_never_returns_a_dead_map():
     """Where the rest of the budget would empty the map, the last map that shows something is kept."""
     net = copy.deepcopy(trained())
     with torch.no_grad():
@@ -76,7 +76,7 @@ def test_weights_that_are_not_finite_are_an_error(name, explained):
         attack(name)(net, explanation(explained), IMAGES, 0.02)
 
 
-def test_what_an_explanation_refuses_is_refused():
+def test_errors_of_the_explanation_are_raised():
     class Choosy(GradCAM):
         def check(self, model):
             raise ValueError("not this network")
@@ -107,7 +107,7 @@ def test_a_budget_in_8_bit_steps_is_refused():
         ({"optimizer_options": {"steps": 0}}, ValueError, "at least 1 step"),
     ],
 )
-def test_settings_that_mean_nothing_are_refused(name, settings, error, message):
+def test_settings_out_of_range_are_refused(name, settings, error, message):
     with pytest.raises(error, match=message):
         EXPLANATION_ATTACKS[name](**settings)
 
@@ -117,6 +117,6 @@ def test_a_share_of_all_pixels_is_refused():
         EXPLANATION_ATTACKS["top_k"](share=1.0)
 
 
-def test_a_wrong_name_is_answered_with_the_right_one():
+def test_an_unknown_name_suggests_the_closest_one():
     with pytest.raises(KeyError, match="Did you mean 'top_k'"):
         EXPLANATION_ATTACKS["topk"]

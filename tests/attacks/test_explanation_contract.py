@@ -1,4 +1,4 @@
-"""What every registered attack promises with every registered explanation."""
+"""The contract of every registered explanation attack with every registered explanation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ every_pair = pytest.mark.parametrize(
 
 
 @every_pair
-def test_budget_range_and_facts_hold_on_the_stored_images(name, explained):
+def test_results_hold_on_the_returned_images(name, explained):
     net, explain = trained(), explanation(explained)
     found = attack(name)(net, explain, IMAGES, EPSILON)
     assert found.images.shape == IMAGES.shape
@@ -56,7 +56,7 @@ def test_budget_range_and_facts_hold_on_the_stored_images(name, explained):
 
 
 @every_pair
-def test_an_image_is_attacked_alike_in_any_batch(name, explained):
+def test_results_do_not_depend_on_the_batch(name, explained):
     net, images = copy.deepcopy(trained()).double(), IMAGES.double()
     run = attack(name, restarts=2, steps=2)
     order = [4, 1]
@@ -68,7 +68,7 @@ def test_an_image_is_attacked_alike_in_any_batch(name, explained):
 
 @pytest.mark.parametrize("optimizer", ["pgd", "mi_fgsm"])
 @pytest.mark.parametrize("name", sorted(EXPLANATION_ATTACKS))
-def test_nothing_else_changes(name, optimizer):
+def test_model_state_and_global_random_numbers_are_unchanged(name, optimizer):
     net, images = copy.deepcopy(trained()).train(), IMAGES.clone()
     net.net.body[1].eval()
     next(net.parameters()).requires_grad_(False)
@@ -86,7 +86,7 @@ def test_nothing_else_changes(name, optimizer):
 
 
 @pytest.mark.parametrize("name", sorted(EXPLANATION_ATTACKS))
-def test_in_inference_mode_the_result_is_the_same(name):
+def test_inference_mode_does_not_matter(name):
     run = attack(name)
     expected = run(trained(), explanation("grad_cam"), IMAGES, EPSILON).images
     with torch.inference_mode():
@@ -95,7 +95,7 @@ def test_in_inference_mode_the_result_is_the_same(name):
 
 
 @pytest.mark.parametrize("name", sorted(EXPLANATION_ATTACKS))
-def test_no_budget_is_no_attack(name):
+def test_epsilon_0_changes_no_image(name):
     found = attack(name)(trained(), explanation("grad_cam"), IMAGES, 0.0)
     assert torch.equal(found.images, IMAGES)
     assert found.same_prediction.all()
@@ -103,7 +103,7 @@ def test_no_budget_is_no_attack(name):
 
 
 @pytest.mark.parametrize("name", sorted(EXPLANATION_ATTACKS))
-def test_the_protocol_says_what_was_done(name):
+def test_protocol_has_every_setting(name):
     settings = {"overlap": 0.4, "restarts": 3}
     run = attack(name, steps=7, **settings)
     expected = {"optimizer": "pgd", "steps": 7, "step_size": 2.5 / 7, "start": "uniform", **settings}

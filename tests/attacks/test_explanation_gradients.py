@@ -1,4 +1,4 @@
-"""The directions that attacks follow, against finite differences and closed forms."""
+"""Gradients of explanation attacks against finite differences and closed forms."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def unit(slope):
 
 @pytest.mark.parametrize("explained", sorted(EXPLANATIONS))
 @pytest.mark.parametrize("name", sorted(EXPLANATION_ATTACKS))
-def test_a_goal_has_the_slope_of_finite_differences(name, explained):
+def test_gradients_of_goals_equal_finite_differences(name, explained):
     net = copy.deepcopy(trained()).double()
     explain = explanation(explained, **RAW)
     classes = net(IMAGES).argmax(1)
@@ -57,7 +57,7 @@ def test_a_goal_has_the_slope_of_finite_differences(name, explained):
 
 
 @pytest.mark.parametrize("name", sorted(EXPLANATION_ATTACKS))
-def test_steps_follow_the_map_where_the_prediction_is_right_and_else_the_prediction(name):
+def test_steps_follow_the_map_only_where_the_prediction_is_as_required(name):
     net, explain = copy.deepcopy(trained()).double(), explanation("grad_cam", **RAW)
     search = search_for(name, explain, net)
     classes = search.clean.classes
@@ -90,7 +90,7 @@ def test_steps_follow_the_map_where_the_prediction_is_right_and_else_the_predict
 
 
 @pytest.mark.parametrize("name", ["top_k", "keep_map"])
-def test_what_does_not_count_is_not_kept(name):
+def test_invalid_images_are_not_kept(name):
     net, explain = copy.deepcopy(trained()).double(), explanation("grad_cam", **RAW)
     search = search_for(name, explain, net)
     logits, predicted, maps = search.clean
@@ -120,7 +120,7 @@ def test_what_does_not_count_is_not_kept(name):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_activations_are_smooth_inside_and_themselves_after(module, function):
+def test_activations_are_smooth_inside_and_unchanged_after(module, function):
     x = torch.linspace(-8, 8, 101, dtype=torch.float64)
     plain = module(x.clone())
     with SmoothReLU(5.0):
@@ -130,7 +130,7 @@ def test_activations_are_smooth_inside_and_themselves_after(module, function):
     assert torch.equal(module(x.clone()), plain)
 
 
-def test_relu_by_any_call_is_smooth():
+def test_every_call_of_relu_is_smooth():
     x = torch.linspace(-1, 1, 11)
     with SmoothReLU(3.0):
         for found in (F.relu(x), torch.relu(x), x.relu()):
@@ -138,7 +138,7 @@ def test_relu_by_any_call_is_smooth():
         torch.testing.assert_close(F.relu6(x), F.softplus(x, 3.0) - F.softplus(x - 6, 3.0))
 
 
-def test_second_derivatives_are_there_with_softplus_alone():
+def test_second_derivatives_need_softplus():
     net, explain = trained(nn.ReLU), explanation("input_gradient", **RAW)
     leaf = IMAGES.float().requires_grad_()
     with frozen(net):
@@ -149,7 +149,7 @@ def test_second_derivatives_are_there_with_softplus_alone():
     assert smooth.flatten(1).any(1).all()
 
 
-def test_second_order_names_the_explanations_that_need_it():
+def test_second_order_is_set_for_gradient_explanations():
     marked = {name for name, cls in EXPLANATIONS.items() if cls.second_order}
     assert marked == {"input_gradient", "smooth_grad", "integrated_gradients"}
     assert not dataclasses.replace(explanation("grad_cam")).second_order

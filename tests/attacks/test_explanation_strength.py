@@ -1,4 +1,4 @@
-"""Attacks reach what chance does not, and nothing that does not count is reported."""
+"""Explanation attacks are stronger than chance."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def agreement_under_noise(net, explain, epsilon):
 
 @pytest.mark.parametrize("explained", ["grad_cam", "input_gradient"])
 @pytest.mark.parametrize("name", MOVING)
-def test_maps_move_farther_than_by_noise(name, explained):
+def test_maps_change_more_than_under_noise(name, explained):
     net, explain = trained(), explanation(explained, **RAW)
     found = attack(name, steps=8)(net, explain, IMAGES, 0.03)
     assert found.same_prediction.all()
@@ -38,13 +38,13 @@ def test_maps_move_farther_than_by_noise(name, explained):
 
 
 @pytest.mark.parametrize("name", MOVING)
-def test_with_a_large_budget_most_maps_are_moved_and_every_prediction_stays(name):
+def test_large_budgets_change_most_maps_and_no_prediction(name):
     found = attack(name, steps=20)(trained(), explanation("grad_cam"), IMAGES, 0.1)
     assert found.success.float().mean() > 0.6
     assert found.same_prediction.all()
 
 
-def test_a_flip_keeps_more_of_the_map_than_plain_pgd():
+def test_keep_map_preserves_more_of_the_map_than_pgd():
     net, explain, epsilon = trained(), explanation("grad_cam", **RAW), 0.1
     found = attack("keep_map", steps=20)(net, explain, IMAGES, epsilon)
     with torch.no_grad():
@@ -76,7 +76,7 @@ def test_the_map_of_another_image_can_be_the_target():
 
 
 @pytest.mark.parametrize("name", sorted(EXPLANATION_ATTACKS))
-def test_restarts_are_independent_and_the_best_counts(name):
+def test_restarts_are_independent_and_the_best_is_returned(name):
     net, explain, index = trained(), explanation("grad_cam"), tuple(range(len(IMAGES)))
     single = [attack(name)(net, explain, IMAGES, 0.05, random=SampleRandom(4, index, r)) for r in range(2)]
     both = attack(name, restarts=2)(net, explain, IMAGES, 0.05, random=SampleRandom(4, index))
@@ -92,7 +92,7 @@ def test_restarts_are_independent_and_the_best_counts(name):
 
 
 @pytest.mark.parametrize("name", MOVING)
-def test_softplus_finds_the_way_that_relu_hides(name):
+def test_softplus_makes_attacks_on_relu_networks_stronger(name):
     """A network of ReLUs gives no second derivatives, so what moves its input gradients is chance."""
     net, explain = trained(nn.ReLU), explanation("input_gradient")
     with_softplus, without = (
@@ -102,7 +102,7 @@ def test_softplus_finds_the_way_that_relu_hides(name):
     assert 1 - with_softplus > 1.5 * (1 - without)
 
 
-def test_momentum_has_a_way_from_the_clean_image():
+def test_momentum_moves_away_from_the_clean_image():
     run = MassCentre(optimizer="mi_fgsm", optimizer_options={"steps": 5})
     found = run(trained(), explanation("grad_cam"), IMAGES, 0.03)
     assert (found.agreement["cosine"] < 0.999).all()

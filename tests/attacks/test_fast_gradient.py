@@ -37,20 +37,20 @@ def test_mi_fgsm_equals_the_update_by_hand_one_image_at_a_time(
         assert (attacked - x[0]).abs().max() <= 1e-6
 
 
-def test_momentum_goes_on_where_the_gradient_turns(model, images, labels):
+def test_momentum_changes_the_result(model, images, labels):
     with_momentum, without = (
         MIFGSM(momentum=momentum, steps=20, step_size=0.5)(model, images, labels, 0.2) for momentum in (1, 0)
     )
     assert not torch.equal(with_momentum, without)
 
 
-def test_an_image_without_gradient_stays_as_it_is(images, labels):
+def test_an_image_without_gradient_is_unchanged(images, labels):
     constant = nn.Sequential(nn.Flatten(), nn.Linear(images[0].numel(), 4))
     nn.init.zeros_(constant[1].weight)
     assert torch.equal(MIFGSM()(constant, images, labels, EPSILON), images)
 
 
-def test_the_default_step_is_a_share_of_epsilon():
+def test_the_default_step_is_relative_to_epsilon():
     assert MIFGSM(steps=5).protocol()["step_size"] == pytest.approx(0.2)
 
 
@@ -58,6 +58,6 @@ def test_the_default_step_is_a_share_of_epsilon():
     ("options", "message"),
     [({"steps": 0}, "at least 1 step"), ({"momentum": -1}, "momentum"), ({"step_size": 0}, "step_size")],
 )
-def test_settings_that_mean_nothing_are_refused(options, message):
+def test_settings_out_of_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         MIFGSM(**options)

@@ -1,4 +1,4 @@
-"""PGD against the same update written out by hand, and what its settings mean."""
+"""PGD against its update written out by hand, and its settings."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_equals_the_update_by_hand_from_a_normal_start(model, images, labels):
     assert (found - expected).abs().max() <= 1e-6
 
 
-def test_follows_the_objective_given(model, images, labels):
+def test_a_given_objective_is_maximised(model, images, labels):
     clean = model(images).detach().softmax(1)
 
     def divergence(logits: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ def test_step_size_is_relative_to_epsilon(model, labels, epsilon):
     assert five.abs().max().item() == pytest.approx(epsilon, abs=1e-6)
 
 
-def test_the_default_step_crosses_the_ball_two_and_a_half_times(model, images, labels):
+def test_the_default_step_is_two_and_a_half_epsilon_in_all(model, images, labels):
     for steps in (4, 10):
         default, given = (PGD(steps=steps, step_size=size) for size in (None, 2.5 / steps))
         assert torch.equal(default(model, images, labels, 0.1), given(model, images, labels, 0.1))
@@ -129,7 +129,7 @@ def test_starts_differ_by_seed_step_and_index_and_not_for_clean(model, images, l
         assert [not torch.equal(base, other) for other in found] == [differs, differs, False]
 
 
-def test_the_cost_is_one_forward_a_step(model, images, labels):
+def test_the_cost_is_one_forward_per_step(model, images, labels):
     calls = []
     model.register_forward_hook(lambda module, inputs, output: calls.append(len(output)))
     PGD(steps=7)(model, images, labels, EPSILON)
@@ -142,12 +142,12 @@ def test_protocol_names_every_setting():
 
 
 @pytest.mark.parametrize("settings", [{"steps": 0}, {"steps": -1}, {"start": "unifrom"}])
-def test_settings_that_mean_nothing_are_refused(settings):
+def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ValueError, match="Expected"):
         PGD(**settings)
 
 
-def test_steps_that_stay_near_the_image_are_warned_of():
+def test_steps_that_cover_little_of_the_ball_raise_a_warning():
     with pytest.warns(UserWarning, match=r"10 steps of step_size 0.0078\d+ reach 8% of epsilon"):
         PGD(steps=10, step_size=2 / 255)
     with warnings.catch_warnings():

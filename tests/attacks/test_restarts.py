@@ -1,4 +1,4 @@
-"""Of several runs at one budget, the worst counts."""
+"""The worst of several restarts counts."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from egat_hub.attacks import attack_curve
-from tests.attacks.rules import Noise, Recording, Scripted
+from tests.attacks.toy_attacks import Noise, Recording, Scripted
 
 
-def test_restarts_lower_accuracy_or_leave_it(model, images, labels):
+def test_more_restarts_never_raise_accuracy(model, images, labels):
     budgets = (0.2, 0.35, 0.5)
     curves = [attack_curve(model, Noise(), images, labels, budgets, restarts=r) for r in (1, 2, 8)]
     for fewer, more in pairwise(curves):
@@ -34,7 +34,7 @@ def test_restarts_keep_the_worst_image(model, images, labels):
                 assert kept >= other - 1e-5
 
 
-def test_an_image_that_breaks_is_worse_than_any_that_does_not():
+def test_a_misclassified_image_is_worse_than_one_of_higher_loss():
     """Here it has the lower loss: 0.74 against 1.03."""
     clean, unsure, broken = torch.tensor([[1, 0, 0], [0.5, 0.49, 0.49], [0.99, 1, 0]]).view(3, 1, 3, 1, 1)
     model = nn.Sequential(nn.Flatten(), nn.Linear(3, 3, bias=False))

@@ -1,4 +1,4 @@
-"""What every registered training attack promises, under the objective of every adversarial method."""
+"""The contract of every registered training attack, under every adversarial method."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def make(attack: str, method: str = "pgd_at", **options) -> AdversarialMethod:
     return METHODS[method](model(size=SIZE), seed=4, **settings)
 
 
-def attacked(method: AdversarialMethod, rows: slice = slice(None), step: int = 2) -> torch.Tensor:
+def attacked(
+    method: AdversarialMethod, rows: slice = slice(None), step: int = 2, start: int = 0
+) -> torch.Tensor:
     """The attacked images of a step."""
     seen = []
     perturb = method.perturb
@@ -38,14 +40,14 @@ def attacked(method: AdversarialMethod, rows: slice = slice(None), step: int = 2
 
     method.perturb = watched
     images, labels = batch(size=SIZE)
-    method(images[rows], labels[rows], index=INDEX[rows], step=step)
+    method(images[rows], labels[rows], index=INDEX[rows] + start, step=step)
     del method.perturb
     return seen[-1]
 
 
 @pytest.mark.parametrize("method", ADVERSARIAL)
 @pytest.mark.parametrize("attack", TRAINING_ATTACKS)
-def test_images_are_within_reach_and_a_function_of_seed_step_and_number(attack, method):
+def test_images_are_reproducible_and_within_reach(attack, method):
     images, (clean, _) = attacked(make(attack, method)), batch(size=SIZE)
     assert not images.requires_grad
     assert images.min() >= 0
@@ -54,6 +56,15 @@ def test_images_are_within_reach_and_a_function_of_seed_step_and_number(attack, 
     assert (distance <= REACH.get(attack, 1) * EPSILON + 1e-6).all()
     assert (distance > 0).all()
     assert torch.equal(attacked(make(attack, method)), images)
+
+
+@pytest.mark.parametrize("attack", TRAINING_ATTACKS)
+def test_images_depend_on_seed_step_and_index(attack):
+    base = attacked(make(attack))
+    other_seed = make(attack)
+    other_seed.seed = 5
+    for other in (attacked(other_seed), attacked(make(attack), step=3), attacked(make(attack), start=9)):
+        assert ((other - base).abs() > 1e-6).float().mean() > 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +118,7 @@ def test_bfloat16_is_for_the_attack_alone(attack):
     assert seen[-1] == result["output"].dtype == torch.float32
 
 
-def test_options_of_the_training_attack_survive_a_file():
+def test_options_of_the_training_attack_round_trip():
     chosen = PGDAT.config_class(training_attack="ramp", training_attack_options={"first": 2})
     assert from_dict(PGDAT.config_class, to_dict(chosen)) == chosen
 
@@ -131,7 +142,7 @@ def test_options_out_of_range_are_refused(attack, options):
         PGDAT.config_class(training_attack=attack, training_attack_options=options)
 
 
-def test_wrong_names_and_impossible_wishes_are_refused():
+def test_unknown_names_and_unsupported_settings_are_refused():
     with pytest.raises(UnknownNameError, match="Did you mean 'n_fgsm'"):
         PGDAT.config_class(training_attack="nfgsm")
     with pytest.raises(ValueError, match="attack_dtype"):

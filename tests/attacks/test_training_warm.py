@@ -35,7 +35,7 @@ def test_stored_perturbations_come_back(frames):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_canvas_is_cut_out_as_the_image_is(seed):
+def test_a_canvas_is_cropped_like_its_image(seed):
     """A picture of coordinates goes through the augmentation; the canvas holds the same."""
     ramps = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
     picture = torch.stack([*ramps, torch.zeros(SIDE, SIDE)]).to(torch.uint8)
@@ -71,7 +71,7 @@ def test_every_process_stores_the_perturbations_of_all(monkeypatch):
     torch.testing.assert_close(kept.recall((2, 7), values), values, atol=0.5 / 127, rtol=0)
 
 
-def test_the_second_visit_goes_on_from_the_first():
+def test_the_second_epoch_starts_from_the_first():
     method = make("warm", training_attack_options={"step_size": 0.25})
     clean = torch.empty(6, 3, SIZE, SIZE)
     first = attacked(method, step=2)
@@ -96,7 +96,7 @@ def test_other_attacks_have_no_state():
     assert not any("memory" in key for key in make("pgd").state_dict())
 
 
-def test_a_run_in_two_parts_equals_one(tmp_path):
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
     """36 images in steps of 12, so that every image comes back before and after the kill."""
 
     def warm(seed: int = 0) -> PGDAT:

@@ -1,4 +1,4 @@
-"""A whole pipeline of diffusers, in memory and saved."""
+"""A Stable Diffusion pipeline, in memory and saved."""
 
 from __future__ import annotations
 

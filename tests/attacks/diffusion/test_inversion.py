@@ -1,4 +1,4 @@
-"""Inversion and solver against the scheduler of diffusers, which knows nothing of them."""
+"""Inversion and solver against the scheduler of diffusers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def inverted(model, rows=range(4), count=10):
 
 
 @pytest.mark.parametrize("count", [1, 2, 10])
-def test_the_path_ends_where_it_came_from(model, count):
+def test_the_path_ends_at_its_latent(model, count):
     latents, path = inverted(model, count=count)
     torch.testing.assert_close(path.denoise(), latents, rtol=0, atol=1e-4)
     assert (path.denoise(0.1) - latents).abs().mean() > 1e-3
@@ -57,7 +57,7 @@ def test_the_scheduler_of_diffusers_follows_the_same_path(model):
     torch.testing.assert_close(path.denoise(0.05), x, rtol=1e-4, atol=1e-4)
 
 
-def test_the_path_passes_through_copies_with_noise_of_their_own():
+def test_the_path_passes_through_independent_noisy_copies():
     model, seen = diffusion(), []
     latents, path = inverted(model, count=4)
     model.unet.register_forward_pre_hook(lambda module, args: seen.append(args[0].chunk(2)[0]))
@@ -72,7 +72,7 @@ def test_the_path_passes_through_copies_with_noise_of_their_own():
     assert not torch.equal(again.top, path.top)
 
 
-def test_a_sample_is_inverted_alike_in_any_batch():
+def test_inversion_does_not_depend_on_the_batch():
     model = diffusion(dtype=torch.float64)
     with torch.no_grad():
         images = make_images(8, seed=2)[0].double()

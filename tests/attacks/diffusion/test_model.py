@@ -1,4 +1,4 @@
-"""A diffusion model taken from a pipeline of diffusers, by name or by hand."""
+"""A diffusion model from a pipeline of diffusers or from its parts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from egat_hub.attacks.diffusion.model import smooth_clamp
 from tests.attacks.diffusion.tiny import EPSILON, attack, classifier, diffusion, make_images, make_unet
 
 
-def test_a_pipeline_is_taken_apart(pipeline):
+def test_parts_come_from_a_pipeline(pipeline):
     pipeline.text_encoder.train()
     model = LatentDiffusion.of(pipeline)
     assert (model.resolution, model.prediction) == (8, "epsilon")
@@ -26,7 +26,7 @@ def test_a_pipeline_is_taken_apart(pipeline):
     assert not torch.equal(first[0], first[1])
 
 
-def test_a_pipeline_is_loaded_by_name_and_attacks(pipeline, folder):
+def test_a_pipeline_is_loaded_by_name(pipeline, folder):
     loaded = load_diffusion(folder, dtype=torch.bfloat16)
     assert loaded.name == "tiny-diffusion"
     assert loaded.unet.dtype == loaded.embed([""]).dtype == torch.bfloat16
@@ -48,13 +48,13 @@ def test_pickled_weights_are_not_read(pipeline, tmp_path):
 
 
 @pytest.mark.parametrize("package", ["diffusers", "transformers"])
-def test_without_the_extra_its_name_is_told(package, monkeypatch):
+def test_without_the_extra_the_error_names_it(package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=r"pip install 'egat-hub\[sca\]'"):
         load_diffusion("org/name")
 
 
-def test_parts_that_do_not_fit_are_refused():
+def test_parts_that_do_not_fit_together_are_refused():
     with pytest.raises(ValueError, match=r"float16.*vae\.to\(torch\.float32\)"):
         diffusion(vae=diffusion().vae.half())
     with pytest.raises(ValueError, match="takes the 4 channels of the latent and no others, got 9"):
@@ -73,7 +73,7 @@ def test_parts_that_do_not_fit_are_refused():
         LatentDiffusion.of(torch.nn.Linear(1, 1))
 
 
-def test_decoded_values_are_bent_into_range_without_a_jump():
+def test_decoded_values_are_squashed_smoothly_into_the_range():
     values = torch.linspace(-0.5, 1.5, 200_001, dtype=torch.float64, requires_grad=True)
     bent = smooth_clamp(values)
     (slope,) = torch.autograd.grad(bent.sum(), values)

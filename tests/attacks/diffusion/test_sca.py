@@ -1,4 +1,4 @@
-"""What SCA promises about the images it gives back, and how it finds them."""
+"""SCA: contract, strength and settings."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def path_of(sca, images, labels, index):
     return invert(d, d.encode(images), text, embed([""]), levels, sca.guidance, SampleRandom(0, tuple(index)))
 
 
-def test_it_breaks_what_random_latents_of_the_same_size_do_not(model):
+def test_sca_is_stronger_than_random_latents(model):
     images, labels = make_images(32, seed=3)
     sca = attack()
     result = sca(model, images, labels, EPSILON)
@@ -77,7 +77,7 @@ def test_the_images_are_those_of_the_perturbation(model):
 
 
 @torch.no_grad()
-def test_the_worst_point_is_kept_where_nothing_breaks(model):
+def test_the_point_of_highest_loss_is_kept_where_the_attack_fails(model):
     sca, losses = attack(step_size=1.0), {}
     for steps in (1, 2, 4):
         logits = model(replace(sca, steps=steps)(model, IMAGES, LABELS, BUDGET))
@@ -98,7 +98,7 @@ def test_a_step_follows_the_gradient_at_the_end_of_the_path(model):
     assert ((result.perturbation == BUDGET / 2 * slope.sign()).flatten(1).float().mean(1) > 0.99).all()
 
 
-def test_momentum_changes_steps_and_long_ways_are_clipped(model):
+def test_momentum_changes_the_steps_and_the_ball_clips_them(model):
     still, moving = (
         attack(step_size=0.6, momentum=m).run(model, IMAGES, LABELS, BUDGET).perturbation for m in (0.0, 1.0)
     )
@@ -116,7 +116,7 @@ def test_a_budget_of_zero_is_a_reconstruction(model):
 
 
 @pytest.mark.parametrize("epsilon", [BUDGET, EPSILON])
-def test_a_sample_is_attacked_alike_in_any_batch(epsilon):
+def test_results_do_not_depend_on_the_batch(epsilon):
     sca = attack(model=diffusion(dtype=torch.float64), decode_batch=3, step_size=0.2)
     model, images = classifier().double(), IMAGES.double()
     whole = sca.run(model, images, LABELS, epsilon, random=SampleRandom(3, tuple(range(10, 18)), step=7))
@@ -127,7 +127,7 @@ def test_a_sample_is_attacked_alike_in_any_batch(epsilon):
         torch.testing.assert_close(part.images, whole.images[rows], rtol=0, atol=1e-9)
 
 
-def test_models_gradients_and_random_numbers_stay_as_they_were(model):
+def test_models_gradients_and_random_states_are_unchanged(model):
     d = diffusion(unet=diffusion().unet.train())
     net = copy.deepcopy(model).train()
     for module in (net, d.vae, d.unet):
@@ -179,14 +179,14 @@ def test_prompts_steer_the_path(model):
     assert captioned.protocol()["prompt"] == "captioner"
 
 
-def test_another_size_and_type_of_images_come_back_as_they_were(model):
+def test_size_and_dtype_of_the_images_are_kept(model):
     images = F.interpolate(IMAGES, (12, 20), mode="bilinear").double()
     found = attack()(classifier().double(), images, LABELS, EPSILON)
     assert found.shape == images.shape
     assert found.dtype == torch.float64
 
 
-def test_outer_gradient_modes_change_nothing(model):
+def test_outer_gradient_modes_do_not_matter(model):
     sca = attack()
     expected = sca(model, IMAGES, LABELS, EPSILON)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
@@ -198,7 +198,7 @@ def test_an_empty_batch_stays_empty(model):
     assert attack()(model, IMAGES[:0], LABELS[:0], EPSILON).shape == (0, 3, SIZE, SIZE)
 
 
-def test_a_unet_in_half_precision_serves():
+def test_a_unet_in_half_precision_works():
     d = diffusion()
     sca = attack(model=replace(d, unet=d.unet.to(torch.bfloat16)))
     net = classifier()
@@ -207,19 +207,19 @@ def test_a_unet_in_half_precision_serves():
     assert (net(result.images).argmax(1) != LABELS).float().mean() > 0.5
 
 
-def test_a_classifier_that_is_not_finite_is_named(model):
+def test_a_classifier_that_is_not_finite_raises_an_error(model):
     nn.init.constant_(model[-1].bias[:1], float("nan"))
     with pytest.raises(FloatingPointError, match="gradient that is not finite"):
         attack()(model, IMAGES, LABELS, EPSILON)
 
 
 @pytest.mark.parametrize("epsilon", [-0.1, float("nan"), float("inf")])
-def test_a_budget_that_is_none_is_refused(model, epsilon):
+def test_epsilon_out_of_range_is_refused(model, epsilon):
     with pytest.raises(ValueError, match=r"epsilon in \[0, 1\]"):
         attack()(model, IMAGES, LABELS, epsilon)
 
 
-def test_prompts_that_do_not_fit_are_refused(model):
+def test_wrong_prompts_are_refused(model):
     with pytest.raises(ValueError, match="prompt for each of 8 images, got 1"):
         attack(prompts=Prompts(captioner=lambda images: ["one"]))(model, IMAGES, LABELS, EPSILON)
     with pytest.raises(ValueError, match="give label_names or a captioner"):

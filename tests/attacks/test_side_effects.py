@@ -1,4 +1,4 @@
-"""An attack leaves the model as it found it, and works in eval mode whatever that was."""
+"""Attacks leave the model and global state unchanged, and always run in eval mode."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def mix(model: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize("prepare", [nn.Module.train, nn.Module.eval, mix])
-def test_modes_and_statistics_come_back(attack, model, images, labels, prepare):
+def test_modes_and_statistics_are_restored(attack, model, images, labels, prepare):
     prepare(model)
     before, state = modes(model), {name: value.clone() for name, value in model.state_dict().items()}
     attack(model, images, labels, EPSILON)
@@ -39,7 +39,7 @@ def test_the_mode_of_the_model_does_not_matter(attack, model, images, labels):
     assert torch.equal(attack(mix(model), images, labels, EPSILON), expected)
 
 
-def test_modes_come_back_after_an_error(attack, model, images, labels):
+def test_modes_are_restored_after_an_error(attack, model, images, labels):
     before = modes(mix(model))
 
     def fail(module, inputs, output):
@@ -53,7 +53,7 @@ def test_modes_come_back_after_an_error(attack, model, images, labels):
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
-def test_modes_come_back_after_an_objective_that_fails(gradient_attack, model, images, labels):
+def test_modes_are_restored_after_an_objective_that_fails(gradient_attack, model, images, labels):
     before = modes(mix(model))
 
     def fail(logits, rows):
@@ -64,7 +64,7 @@ def test_modes_come_back_after_an_objective_that_fails(gradient_attack, model, i
     assert modes(model) == before
 
 
-def test_gradients_of_parameters_are_left_alone(attack, model, images, labels):
+def test_gradients_of_parameters_are_unchanged(attack, model, images, labels):
     generator = torch.Generator().manual_seed(0)
     kept = dict(list(model.named_parameters())[::2])
     for parameter in kept.values():
@@ -80,13 +80,13 @@ def test_gradients_of_parameters_are_left_alone(attack, model, images, labels):
         assert parameter.requires_grad
 
 
-def test_a_frozen_model_is_attacked_alike(attack, model, images, labels):
+def test_frozen_parameters_do_not_matter(attack, model, images, labels):
     expected = attack(model, images, labels, EPSILON)
     assert torch.equal(attack(model.requires_grad_(False), images, labels, EPSILON), expected)
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
-def test_global_random_numbers_are_left_alone(attack, model, images, labels):
+def test_global_random_states_are_unchanged(attack, model, images, labels):
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
     attack(model.train(), images, labels, EPSILON)
     assert torch.equal(torch.get_rng_state(), states[0])
@@ -94,7 +94,7 @@ def test_global_random_numbers_are_left_alone(attack, model, images, labels):
     assert np.random.get_state()[1].tolist() == states[2]  # noqa: NPY002
 
 
-def test_the_gradient_mode_outside_comes_back(attack, model, images, labels):
+def test_the_outer_gradient_mode_is_restored(attack, model, images, labels):
     attack(model, images, labels, EPSILON)
     assert torch.is_grad_enabled()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Each training attack against its rule written down image by image."""
+"""Training attacks against their updates written out by hand."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def sign(net, image, label):
     return torch.autograd.grad(loss, image)[0].sign()
 
 
-def test_one_step_from_a_random_point_of_the_ball():
+def test_fgsm_rs_is_one_step_from_a_random_point_of_the_ball():
     net, (images, labels) = model(size=SIZE).eval(), batch(size=SIZE)
     noise = RANDOM.uniform(images, -EPSILON, EPSILON, "attack")
     expected = []
@@ -50,10 +50,10 @@ def test_n_fgsm_leaves_the_ball():
 
 
 @pytest.mark.parametrize("tau", [0, 1])
-def test_an_image_that_is_broken_moves_tau_steps_further(tau):
+def test_a_misclassified_image_moves_tau_steps_further(tau):
     net, (images, _) = model(size=SIZE).eval(), batch(size=SIZE)
     labels = reference.logits(net, images).argmax(1)
-    labels[1] = (labels[1] + 1) % 4  # broken from the beginning
+    labels[1] = (labels[1] + 1) % 4  # misclassified from the beginning
     noise, length, asked, expected = RANDOM.uniform(images, -EPSILON, EPSILON, "attack"), 0.5 * EPSILON, 0, []
     for image, label, shift in zip(images, labels, noise, strict=True):
         x, left = (image + shift).clamp(0, 1), tau
@@ -69,15 +69,14 @@ def test_an_image_that_is_broken_moves_tau_steps_further(tau):
     options = {"training_attack": "early_stop", "training_attack_options": {"tau": tau}}
     method = PGDAT(model(size=SIZE), seed=4, epsilon=EPSILON, attack_steps=6, step_size=0.5, **options)
     seen = []
-    forward = method.model.features
-    method.model.features = lambda x: seen.append(x) or forward(x)
+    method.model.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     result = method(images, labels, index=INDEX, step=STEP)
     close(seen[-1], torch.stack(expected))
     assert asked < 6 * len(images)
     assert result["metrics"]["attack_gradients"] == pytest.approx(asked / len(images))
 
 
-def test_images_that_nothing_breaks_are_those_of_pgd():
+def test_early_stop_equals_pgd_where_nothing_is_misclassified():
     net, (images, _) = model(size=SIZE), batch(size=SIZE)
     labels = reference.logits(net.eval(), images).argmax(1)
     losses = [
@@ -86,7 +85,7 @@ def test_images_that_nothing_breaks_are_those_of_pgd():
     torch.testing.assert_close(*losses)
 
 
-def test_trades_keeps_its_start_where_the_attack_has_none_of_its_own():
+def test_warm_starts_where_the_method_does():
     images = batch(size=SIZE)[0]
     method = TRADES(
         model(size=SIZE), seed=4, epsilon=EPSILON, training_attack="warm", attack_steps=1,
