@@ -57,7 +57,7 @@ class ExecutorConfig:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Job:
     """A run that is to be executed in its folder."""
 

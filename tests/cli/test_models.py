@@ -89,7 +89,7 @@ def test_an_evaluation_does_not_start_if_its_output_cannot_be_written(refused, s
 
 def test_evaluate_takes_its_options_from_a_file(call, synthetic_model, tmp_path):
     (tmp_path / "options.yaml").write_text(
-        "synthetic_size: 15\nevaluation: {epsilons: [], explanation: null}\nimages: 4\n"
+        "data: {synthetic_size: 15}\nevaluation: {epsilons: [], explanation: null}\nimages: 4\n"
     )
     called = call("evaluate", synthetic_model, "--config", tmp_path / "options.yaml", "--json")
     assert [(row["metric"], row["n"]) for row in called.data] == [("clean_accuracy", 4)]
