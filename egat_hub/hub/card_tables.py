@@ -54,7 +54,21 @@ def _note(section: Section, rows: Sequence[Row]) -> str:
 
 def settings_table(settings: Mapping[str, Any]) -> str:
     """Nested settings as a Markdown table with dotted names."""
-    return _markdown(("setting", "value"), list(_flatten(settings)))
+    return _markdown(("setting", "value"), list(_flatten(settings))) if settings else ""
+
+
+def summary_table(rows: Sequence[Row]) -> str:
+    """The headline results as a Markdown table with one short line each."""
+    lines = [
+        (
+            metric_of(row.metric).title,
+            row.test_domain,
+            f"{row.value:.1f}",
+            protocol_text({key: row.protocol[key] for key in ("attack", "epsilon") if key in row.protocol}),
+        )
+        for row in rows
+    ]
+    return _markdown(("result", "on", "value", "attack"), lines) if rows else ""
 
 
 def protocol_text(protocol: Mapping[str, Any]) -> str:

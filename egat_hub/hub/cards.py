@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from timm.models import is_model_pretrained
 
 from egat_hub.core.results import Row
-from egat_hub.hub.card_tables import protocol_text, result_sections, settings_table
+from egat_hub.hub.card_tables import protocol_text, result_sections, settings_table, summary_table
 from egat_hub.hub.eval_results import eval_result_files
 from egat_hub.hub.layout import (
     CARD,
@@ -36,22 +36,22 @@ from egat_hub.metrics import metric_of
 def card_header(
     rows: Sequence[Row], metadata: Mapping[str, Any], *, name: str, license: str
 ) -> ModelCardData:
-    """The header of a card; its ``model-index`` has headline figures, ``results.json`` has all.
+    """The YAML header of a card, with the headline results as ``model-index``.
 
     Args:
-        rows: what was measured.
-        metadata: as for :func:`egat_hub.hub.cards.render_card`.
-        name: of the model.
-        license: of the weights.
+        rows: results.
+        metadata: see :func:`render_card`.
+        name: name of the model.
+        license: license of the weights.
     """
-    told = [str(metadata.get(key, "")) for key in ("dataset_id", "dataset")]
+    datasets = [str(metadata.get(key, "")) for key in ("dataset_id", "dataset")]
     return ModelCardData(
         model_name=name,
         library_name="timm",
         pipeline_tag="image-classification",
         license=license,
         tags=_tags(rows, metadata),
-        datasets=[dataset for dataset in told if "/" in dataset][:1] or None,
+        datasets=[dataset for dataset in datasets if "/" in dataset][:1] or None,
         base_model=_base_model(str(metadata.get("base_model") or "")),
         metrics=["accuracy"] if any(_metric_type(row) == "accuracy" for row in rows) else None,
         eval_results=[_eval_result(row) for row in rows if is_headline(row)] or None,
@@ -59,31 +59,28 @@ def card_header(
 
 
 def _base_model(name: str) -> str | None:
-    """What the Hub links to: a repository there, as weights of timm's are; a model in a folder is none."""
+    """The repository on the Hub of the weights that training started from; None if they are in a folder."""
     if "/" in name:
         return name.partition("@")[0]
     return f"timm/{name}" if is_model_pretrained(name) else None
 
 
 def _tags(rows: Sequence[Row], metadata: Mapping[str, Any]) -> list[str]:
-    """Only what holds of this model: a model that was never attacked does not count as robust."""
-    attacked = any("epsilon" in row.protocol for row in rows)
-    explained = any("explanation" in row.protocol for row in rows)
-    told = [str(metadata[key]) for key in ("method", "dataset") if metadata.get(key)]
-    tags = [TAG, "timm", *told]
-    tags += ["adversarial-robustness"] if attacked else []
-    tags += ["explainability"] if explained else []
+    """Tags that hold of this model: one that was never attacked is not tagged as robust."""
+    tags = [TAG, "timm", *(str(metadata[key]) for key in ("method", "dataset") if metadata.get(key))]
+    for setting, tag in (("epsilon", "adversarial-robustness"), ("explanation", "explainability")):
+        tags += [tag] if any(setting in row.protocol for row in rows) else []
     return list(dict.fromkeys(tags))
 
 
 def is_headline(row: Row) -> bool:
-    """Whether a figure is in the ``model-index``; controls and parts are in the card alone."""
+    """Whether a result is in the ``model-index``; controls are in the card only."""
     metric = metric_of(row.metric)
     return metric.headline and metric.shows(row.protocol)
 
 
 def _eval_result(row: Row) -> EvalResult:
-    """Results of equal data set, config and split are merged by the Hub, so the protocol is in the config."""
+    """A result for the Hub, which merges those of equal data set, config and split; so the config has all."""
     domains = f"{row.train_domain} -> {row.test_domain}"
     protocol = protocol_text(row.protocol)
     return EvalResult(
@@ -104,7 +101,7 @@ def _metric_type(row: Row) -> str:
 
 
 PLACES = {"method", "dataset", "dataset_id", "base_model", "config", "versions", "license", "model_args"}
-"""Keys of the metadata that have a place of their own in the card."""
+"""Keys of the metadata that the card shows elsewhere than in its table of training settings."""
 
 
 def render_card(
@@ -117,53 +114,54 @@ def render_card(
     license: str = "apache-2.0",
     figures: Sequence[str] = (),
     repo_id: str | None = None,
-    known_as: str = "",
+    cropped: bool = False,
+    shipped_as: str = "",
     command: str = "",
-    loads: bool = True,
+    has_weights: bool = True,
 ) -> str:
-    """A model card for the Hugging Face Hub, as Markdown with a YAML header.
+    """Write a model card for the Hugging Face Hub, Markdown with a YAML header.
 
-    Only figures that are in ``rows`` appear; without rows the card says that nothing was measured. Accuracies
-    among the metadata, such as that of the validation images that chose the weights, are left out.
+    Every result in the card is one of ``rows``. Accuracies among the metadata are left out.
 
     Args:
-        rows: what was measured, of one model and one method.
-        metadata: how the model came to be. These keys have a place of their own, all others are listed with
-            the training recipe: ``method``, ``dataset`` (names), ``dataset_id`` (of the data set on the Hub),
-            ``base_model`` (timm's name of the pretrained weights, ``"resnet50.a1_in1k"``, or the model of the
-            Hub, ``"organisation/name@revision"``, or the name of a saved one), ``config`` (the
-            method's configuration, nested), ``versions`` (package to version), ``license``.
-        label_names: one name a class.
+        rows: results of one model and one method.
+        metadata: how the model was made: ``method``, ``dataset`` (names), ``dataset_id`` (data set on the
+            Hub), ``base_model`` (timm's name of the pretrained weights, ``"resnet50.a1_in1k"``, a repository
+            on the Hub, or the name of a saved model), ``config`` (configuration of the method, nested),
+            ``versions`` (by package), ``license``; all other keys are listed as training settings.
+        label_names: one name per class.
         architecture: timm's name of the network.
-        image_size: side of the images in pixels.
-        license: of the weights.
-        figures: file names of figures beside the card.
-        repo_id: where the model is published, ``"organisation/name"``; by default it is a folder.
-        known_as: the name by which this release knows the model.
-        command: trains the model again.
-        loads: whether the weights of a known model ship with this release or are published.
+        image_size: side of the input images in pixels.
+        license: license of the weights.
+        figures: file names of figures beside the card; the first is shown on top.
+        repo_id: repository on the Hub, ``"org/name"``; default: the model is in a folder.
+        cropped: whether preprocessing crops the images.
+        shipped_as: name of a model that ships with the package.
+        command: command that trains the model.
+        has_weights: whether the weights ship with the package or are published.
 
     Raises:
-        ValueError: rows of more than one model or method, of another network or data set than the model's,
-            or with a figure that is not finite.
+        ValueError: results of more than one model or method, of another network or data set than the
+            model's, or not finite.
     """
     _check_rows(rows, metadata, architecture)
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = (CARDS / "template.md").read_text(encoding="utf-8")
-    name, title = model_name(architecture, metadata), known_as or model_name(architecture, metadata)
-    named = loads and bool(known_as)
-    folder = f"path/to/{name}" if loads else "path/to/model"
-    recipe = {key: value for key, value in metadata.items() if key not in PLACES and not _is_figure(key)}
+    name = model_name(architecture, metadata)
+    title, named = shipped_as or name, has_weights and bool(shipped_as)
+    folder = f"path/to/{name}" if has_weights else "path/to/model"
+    recipe = {k: v for k, v in metadata.items() if k not in PLACES and "accuracy" not in k.lower()}
     return environment.from_string(template).render(
         header=card_header(rows, metadata, name=title, license=license).to_yaml(),
         name=title,
-        place=(known_as if loads else "") or repo_id or folder,
+        place=(shipped_as if named else "") or repo_id or folder,
         timm_place=name if named else f"hf-hub:{repo_id}" if repo_id else f"local-dir:{folder}",
         named=named,
-        loads=loads,
+        loads=has_weights,
         command=command,
         architecture=architecture,
         image_size=image_size,
+        cropped=cropped,
         label_names=label_names,
         license=license,
         method=metadata.get("method"),
@@ -172,34 +170,38 @@ def render_card(
         base_model=metadata.get("base_model"),
         attacked=any("epsilon" in row.protocol for row in rows),
         linf=all(row.protocol.get("norm", "linf") == "linf" for row in rows),
+        summary=summary_table([row for row in rows if is_headline(row)][:10]),
         sections=result_sections(rows),
         figures=figures,
-        recipe=_table(recipe),
-        config=_table(metadata.get("config", {})),
-        versions=_table(metadata.get("versions", {})),
+        recipe=settings_table(recipe),
+        config=settings_table(metadata.get("config", {})),
+        versions=settings_table(metadata.get("versions", {})),
     )
 
 
 def card_files(folder: Path, *, repo_id: str | None = None, name: str = "") -> dict[str, str]:
-    """Card and evaluation results of the model in a folder by path, from the model's own files alone.
+    """Write card and evaluation results of the model in a folder, from its own files alone.
 
     Args:
         folder: folder of a saved model, or of one that ships with the package.
-        repo_id: where it is published, for the card's instructions.
+        repo_id: repository on the Hub, for the card's instructions.
         name: name of a model that ships with the package; default: that of the folder.
 
+    Returns:
+        Contents by path.
+
     Raises:
-        ValueError: a file is malformed, or the results are those of another model.
+        ValueError: a malformed file, or results of another model.
     """
     config, manifest = NetworkConfig.read(folder / CONFIG), Manifest.read(folder / MANIFEST)
-    rows, place = read_results(folder / RESULTS), dict[str, Any](repo_id=repo_id)
+    rows, cfg, place = read_results(folder / RESULTS), config.pretrained_cfg, dict[str, Any](repo_id=repo_id)
     if (folder / ENTRY).is_file():
         entry = ZooEntry.read(folder)
         place = {
-            "known_as": name or folder.name,
+            "shipped_as": name or folder.name,
             "repo_id": entry.repo_id or None,
             "command": entry.command,
-            "loads": (folder / WEIGHTS).is_file() or bool(entry.repo_id),
+            "has_weights": (folder / WEIGHTS).is_file() or bool(entry.repo_id),
         }
     card = render_card(
         rows=rows,
@@ -207,8 +209,9 @@ def card_files(folder: Path, *, repo_id: str | None = None, name: str = "") -> d
         label_names=manifest.label_names,
         architecture=config.architecture,
         image_size=manifest.fingerprint.image_size,
-        license=config.pretrained_cfg.get("license") or "apache-2.0",
+        license=cfg.get("license") or "apache-2.0",
         figures=sorted(entry.name for entry in folder.iterdir() if is_figure(entry.name)),
+        cropped=cfg.get("crop_mode") != "squash" or cfg.get("crop_pct") != 1,
         **place,
     )
     return {CARD: card, **eval_result_files(rows, manifest.metadata)}
@@ -225,16 +228,8 @@ def _check_rows(rows: Sequence[Row], metadata: Mapping[str, Any], architecture: 
             found = getattr(row, name)
             if value and found and value != found:
                 raise ValueError(
-                    f"Expected figures of {value!r}, got a row of the {name} {found!r}: a card states what "
-                    "was measured of its own model only."
+                    f"Expected results of {value!r}, got a row of the {name} {found!r}: a card shows results "
+                    "of its own model only."
                 )
         if not math.isfinite(row.value):
-            raise ValueError(f"Expected figures, got {row.metric} = {row.value}; leave that row out.")
-
-
-def _is_figure(key: str) -> bool:
-    return "accuracy" in key.lower()
-
-
-def _table(settings: Mapping[str, Any]) -> str:
-    return settings_table(settings) if settings else ""
+            raise ValueError(f"Expected finite results, got {row.metric} = {row.value}; drop that row.")

@@ -146,15 +146,19 @@ def test_attacks_and_budgets_do_not_share_a_data_set_entry():
 def test_body_shows_every_figure_with_its_protocol():
     text = card()
     body = text.split("\n---\n", 1)[1]
+    intro, results = body.split("## Results")
     for r in ROWS:
-        assert f" {r.value:.2f} " in body
+        assert f" {r.value:.2f} " in results
+    summary = [line for line in intro.splitlines() if line.startswith("| ")][1:]
+    assert len(summary) == min(10, len([r for r in ROWS if is_headline(r)]))
+    assert re.search(r"robust accuracy +\| caltech101 +\| 15\.[56] +\| attack pgd, epsilon 0\.03137", intro)
     line = next(line for line in body.splitlines() if "56.66" in line)
     assert "15.55" in line
     assert "attack pgd, steps 10, restarts 1" in line
     assert "283" in line
     assert "46.61" not in line
     assert re.search(r"epsilon 0\.01 +\| epsilon 0\.03137", body)
-    faithful = next(line for line in body.splitlines() if line.startswith("| comprehensiveness"))
+    faithful = next(line for line in results.splitlines() if line.startswith("| comprehensiveness"))
     assert [cell.strip() for cell in faithful.split("|")][4:7] == ["10.00", "11.00", "12.00"]
     assert re.search(r"severity 1 +\| severity 2", body)
     foggy = next(line for line in body.splitlines() if line.startswith("| corruption_accuracy"))
@@ -184,8 +188,8 @@ def test_the_threat_model_is_that_of_the_figures():
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"model": "vgg11"}, r"figures of 'resnet50', got a row of the model 'vgg11'"),
-        ({"dataset": "pacs"}, r"figures of 'vlcs', got a row of the dataset 'pacs'"),
+        ({"model": "vgg11"}, r"results of 'resnet50', got a row of the model 'vgg11'"),
+        ({"dataset": "pacs"}, r"results of 'vlcs', got a row of the dataset 'pacs'"),
         ({"value": float("nan")}, r"clean_accuracy = nan"),
     ],
 )

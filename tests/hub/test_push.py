@@ -151,7 +151,7 @@ def test_what_is_not_sound_is_not_published(hub, small_model, tmp_path):
     (folder / "results.json").write_text(
         json.dumps([{**json.loads((folder / "results.json").read_text())[0], "model": "vgg11"}])
     )
-    with pytest.raises(ValueError, match="what was measured of its own model only"):
+    with pytest.raises(ValueError, match="results of its own model only"):
         push_to_hub(folder, "org/dog")
     with pytest.raises(FileNotFoundError, match="does not exist"):
         push_to_hub(tmp_path / "no_such", "org/dog")
