@@ -1,4 +1,4 @@
-"""What an evaluation measures, and how, on a batch of images."""
+"""Options of an evaluation, and its metrics on a batch of images."""
 
 from __future__ import annotations
 
@@ -29,41 +29,39 @@ from egat_hub.metrics.stability import explanation_attacks, stability
 from egat_hub.models.modes import evaluating, full_precision
 
 PROTOCOL = 2
-"""Version of how metrics are computed; rows of another one are measured again."""
+"""Version of the evaluation protocol; results of another version are measured again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """What is measured, and how.
+    """Options of an evaluation.
 
     Attributes:
-        epsilons: attack budgets in [0, 1], numbers or one number; none for no attack.
-        attack: name of an attack.
+        epsilons: attack budgets in [0, 1], or one; empty for no attack.
+        attack: name of the attack.
         attack_options: its fields, such as ``{"steps": 20}``.
-        restarts: independent attacks a budget, the worst of which counts.
-        metrics: names of metrics that are measured on their own (``Metric.measure``), without settings.
-        explanation: name of an explanation, or None for accuracy only. It is left out where the network's
-            logits depend on no map (``TimmModel.head_form`` is ``"independent"``).
-        faithfulness: how comprehensiveness and sufficiency are measured, or None to leave them out.
-        insertion_deletion: how the areas under insertion and deletion curves are measured, or None to leave
-            them out; with their defaults they cost 58 forwards for each of three maps.
-        localisation: how maps are compared with masks of objects where the data have them, or None to leave
-            that out; it costs no forward.
-        explanation_attacks: names of attacks on the explanation itself, at the smallest budget. Each costs
-            150 passes with Grad-CAM, where PGD of 10 steps costs 20, and more with gradients by pixels.
-        explanation_attack_options: fields that all of them have, such as ``{"restarts": 5}``.
-        corruptions: names of common corruptions under which accuracy is measured, or ``("all",)`` for the 15
-            of ImageNet-C.
-        severities: at which of the severities 1 to 5; each costs a forward a corruption.
-        seed: seed of attack starts, random control maps and corruptions.
-        batch_size: images in a forward.
-        checks: images, spread evenly over the data set, for sanity checks of the attack
-            (:mod:`egat_hub.evaluation.sanity`); 0 for none.
+        restarts: attacks per budget, of which the worst for the model counts.
+        metrics: names of metrics without settings (those with ``Metric.measure``).
+        explanation: name of the explanation, or None for accuracy only. Skipped if the network has no map
+            that its logits depend on.
+        faithfulness: options of comprehensiveness and sufficiency, or None to skip them.
+        insertion_deletion: options of the insertion and deletion metrics, or None to skip them. They cost 58
+            forwards for each of three maps by default.
+        localisation: options of the comparison of maps with object masks, or None to skip it. It needs masks
+            and no forwards.
+        explanation_attacks: names of attacks on the explanation, at the smallest budget. Each costs 150
+            forward-equivalents with Grad-CAM and more with pixel gradients; PGD with 10 steps costs 20.
+        explanation_attack_options: fields of all of them, such as ``{"restarts": 5}``.
+        corruptions: names of common corruptions, or ``("all",)`` for the 15 of ImageNet-C.
+        severities: severities from 1 to 5. Each costs one forward per corruption.
+        seed: seed of attacks, random control maps and corruptions.
+        batch_size: images per forward.
+        checks: number of images for sanity checks of the attack (:mod:`egat_hub.evaluation.sanity`), spread
+            evenly over the data set; 0 for none.
 
     Raises:
-        ValueError: an epsilon outside [0, 1], fewer than 1 restart, a negative number of checks, no severity
-            among 1 to 5, or a metric that is not measured on its own.
-        UnknownNameError: a metric, attack or corruption that does not exist.
+        ValueError: a value out of range, or a metric with settings in ``metrics``.
+        UnknownNameError: an unknown metric, attack or corruption.
     """
 
     epsilons: tuple[float, ...] = (0.01,)
@@ -97,15 +95,13 @@ class EvaluationConfig:
         for name in self.metrics:
             if METRICS[name].measure is None:
                 alone = ", ".join(name for name in METRICS if METRICS[name].measure)
-                raise ValueError(
-                    f"{name} belongs to another setting of the evaluation; metrics takes {alone}."
-                )
+                raise ValueError(f"{name} has its own option of the evaluation; metrics can be {alone}.")
         self.build_attack()
         self.build_explanation_attacks()
         check_corruptions(self.corruptions, self.severities)
 
     def accuracy_only(self, **changes: Any) -> EvaluationConfig:
-        """This configuration with other fields and only the clean and robust accuracy."""
+        """This config with other fields, reduced to clean and robust accuracy."""
         nothing: dict[str, Any] = {
             "metrics": ("clean_accuracy",),
             "explanation": None,
@@ -119,11 +115,11 @@ class EvaluationConfig:
         return replace(self, **{**nothing, **changes})
 
     def build_attack(self) -> Attack:
-        """The attack that is configured."""
+        """The configured attack."""
         return ATTACKS[self.attack](**self.attack_options)
 
     def build_explanation_attacks(self) -> dict[str, ExplanationAttack]:
-        """The attacks on explanations that are configured, by name."""
+        """The configured attacks on explanations, by name."""
         options = self.explanation_attack_options
         return {name: EXPLANATION_ATTACKS[name](**options) for name in self.explanation_attacks}
 

@@ -30,8 +30,8 @@ def create_model(
         name: timm's name, with or without a weights tag.
         num_classes: number of classes C.
         image_size: side of the square input images; by default that of timm's weights.
-        pretrained: start from timm's pretrained weights.
-        drop_rate: dropout before the classifier.
+        pretrained: load timm's pretrained weights.
+        drop_rate: dropout rate before the classifier.
         freeze_bn: keep every BatchNorm in eval mode, also while training.
         model_args: further arguments of ``timm.create_model``.
 
@@ -65,10 +65,10 @@ class ModelConfig:
     """The network to train.
 
     Attributes:
-        name: timm's name of it, with or without a weights tag.
-        pretrained: start from timm's pretrained weights.
-        drop_rate: dropout before the classifier.
-        freeze_bn: keep BatchNorm in eval mode; by default exactly when the network is pretrained.
+        name: timm's name of the network, with or without a weights tag.
+        pretrained: load timm's pretrained weights.
+        drop_rate: dropout rate before the classifier.
+        freeze_bn: keep BatchNorm in eval mode; by default if the network is pretrained.
         options: further arguments of ``timm.create_model``.
     """
 

@@ -18,20 +18,19 @@ from egat_hub.models import TimmModel
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
-    """How the layers below the head are trained; by default like the head.
+    """Training of the layers below the head; by default they are trained like the head.
 
-    The head is the last layer of the network, as timm's ``get_classifier`` gives it.
+    The head is what timm's ``get_classifier`` returns.
 
     Attributes:
         layer_decay: learning rate of a layer relative to the next one towards the head, in (0, 1], by timm's
-            grouping of layers.
-        head_warmup: first steps, in which only the head of the network is trained and BatchNorm keeps its
-            statistics; by default none, and in fine-tuning a tenth of training for a new head. A step costs
-            as much as later ones.
-        freeze_backbone: train only the head; BatchNorm keeps its statistics.
+            layer groups.
+        head_warmup: number of first steps that train only the head, with frozen BatchNorm; by default 0, or
+            when fine-tuning with a new head a tenth of the steps.
+        freeze_backbone: train only the head, with frozen BatchNorm.
 
     Raises:
-        ValueError: a number out of its range, or a frozen backbone with settings of how it is trained.
+        ValueError: a value out of range, or ``freeze_backbone`` together with one of the others.
     """
 
     layer_decay: float = 1.0
@@ -45,20 +44,19 @@ class Transfer:
             raise ValueError(f"Expected head_warmup of at least 0 steps, got {self.head_warmup}.")
         if self.freeze_backbone and (self.head_warmup or self.layer_decay < 1):
             raise ValueError(
-                "A frozen backbone is not trained after a head_warmup, nor with a layer_decay; leave these "
-                "out, or freeze_backbone."
+                "freeze_backbone cannot be combined with head_warmup or layer_decay. Leave out one of them."
             )
 
     @property
     def warmup_steps(self) -> int:
-        """Steps of the head's warm-up."""
+        """Number of warm-up steps."""
         return self.head_warmup or 0
 
     def check(self, steps: int) -> None:
-        """Check that the warm-up ends before training does.
+        """Check that the warm-up is shorter than training.
 
         Raises:
-            ValueError: it does not.
+            ValueError: it is not.
         """
         if self.warmup_steps >= steps:
             raise ValueError(
@@ -67,7 +65,7 @@ class Transfer:
             )
 
     def lr_scales(self, model: TimmModel) -> dict[nn.Parameter, float]:
-        """Learning rates that ``layer_decay`` gives the network's parameters, relative to that of the run."""
+        """Learning rates of parameters relative to that of the run, by ``layer_decay``."""
         if self.layer_decay == 1:
             return {}
         groups = param_groups_layer_decay(model.net, layer_decay=self.layer_decay)
@@ -75,7 +73,7 @@ class Transfer:
 
     @contextmanager
     def applied(self, model: TimmModel) -> Iterator[None]:
-        """A frozen backbone takes no gradients inside."""
+        """Context in which a frozen backbone gets no gradients."""
         freeze_bn = model.freeze_bn
         frozen = [p for p in body(model) if p.requires_grad] if self.freeze_backbone else []
         for parameter in frozen:
@@ -89,33 +87,33 @@ class Transfer:
 
 
 def body(model: TimmModel) -> list[nn.Parameter]:
-    """All parameters of a network but those of its head."""
+    """All parameters of a network except its head."""
     head = set(model.classifier.parameters())
     return [parameter for parameter in model.parameters() if parameter not in head]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How a network is trained. The defaults are those of the paper's protocol.
+    """Training options; defaults follow the paper's protocol.
 
     Attributes:
-        steps: optimiser steps.
-        batch_size: images in a step, over all processes and micro-batches.
-        optimizer: timm's name of it (``timm.optim.list_optimizers()``).
-        lr: learning rate, constant.
-        weight_decay: not applied to biases and normalisation layers.
-        clip_grad: largest norm of the gradient.
-        accumulation: micro-batches that a process makes of its part of the batch.
-        ema_decay: decay of an average of the weights, which is then what is validated and kept.
-        compile: run the network through ``torch.compile`` while it trains; the first steps take minutes.
-        cuda_graphs: launch training attacks as CUDA graphs, which is quicker where batches are small.
+        steps: optimizer steps.
+        batch_size: images per step over all processes and micro-batches.
+        optimizer: timm's name of the optimizer (``timm.optim.list_optimizers()``).
+        lr: learning rate (constant).
+        weight_decay: weight decay, except for biases and normalization layers.
+        clip_grad: maximum norm of the gradient.
+        accumulation: micro-batches per step and process.
+        ema_decay: decay of an average of the weights, which is then validated and saved instead.
+        compile: train with ``torch.compile``; the first steps take minutes.
+        cuda_graphs: run training attacks as CUDA graphs, which is faster for small batches.
         mixed_precision: ``"no"``, ``"fp16"`` or ``"bf16"``; by default that of ``accelerate launch``.
         validate_every: steps between validations.
-        selection: which weights are kept: ``"best_val_clean_accuracy"``, of the best validation accuracy (the
-            latest of equals), or ``"last"``.
+        selection: which weights are saved: those with the ``"best_val_clean_accuracy"`` (the latest of
+            equals), or the ``"last"``.
 
     Raises:
-        ValueError: a number out of its range, an unknown precision, or ``compile`` and ``cuda_graphs``.
+        ValueError: a value out of range, or ``compile`` together with ``cuda_graphs``.
     """
 
     steps: int = 5000
@@ -140,19 +138,18 @@ class TrainConfig:
         if self.clip_grad is not None and self.clip_grad <= 0:
             raise ValueError(f"Expected a positive clip_grad, got {self.clip_grad}.")
         if self.compile and self.cuda_graphs:
-            raise ValueError("train.compile and train.cuda_graphs do not go together. Leave out one of them.")
+            raise ValueError("Choose train.compile or train.cuda_graphs, not both.")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"Expected ema_decay in (0, 1), got {self.ema_decay}.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """Loading, logging and saving; nothing here changes a result.
+    """Loading, logging and saving; these options do not affect results.
 
     Attributes:
-        workers: processes that load images; by default none, but up to 8 for training where there is a GPU.
-        cache_gib: memory for decoded training images in each process, in GiB; images beyond it are decoded
-            whenever they are seen, as all are where none is seen twice.
+        workers: processes that load images; by default up to 8 for training on a GPU, otherwise 0.
+        cache_gib: memory in GiB per process for decoded training images.
         log_every: steps between lines in ``log.jsonl``.
         checkpoint_every: steps between checkpoints.
         trackers: names of Accelerate trackers (``"tensorboard"``, ``"wandb"``, ``"trackio"``...).
@@ -172,7 +169,7 @@ class Resources:
 
     @property
     def training_workers(self) -> int:
-        """Processes that load training images; without a GPU, training itself takes every core."""
+        """Processes that load training images; 0 without a GPU, where training uses all cores."""
         if self.workers is not None:
             return self.workers
         return min(8, cpu_count()) if torch.cuda.is_available() else 0

@@ -64,7 +64,7 @@ def test_a_registered_metric_is_measured_and_shown_everywhere(confidence_metric)
 
 
 def test_only_metrics_without_settings_are_switched_on_by_name():
-    with pytest.raises(ValueError, match="insertion_auc belongs to another setting"):
+    with pytest.raises(ValueError, match="insertion_auc has its own option"):
         EvaluationConfig(metrics=("insertion_auc",))
     with pytest.raises(UnknownNameError, match="Did you mean 'clean_accuracy'"):
         EvaluationConfig(metrics=("clean_acc",))
