@@ -142,6 +142,10 @@ def _decode(file: Path | IO[bytes], name: str) -> Image.Image:
         with Image.open(file) as image:
             image.load()
             return ImageOps.exif_transpose(image)
+    except Image.DecompressionBombError as error:
+        limit = Image.MAX_IMAGE_PIXELS
+        remedy = f"resize it, or raise PIL.Image.MAX_IMAGE_PIXELS, now {limit:,}, if you trust it"
+        raise UnreadableImageError(f"{name}: {error} {remedy}") from error
     except Exception as error:  # the type depends on the decoder
         raise UnreadableImageError(f"{name}: {error}") from error
 

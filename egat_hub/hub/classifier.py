@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -145,7 +145,7 @@ class Classifier(nn.Module):
     @torch.no_grad()
     def _explain(
         self, sources: Sequence[ImageLike], classes: Sequence[int | None], explanation: Explanation
-    ) -> Iterator[Prediction]:
+    ) -> list[Prediction]:
         prepared = [self._prepare(source) for source in sources]
         images = torch.stack([pixels for pixels, _ in prepared])
         view = self.model.view(images.to(self.model.mean))
@@ -158,8 +158,8 @@ class Classifier(nn.Module):
         maps = explanation.of(self.model, view, explained).float().cpu()
         saliency = upsample(maps, images.shape[-2:])
         probabilities = view.logits.float().softmax(1).tolist()
-        for row, index in enumerate(explained.tolist()):
-            yield Prediction(
+        return [
+            Prediction(
                 label=self.label_names[index],
                 probability=probabilities[row][index],
                 probabilities=dict(zip(self.label_names, probabilities[row], strict=True)),
@@ -169,6 +169,8 @@ class Classifier(nn.Module):
                 source=sources[row],
                 crop=prepared[row][1],
             )
+            for row, index in enumerate(explained.tolist())
+        ]
 
     def _prepare(self, source: ImageLike) -> tuple[Tensor, tuple[float, float]]:
         """The network's input, and the height and width of the part of the photo that it shows."""

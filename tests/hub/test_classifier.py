@@ -250,6 +250,13 @@ def test_other_forms_raise_an_error_that_lists_the_forms(classifier, image):
         classifier.explain(image)
 
 
+def test_oversize_images_are_refused_with_a_remedy(classifier, tmp_path, monkeypatch):
+    picture().save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ValueError, match=r"large\.png.*resize it, or raise PIL\.Image\.MAX_IMAGE_PIXELS"):
+        classifier.explain(tmp_path / "large.png")
+
+
 def test_urls_are_refused(classifier):
     with pytest.raises(ValueError, match="download the file"):
         classifier.explain("https://example.org/dog.png")
