@@ -16,7 +16,7 @@ from egat_hub.core.distributed import world_size
 from egat_hub.experiments import RunConfig
 from egat_hub.experiments.starting import build_method
 from egat_hub.methods import Method
-from egat_hub.training.loop import quicker
+from egat_hub.training.loop import accelerated
 from egat_hub.training.optimizer import create_optimizer
 
 PRECISIONS = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -57,7 +57,7 @@ def step_times(runs: Sequence[RunConfig], classes: Sequence[str], rounds: int) -
         for run in runs:
             for steps in _numbers(run):
                 method = build_method(_with(run, steps), classes, None).to(PartialState().device).train()
-                stack.enter_context(quicker(method, run.train))
+                stack.enter_context(accelerated(method, run.train))
                 jobs[_name(run, steps)] = _step(method, run)
         times = {name: median(found) for name, found in interleaved(jobs, rounds).items()}
     return {run.label: _fitted(times, run) for run in runs}

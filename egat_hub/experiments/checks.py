@@ -16,7 +16,7 @@ from egat_hub.experiments.config import RunConfig
 from egat_hub.experiments.starting import SavedModel, build_method
 from egat_hub.methods import AdversarialConfig, Method
 from egat_hub.training.log import check_trackers
-from egat_hub.training.loop import check_quicker
+from egat_hub.training.loop import check_accelerated
 from egat_hub.training.optimizer import create_optimizer
 
 
@@ -63,7 +63,7 @@ def check_method(
     method = build_method(run, dataset.classes, saved)
     method.check_model()
     create_optimizer(method, run.train, run.transfer)
-    check_quicker(method, run.train, PartialState().device)
+    check_accelerated(method, run.train, PartialState().device)
     _warn_of_warm_up(run)
     without = [name for name in domains if not dataset[name].has_masks]
     if method.needs_masks and without:

@@ -1,4 +1,4 @@
-"""Checkpoints that are there whole or not at all."""
+"""Atomic checkpoints."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ BEST = "best.safetensors"
 
 @dataclass
 class Progress:
-    """Where a training run stands.
+    """Progress of a training run.
 
     Attributes:
-        network: what is trained and how, to refuse a checkpoint of something else.
-        sharded: whether parameters are sharded over processes, which makes files of another form.
-        step: optimiser steps done.
-        seconds: time spent in them.
-        best_step: step of the best validation so far.
-        best_accuracy: its clean accuracy in percent.
+        network: description of network, method and training, which a checkpoint must match.
+        sharded: whether parameters are sharded over processes.
+        step: number of optimizer steps done.
+        seconds: time spent in these steps.
+        best_step: step with the best validation accuracy so far.
+        best_accuracy: that accuracy in percent.
         best: weights at that step.
     """
 
@@ -41,14 +41,13 @@ class Progress:
 
 
 class Checkpoints:
-    """The newest checkpoint of a run, in ``folder``.
+    """The latest checkpoint of a run, in ``folder``.
 
-    A checkpoint is Accelerate's state, the progress and the best weights. It is written beside its place
-    and then renamed, so that a run may be killed at any moment.
+    A checkpoint contains Accelerate's state, the progress and the best weights, and is written atomically.
 
     Args:
-        folder: of this run alone.
-        accelerator: it has prepared what is saved.
+        folder: folder of the checkpoints.
+        accelerator: the Accelerator that prepared the objects to save.
     """
 
     def __init__(self, folder: Path, accelerator: Accelerator) -> None:
@@ -77,11 +76,10 @@ class Checkpoints:
         self._accelerator.wait_for_everyone()
 
     def resume(self, network: str) -> Progress:
-        """Load the newest checkpoint into what is prepared; a fresh :class:`Progress` if there is none.
+        """Load the latest checkpoint into the prepared objects; without one, return a new :class:`Progress`.
 
         Raises:
-            ValueError: the checkpoint is of another network, method or configuration, or only one of it and
-                this run has sharded parameters.
+            ValueError: the checkpoint is of another network, method or config, or differs in sharding.
         """
         sharded = is_sharded(self._accelerator)
         newest = max(self._all(), default=None)

@@ -1,4 +1,4 @@
-"""The log of a run, and its speed."""
+"""Log and speed of a run."""
 
 from __future__ import annotations
 
@@ -29,13 +29,12 @@ def check_trackers(names: Iterable[str]) -> None:
 
 
 class Log:
-    """Appends one JSON object a line to ``log.jsonl``, from the main process.
+    """Appends one JSON object per line to ``log.jsonl``, in the main process.
 
     Args:
-        path: the file; lines of steps after ``step`` (of a run that was stopped) are dropped, and all of them
-            where the run starts over.
-        step: step the run goes on from.
-        accelerator: its trackers get every line too.
+        path: the file; lines after ``step``, from an interrupted run, are removed.
+        step: step that the run resumes from.
+        accelerator: its trackers get every line, too.
     """
 
     def __init__(self, path: Path, step: int, accelerator: Accelerator) -> None:
@@ -58,7 +57,7 @@ class Log:
 def _step(line: str) -> float:
     try:
         return json.loads(line)["step"]
-    except (json.JSONDecodeError, KeyError, TypeError):  # cut off when the run was killed
+    except (json.JSONDecodeError, KeyError, TypeError):  # incomplete after an interruption
         return float("inf")
 
 
@@ -69,13 +68,13 @@ except ImportError:  # Windows
 
 
 class Speed:
-    """Images a second and the peak of memory, for log lines.
+    """Images per second and peak memory, for log lines.
 
-    Time counts from a :meth:`start` to the next :meth:`stop`: with waiting for images, without validation and
+    Measures time from :meth:`start` to :meth:`stop`, including waiting for images, without validation and
     checkpoints.
 
     Args:
-        accelerator: of the run.
+        accelerator: the Accelerator of the run.
     """
 
     def __init__(self, accelerator: Accelerator) -> None:
@@ -85,25 +84,23 @@ class Speed:
             torch.cuda.reset_peak_memory_stats(accelerator.device)
 
     def start(self) -> None:
-        """Time counts from now on."""
+        """Start the clock."""
         self._started = time.perf_counter()
 
     def loaded(self) -> None:
-        """The images of a step are there."""
+        """Note that the images of a step are loaded."""
         self._waited += time.perf_counter() - self._started
 
     def stop(self, images: int) -> None:
-        """A step with so many images, over all processes, is done."""
+        """Note the end of a step with this many images over all processes."""
         self._seconds += time.perf_counter() - self._started
         self._images += images
 
-    def figures(self) -> dict[str, float]:
-        """Images a second of all processes since the last call, and MiB at most so far in one of them.
+    def values(self) -> dict[str, float]:
+        """Images per second of all processes since the last call, and peak memory of a process in MiB.
 
-        ``loading`` is the share of the time in which this process waited for images.
-
-        Memory is what PyTorch allocated on a CUDA device, or what the process held in RAM on a CPU. Every
-        process calls this.
+        ``loading`` is the share of time in which this process waited for images. Memory is that allocated by
+        PyTorch on a CUDA device, or the process's resident memory on a CPU. Every process calls this.
         """
         found = {
             "images_per_second": round(self._images / self._seconds, 2),
@@ -116,7 +113,7 @@ class Speed:
 
 
 def _peak(device: torch.device) -> float:
-    """MiB; 0 where it is not known."""
+    """Peak memory in MiB; 0 if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     if device.type != "cpu" or resource is None:

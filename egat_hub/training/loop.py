@@ -32,10 +32,10 @@ from egat_hub.training.sharding import Network, is_sharded, precision, prepare_s
 
 
 def check_compilable(method: Method) -> None:
-    """Count the passes of a step of a copy of ``method``, on two random images.
+    """Check that a step of ``method`` takes no second derivatives, on two random images.
 
     Raises:
-        ValueError: the step takes second derivatives of the network.
+        ValueError: it does.
     """
     probe = copy.deepcopy(method).train()
     size, mean = probe.model.image_size, probe.model.mean
@@ -43,19 +43,19 @@ def check_compilable(method: Method) -> None:
     labels = torch.arange(2, device=mean.device)
     if count_passes(probe, images, labels, mask=torch.ones_like(images[:, :1])).through_backward:
         raise ValueError(
-            f"A step of {type(method).__name__} takes second derivatives of the network, which torch.compile "
-            "does not have. Leave out train.compile."
+            f"{type(method).__name__} takes second derivatives of the network, which torch.compile does not "
+            "support. Leave out train.compile."
         )
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What training gave.
+    """Result of training.
 
     Attributes:
-        model: the network with the weights that ``config.selection`` chose, in eval mode.
-        best_step: step of their validation.
-        val_accuracy: its clean accuracy in percent.
+        model: the network with the selected weights, in eval mode.
+        best_step: step of these weights.
+        val_accuracy: their clean validation accuracy in percent.
         seconds: time spent in training steps.
     """
 
@@ -76,26 +76,26 @@ def train(
     resources: Resources | None = None,
     transfer: Transfer | None = None,
 ) -> Trained:
-    """Train until ``config.steps``, from the newest checkpoint in ``folder`` if there is one.
+    """Train for ``config.steps`` steps, from the latest checkpoint in ``folder`` if there is one.
 
-    A step's images, augmentation, attack, mixup and dropout depend on (seed, step) alone, so a run that was
-    killed ends as one that was not: bit for bit on a CPU. Every process calls this function.
+    Images, augmentation, attack, mixup and dropout of a step depend on seed and step only, so resumed runs
+    give the same weights, bit for bit on a CPU. Every process calls this function.
 
     Args:
-        method: training method; its network is trained in place, and left in shards under FSDP.
+        method: training method; its network is trained in place, and stays sharded under FSDP.
         training: images to train on.
-        validation: images that choose the best weights.
+        validation: images to select the best weights on.
         config: how to train.
-        folder: of this run alone: ``log.jsonl`` and ``checkpoints/``.
+        folder: folder of the run, for ``log.jsonl`` and ``checkpoints/``.
         seed: seed of batches and dropout.
         resources: loading, logging, saving.
-        transfer: how the layers below the head are trained; by default like all others.
+        transfer: how the layers below the head are trained; by default like the head.
 
     Raises:
-        ValueError: a batch size that cannot be divided among processes and micro-batches, a warm-up that
-            does not end, a checkpoint of another network or of more steps, settings of FSDP that methods do
-            not work with, or what cannot be compiled or captured.
-        RuntimeError: several processes that Accelerate takes for one, or a network that cannot be captured.
+        ValueError: a batch size that does not divide by processes and micro-batches, a warm-up longer than
+            training, a checkpoint of another network or of more steps, unsupported settings of FSDP, or a
+            network that cannot be compiled or captured.
+        RuntimeError: Accelerate does not see all processes, or a network cannot be captured.
         FloatingPointError: the loss is no longer finite.
     """
     resources, folder, transfer = resources or Resources(), Path(folder), transfer or Transfer()
@@ -125,13 +125,13 @@ def _train(
     name, sharded = type(method).__name__, is_sharded(accelerator)
     if (config.compile or config.cuda_graphs) and sharded:
         asked = "compile" if config.compile else "cuda_graphs"
-        raise ValueError(f"FSDP does not go with train.{asked}. Leave out one of them.")
+        raise ValueError(f"FSDP cannot be combined with train.{asked}. Leave out one of them.")
     if method.needs_index and sharded:
         raise ValueError(
-            f"{name} keeps perturbations of its images from epoch to epoch, which FSDP cannot restore from a "
+            f"{name} stores perturbations of images between epochs, which FSDP cannot restore from a "
             "checkpoint. Choose another training_attack, or leave out FSDP."
         )
-    check_quicker(method, config, accelerator.device)
+    check_accelerated(method, config, accelerator.device)
     run = _identity(method, config, seed, transfer)
     optimizer = create_optimizer(method, config, transfer)
     network = Network(method, accelerator)
@@ -142,8 +142,8 @@ def _train(
     progress = checkpoints.resume(run)
     if progress.step > config.steps:
         raise ValueError(
-            f"{folder} has a run of {progress.step} steps already, more than the {config.steps} that are "
-            "asked for. Choose another folder, or remove its checkpoints."
+            f"{folder} has a checkpoint at step {progress.step}, after the last step {config.steps}. Choose "
+            "another folder, or remove its checkpoints."
         )
     if resources.trackers:
         accelerator.init_trackers(
@@ -170,7 +170,7 @@ def _train(
         disable=not accelerator.is_main_process,
     )
     speed = Speed(accelerator)
-    with quicker(method, config):
+    with accelerated(method, config):
         speed.start()
         for batch in loader:
             speed.loaded()
@@ -188,7 +188,7 @@ def _train(
             last = progress.step == config.steps
             if last or progress.step % resources.log_every == 0:
                 shown = {name: value.item() for name, value in accelerator.reduce(parts, "mean").items()}
-                log.write(progress.step, {**shown, "seconds": round(progress.seconds, 3), **speed.figures()})
+                log.write(progress.step, {**shown, "seconds": round(progress.seconds, 3), **speed.values()})
                 bar.set_postfix({name: f"{value:.3g}" for name, value in shown.items()})
             bar.update()
             if last or progress.step % config.validate_every == 0:
@@ -203,11 +203,11 @@ def _train(
     return Trained(network.kept(progress.best), progress.best_step, progress.best_accuracy, progress.seconds)
 
 
-def check_quicker(method: Method, config: TrainConfig, device: torch.device) -> None:
-    """Refuse what :func:`quicker` cannot do, before time is spent.
+def check_accelerated(method: Method, config: TrainConfig, device: torch.device) -> None:
+    """Check up front that a method can be compiled or captured on ``device``, if the config asks for it.
 
     Raises:
-        ValueError: a method or network that cannot be compiled, or captured on ``device``.
+        ValueError: it cannot.
     """
     if config.compile:
         check_compilable(method)
@@ -215,21 +215,21 @@ def check_quicker(method: Method, config: TrainConfig, device: torch.device) -> 
         method.check_capturable(device)
 
 
-def quicker(method: Method, config: TrainConfig) -> AbstractContextManager[None]:
-    """How the network runs while it trains, but for rounding as it always does."""
+def accelerated(method: Method, config: TrainConfig) -> AbstractContextManager[None]:
+    """Context in which the network runs compiled or captured, if the config asks for it."""
     if config.compile:
         return method.model.compiled()
     return method.captured() if config.cuda_graphs else nullcontext()
 
 
 def _kept(training: TrainingView, draws: int, resources: Resources) -> TrainingView:
-    """The images as a process loads so many of them: decoded once, where some are drawn again."""
+    """The training images with a cache, if some are drawn more than once."""
     limit = int(resources.cache_gib * 2**30)
     return training.cached(limit=limit) if limit and draws > len(training) else training
 
 
 def _identity(method: Method, config: TrainConfig, seed: int, transfer: Transfer) -> str:
-    """What a checkpoint must have in common with the run that goes on from it."""
+    """Description of network, method and training that a checkpoint must match."""
     model = method.model
     settings = [non_default(method.config), non_default(replace(config, steps=1)), seed]
     settings += [non_default(transfer)] if transfer != Transfer() else []
@@ -246,7 +246,7 @@ def _step(
     config: TrainConfig,
     held: Sequence[nn.Parameter],
 ) -> dict[str, Tensor]:
-    """One step of all but the held parameters; the parts of the loss, averaged over its micro-batches."""
+    """Take a step with all but the held parameters; return loss terms averaged over micro-batches."""
     method.train()
     if is_sharded(accelerator):
         share_statistics(method)

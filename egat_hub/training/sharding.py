@@ -25,8 +25,8 @@ from egat_hub.models.modes import is_batchnorm
 def average_statistics(model: nn.Module) -> None:
     """Average running means and variances over all processes, in place.
 
-    Data-parallel training starts each step from the main process's statistics, and every process adds its
-    own images. This makes them one again before they are used.
+    In data-parallel training, each step starts from the main process's statistics, and every process updates
+    them with its own images.
     """
     if world_size() == 1:
         return
@@ -40,7 +40,7 @@ def average_statistics(model: nn.Module) -> None:
 
 @torch.no_grad()
 def share_statistics(model: nn.Module) -> None:
-    """Take the main process's running statistics, in place, as ``DistributedDataParallel`` does a step."""
+    """Copy the main process's running statistics, in place, as ``DistributedDataParallel`` does."""
     if world_size() == 1:
         return
     for module in model.modules():
@@ -51,14 +51,14 @@ def share_statistics(model: nn.Module) -> None:
 
 
 class Network:
-    """The network that is validated and kept, whole on every process.
+    """The network that is validated and saved, with full weights in every process.
 
-    Where parameters are sharded, that is a copy which their values are gathered into: a part of a sharded
-    module must not be called by itself, and processes measure different numbers of batches.
+    With sharded parameters this is a copy that weights are gathered into, because a part of a sharded module
+    must not be called alone, and processes evaluate different numbers of batches.
 
     Args:
-        method: before it is prepared.
-        accelerator: what will prepare it.
+        method: the method, not prepared yet.
+        accelerator: the Accelerator that will prepare it.
     """
 
     def __init__(self, method: Method, accelerator: Accelerator) -> None:
@@ -66,12 +66,12 @@ class Network:
         self._device = accelerator.device
         self._copy: TimmModel | None = None
         if is_sharded(accelerator):
-            _ = method.model.probe, getattr(method, "foldable", None)  # found while weights are whole
+            _ = method.model.probe, getattr(method, "foldable", None)  # needs full weights
             self._copy = copy.deepcopy(method.model)
 
     @contextmanager
     def validated(self) -> Iterator[TimmModel]:
-        """The average of the weights if there is one, else the weights; every process calls this."""
+        """Context with the averaged weights, if there are any; every process calls this."""
         average: Any = self._method.get_trainable_module(ema=True)
         own: TimmModel = self._method.model if average is None else average.module
         average_statistics(own)
@@ -95,15 +95,15 @@ def is_sharded(accelerator: Accelerator) -> bool:
 
 
 def prepare_sharding(accelerator: Accelerator) -> None:
-    """Leave precision to autocast where parameters are sharded, and refuse what methods cannot work with.
+    """Check the settings of FSDP, and leave precision to autocast.
 
     Raises:
-        ValueError: FSDP with settings that are not supported, or where Accelerate would ignore it.
+        ValueError: unsupported settings, or a device where Accelerate ignores FSDP.
     """
     if not is_sharded(accelerator):
         if world_size() > 1 and os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
             raise ValueError(
-                "FSDP is asked for, and Accelerate does not shard on this kind of device. Use one "
+                "Accelerate does not support FSDP on this device. Use a configuration "
                 "without it, such as recipes/accelerate_configs/two_cpus.yaml."
             )
         return
@@ -124,14 +124,14 @@ def prepare_sharding(accelerator: Accelerator) -> None:
         faults.append("mixed_precision: bf16")
     if faults:
         raise ValueError(
-            f"Methods train under FSDP with these settings of Accelerate only: {'; '.join(faults)}. See "
+            f"FSDP needs these settings of Accelerate: {'; '.join(faults)}. See "
             "recipes/accelerate_configs/fsdp.yaml."
         )
     plugin.mixed_precision_policy = MixedPrecisionPolicy()
 
 
 def precision(accelerator: Accelerator) -> AbstractContextManager[Any]:
-    """Autocast for a step; Accelerate sees to it for all but sharded modules."""
+    """Autocast for a step with sharded modules; Accelerate does the rest itself."""
     return accelerator.autocast() if is_sharded(accelerator) else nullcontext()
 
 

@@ -96,9 +96,11 @@ def test_steps_are_timed_as_they_are_trained(monkeypatch):
     )
     words = ("--methods", "pgd_at", "--train.mixed_precision", "bf16", "--train.accumulation", "4")
     (run, *_) = runs_of(*NETWORK, *words)
-    quicker, entered = step_times_module.quicker, []
+    accelerated, entered = step_times_module.accelerated, []
     monkeypatch.setattr(
-        step_times_module, "quicker", lambda method, train: entered.append(method) or quicker(method, train)
+        step_times_module,
+        "accelerated",
+        lambda method, train: entered.append(method) or accelerated(method, train),
     )
     step_times([run], "abcde", 1)
     assert [method.config.attack_steps for method, _, _ in seen] == [1, 10]

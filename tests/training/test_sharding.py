@@ -43,7 +43,7 @@ def accelerator(precision: str = "bf16", **settings: Any) -> Any:
 )
 def test_settings_that_methods_cannot_work_with_are_refused(precision, settings, remedy):
     with pytest.raises(
-        ValueError, match=rf"these settings of Accelerate only: {remedy}.*See recipes/accelerate_configs"
+        ValueError, match=rf"these settings of Accelerate: {remedy}.*See recipes/accelerate_configs"
     ):
         prepare_sharding(accelerator(precision, **settings))
 
@@ -59,7 +59,7 @@ def test_sharding_that_accelerate_would_ignore_is_refused(monkeypatch):
     monkeypatch.setattr(sharding, "world_size", lambda: 2)
     prepare_sharding(on_cpus)
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    with pytest.raises(ValueError, match="Accelerate does not shard on this kind of device"):
+    with pytest.raises(ValueError, match="Accelerate does not support FSDP on this device"):
         prepare_sharding(on_cpus)
 
 

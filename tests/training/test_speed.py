@@ -29,10 +29,10 @@ def test_speed_is_that_since_the_last_line_without_pauses(monkeypatch):
     for _ in range(2):
         ours.start()
         ours.stop(8)
-    assert ours.figures()["images_per_second"] == 4.0
+    assert ours.values()["images_per_second"] == 4.0
     ours.start()
     ours.stop(8)
-    assert ours.figures()["images_per_second"] == 8.0
+    assert ours.values()["images_per_second"] == 8.0
 
 
 def test_waiting_for_images_is_a_share_of_the_time(monkeypatch):
@@ -43,11 +43,11 @@ def test_waiting_for_images_is_a_share_of_the_time(monkeypatch):
         ours.start()
         ours.loaded()
         ours.stop(8)
-    assert ours.figures()["loading"] == 0.25
+    assert ours.values()["loading"] == 0.25
     ours.start()
     ours.loaded()
     ours.stop(8)
-    assert ours.figures()["loading"] == 0
+    assert ours.values()["loading"] == 0
 
 
 def test_memory_of_cuda_is_what_pytorch_allocated(monkeypatch):
