@@ -1,4 +1,4 @@
-"""A folded network as CUDA graphs."""
+"""CUDA graphs of the forward and backward pass of a folded network."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _log = logging.getLogger(__name__)
 
 
 class FoldedGraphs:
-    """Forward and backward to the images of a folded network, each launched at once instead of by kernel.
+    """Forward, and backward to the images, of a folded network, each launched as one CUDA graph.
 
-    Where batches are small, launching kernels one by one takes longer than they run. What is captured are the
-    network's own kernels, on weights that stay where they are in memory: live ones, and folded ones that
-    :meth:`refresh` computes anew. Activations keep memory of their own for as long as the graphs are there.
+    With small batches, launching kernels one by one takes longer than running them. The graphs use weights at
+    fixed addresses: the network's, and the folded ones, which :meth:`refresh` recomputes. The memory of
+    activations is held as long as the graphs exist.
 
     Args:
-        network: images in [0,1] to logits, folded at the moment, on a CUDA device.
+        network: images in [0,1] to logits, currently folded, on a CUDA device.
         foldings: what is folded.
-        images: any images [B,3,H,W] of the shape to come.
+        images: example images [B,3,H,W] of the shape to capture.
 
     Raises:
-        RuntimeError: the network does something that cannot be captured, such as waiting for the device.
+        RuntimeError: the network does something that cannot be captured, such as synchronising with the host.
     """
 
     def __init__(self, network: nn.Module, foldings: Mapping[str, Folding], images: Tensor) -> None:
@@ -47,20 +47,20 @@ class FoldedGraphs:
                     self._refold()
 
     def fits(self, images: Tensor) -> bool:
-        """Whether images are of the shape and type that was captured."""
+        """Whether images have the shape and type that was captured."""
         return images.shape == self._images.shape and images.dtype == self._images.dtype
 
     def refresh(self) -> None:
-        """Fold the weights as they are now."""
+        """Fold the current weights."""
         if self.foldings:
             self._refresh.replay()
 
     def slope(self, images: Tensor, objective: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-        """The gradient [B,3,H,W] of the sum of ``objective``, a function of the logits, and the logits [B,C].
+        """The gradient [B,3,H,W] of the summed objective with respect to images, and the logits [B,C].
 
         Args:
-            images: [B,3,H,W] that fit.
-            objective: logits [B,C] to one value a sample [B].
+            images: [B,3,H,W] of the captured shape.
+            objective: logits [B,C] to one value per sample [B].
         """
         with torch.no_grad():
             self._images.copy_(images)
@@ -88,9 +88,9 @@ class FoldedGraphs:
 
 
 class GraphCache:
-    """Graphs of a network, made when they are first needed, and again where weights or precision are others.
+    """Graphs of a network, captured when first needed, and again when weights move or the precision changes.
 
-    They are for the first shape of images that comes; others have none.
+    They serve the shape of the first images; others run without graphs.
     """
 
     def __init__(self) -> None:
@@ -98,9 +98,9 @@ class GraphCache:
         self._made_for: tuple[object, ...] = ()
 
     def refreshed(self, network: nn.Module) -> dict[str, Folding] | None:
-        """What is folded in the graphs, from the weights as they are now; None where there are no graphs.
+        """The foldings of the graphs, with current weights, or None if there are no graphs.
 
-        To be asked before the network is folded.
+        Call this before folding the network.
         """
         places = [tensor.data_ptr() for tensor in (*network.parameters(), *network.buffers())]
         precision = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
@@ -114,7 +114,7 @@ class GraphCache:
     def graphs(
         self, network: nn.Module, foldings: Mapping[str, Folding], images: Tensor
     ) -> FoldedGraphs | None:
-        """Graphs of the network as it is folded now, if they are or can be for images like these.
+        """Graphs of the currently folded network, or None if they were captured for other shapes.
 
         Raises:
             RuntimeError: the network cannot be captured.
@@ -134,29 +134,29 @@ class GraphCache:
 
 
 def check_capturable(network: nn.Module, device: torch.device) -> None:
-    """Refuse what is known not to work, before anything is captured.
+    """Refuse what cannot be captured, up front.
 
     Raises:
-        ValueError: a device that is not of CUDA, or a network that keeps what it computed of its weights.
+        ValueError: not a CUDA device, or a network that caches values computed from its weights.
     """
     if device.type != "cuda":
         raise ValueError(f"CUDA graphs need a CUDA device, got {device}. Leave out train.cuda_graphs.")
     if any(hasattr(module, "attention_bias_cache") for module in network.modules()):
         raise ValueError(
-            "The network keeps attention biases from forward to forward, and a CUDA graph would use those of "
-            "earlier weights. Leave out train.cuda_graphs."
+            "The network caches attention biases, so a CUDA graph would use those of earlier weights. Leave "
+            "out train.cuda_graphs."
         )
 
 
 def _capture(graph: torch.cuda.CUDAGraph, beside: torch.cuda.CUDAGraph | None = None) -> torch.cuda.graph:
-    """In the memory of another graph, if there is one. Other threads, which load images, may go on."""
+    """Capture into the memory pool of another graph, if given; threads that load images are not affected."""
     pool = beside.pool() if beside else None
     return torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local")
 
 
 @contextmanager
 def _without_cached_casts() -> Iterator[None]:
-    """Casts of weights belong into the graph; those that autocast keeps are gone when it ends."""
+    """Casts of weights must be part of the graph; those cached by autocast are freed when it ends."""
     enabled = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)
     try:

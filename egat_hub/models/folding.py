@@ -1,4 +1,4 @@
-"""BatchNorm in eval mode as part of the layer before it."""
+"""BatchNorm in eval mode, folded into the layer before it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from egat_hub.models.modes import evaluating, is_batchnorm, prefers_channels_las
 
 
 class Pair(NamedTuple):
-    """Names of a convolution or linear layer and of the norm that alone receives what it gives."""
+    """Names of a convolution or linear layer, and of the norm that is the only one to receive its output."""
 
     layer: str
     norm: str
 
 
 class Folding(NamedTuple):
-    """A layer's own weight and bias, the norm behind it, and the parameters of both together."""
+    """Weight and bias of a layer, the norm after it, and the parameters of both combined."""
 
     weight: Tensor
     bias: Tensor | None
@@ -34,7 +34,7 @@ class Folding(NamedTuple):
     both: dict[str, Tensor]
 
     def refresh(self) -> None:
-        """Compute ``both`` again from the live weights, at the same place in memory."""
+        """Recompute ``both`` from the current weights, in place."""
         for name, value in _folded_weights(self.weight, self.bias, self.norm).items():
             self.both[name].copy_(value)
 
@@ -43,22 +43,22 @@ class Folding(NamedTuple):
 def folded(
     network: nn.Module, pairs: Sequence[Pair], kept: Mapping[str, Folding] | None = None
 ) -> Iterator[dict[str, Folding]]:
-    """Eval mode inside, and every norm of ``pairs`` a part of the layer before it.
+    """Eval mode inside, with every norm of ``pairs`` folded into the layer before it.
 
     With ``g = gamma / sqrt(var + eps)``, ``BN(W x + b) = g (W x + b - mean) + beta`` is a convolution by
     ``g W`` with the bias ``g (b - mean) + beta``: outputs and gradients of images are equal up to rounding.
-    The weights are those of the moment of entry and constants: no gradient reaches the parameters of a pair.
-    Where the device prefers it, the folded weights lie in memory as ``torch.channels_last``, and with them
-    what flows through the network. Activations of the norms that would copy what they overwrite do not work
-    in place. Pairs that can no longer be folded are left as they are.
+    Folded weights are constants, computed on entry: no gradient reaches the parameters of a pair. On devices
+    that prefer it they are ``torch.channels_last``, and so are the activations. Activation functions of the
+    norms that would copy what they overwrite do not work in place. Pairs that can no longer be folded are
+    skipped. The network is modified inside, so it must not be used by other threads.
 
     Args:
-        network: the network that the pairs were found in, or one of its structure.
-        pairs: as found by :func:`~egat_hub.folding.find_pairs`.
-        kept: what an earlier call gave, refreshed: its weights are taken as they are.
+        network: the network that the pairs were found in, or one of the same structure.
+        pairs: as found by :func:`find_pairs`.
+        kept: what an earlier call yielded, refreshed; its weights are used unchanged.
 
     Yields:
-        what was folded, by the name of the layer.
+        the foldings by the name of the layer.
     """
     foldings = {}
     with ExitStack() as stack:
@@ -81,7 +81,7 @@ def folded(
 
 
 def can_fold(layer: nn.Module, norm: nn.Module) -> bool:
-    """Whether both hold their own plain parameters and nothing is hooked on them or in their place."""
+    """Whether both have plain parameters and a plain forward, without hooks."""
     weight = layer._parameters.get("weight")
     return (
         isinstance(layer, (nn.Conv2d, nn.Linear))
@@ -122,7 +122,7 @@ def _folded_weights(weight: Tensor, bias: Tensor | None, norm: Any) -> dict[str,
 
 
 def _is_lowered(weight: Tensor) -> bool:
-    """Whether autocast to bfloat16 would cast them in every forward anew. Attacks do not run in float16."""
+    """Whether autocast would cast them to bfloat16 in every forward. Attacks do not run in float16."""
     device = weight.device.type
     return (
         weight.dtype == torch.float32
@@ -132,14 +132,14 @@ def _is_lowered(weight: Tensor) -> bool:
 
 
 def _copies_its_input(act: Any) -> bool:
-    """Whether an activation works in place and needs for its gradient what it overwrites."""
+    """Whether an activation works in place, and its gradient needs the input that it overwrites."""
     return isinstance(act, (nn.Hardtanh, nn.Hardswish, nn.Mish, nn.SiLU)) and act.inplace
 
 
 def _rest(norm: nn.Module) -> nn.Sequential:
-    """What a norm does after normalising: timm's variants have dropout and an activation of their own.
+    """What a norm does after normalising: timm's variants have dropout and an activation.
 
-    The same object every time, so that a compiled network need not be compiled again.
+    It is the same object every time, so that a compiled network is not compiled again.
     """
     found: list[Any] = [getattr(norm, name, None) for name in ("drop", "act")]
     steps = [step for step in found if step is not None and not isinstance(step, nn.Identity)]
@@ -161,15 +161,14 @@ TOLERANCE = 1e-8
 def find_pairs(network: nn.Module, images: Tensor) -> tuple[Pair, ...]:
     """The norms that can be folded into the layer before them, by their names in ``network``.
 
-    A private copy in double precision, with statistics and affine parameters drawn at random, shows which
-    norm receives the output of which layer. Logits and gradients of images with all of them folded must be
-    those without; pairs that break this, such as weight-standardised convolutions or outputs that are used
-    twice, are dropped. Cost: three forwards and two backwards of ``images`` on the CPU, and more where pairs
-    have to be dropped; none where no norm could be folded.
+    A copy in double precision, with random statistics and affine parameters, shows which norm receives the
+    output of which layer. Folding must not change logits and gradients of images; pairs that do, such as
+    weight-standardised convolutions or outputs that are used twice, are dropped. Cost: three forwards and two
+    backwards of ``images`` on the CPU, more if pairs have to be dropped, and none if there is no norm.
 
     Args:
-        network: images to logits; left as it is.
-        images: example images [B,3,H,W] with at least 2 images; their values matter little.
+        network: images to logits; not modified.
+        images: at least 2 example images [B,3,H,W]; their values matter little.
     """
     name, norms = type(getattr(network, "net", network)).__name__, sum(map(is_batchnorm, network.modules()))
     found: tuple[Pair, ...] = ()
@@ -184,7 +183,7 @@ def find_pairs(network: nn.Module, images: Tensor) -> tuple[Pair, ...]:
 
 
 def _can_be_copied(network: nn.Module) -> bool:
-    """Whether parameters are plain tensors, and no method was replaced on an object, which a copy keeps."""
+    """Whether parameters are plain tensors, and no method of a module was replaced, which copies keep."""
     return all(type(p) is nn.Parameter and not p.is_meta for p in network.parameters()) and not any(
         isinstance(value, FunctionType) and hasattr(type(module), name) and name != "_compiled_call_impl"
         for module in network.modules()
@@ -204,7 +203,7 @@ def _search(network: nn.Module, images: Tensor) -> tuple[Pair, ...]:
 
 
 def _forget_watchers(network: nn.Module) -> None:
-    """Remove hooks, for whoever watches a network is not to see its copy; those of PyTorch make weights."""
+    """Remove hooks of users, who should not see the copy. Hooks of PyTorch compute weights."""
     for module in network.modules():
         for hooks in (
             module._forward_hooks,
@@ -219,7 +218,7 @@ def _forget_watchers(network: nn.Module) -> None:
 
 @torch.no_grad()
 def _fill_zeros(network: nn.Module, generator: torch.Generator) -> None:
-    """Draw parameters that are all zero, which would hide what is behind them."""
+    """Randomise parameters that are all zero, as these hide what comes before them."""
     for p in network.parameters():
         if not p.any():
             p.copy_(torch.empty(p.shape, dtype=p.dtype).uniform_(0.5, 1.5, generator=generator))
@@ -227,7 +226,7 @@ def _fill_zeros(network: nn.Module, generator: torch.Generator) -> None:
 
 @torch.no_grad()
 def _follow(network: nn.Module, images: Tensor, generator: torch.Generator) -> tuple[Pair, ...]:
-    """Pairs by data flow; norms are given random parameters and statistics near those of their input."""
+    """Pairs by data flow; norms get random parameters, and statistics near those of their input."""
     calls: Counter[str] = Counter()
     made: dict[int, tuple[str, Tensor]] = {}
     received: dict[str, str] = {}
@@ -238,7 +237,7 @@ def _follow(network: nn.Module, images: Tensor, generator: torch.Generator) -> t
     def after_layer(name: str, output: Any) -> None:
         calls[name] += 1
         if isinstance(output, Tensor):
-            made[id(output)] = name, output  # kept, so that no other tensor gets its id
+            made[id(output)] = name, output  # kept alive, so that no other tensor gets its id
 
     def before_norm(name: str, norm: _BatchNorm, x: Tensor) -> None:
         calls[name] += 1
@@ -277,7 +276,7 @@ def _follow(network: nn.Module, images: Tensor, generator: torch.Generator) -> t
 
 
 def _response(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits, and the gradient of images of a random mixture of them."""
+    """Logits, and the gradient of a weighted sum of them with respect to the images."""
     with torch.enable_grad():
         images = images.clone().requires_grad_()
         logits = network(images)
@@ -298,7 +297,7 @@ def _equal(
 def _proven(
     network: nn.Module, pairs: tuple[Pair, ...], images: Tensor, expected: tuple[Tensor, Tensor]
 ) -> tuple[Pair, ...]:
-    """Those of ``pairs`` that may be folded, by halving what breaks the network."""
+    """The pairs that can be folded, found by halving sets that change the network's response."""
     if not pairs or _equal(network, pairs, images, expected):
         return pairs
     if len(pairs) == 1:

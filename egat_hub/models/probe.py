@@ -132,5 +132,5 @@ def _head_form(net: Any, tap: FeatureTap | None, images: Tensor) -> tuple[HeadFo
     if not isinstance(last, nn.Linear) or last.weight.shape[1] != grid.shape[1]:
         return "differentiable", single_token, ""
     closed = (last.weight[0] / positions).view(1, -1, 1, 1).expand_as(slope)
-    error = (slope - closed).abs().max() / closed.abs().max()
-    return ("pooled_linear" if error < TOLERANCE else "differentiable"), single_token, ""
+    difference = (slope - closed).abs().max() / closed.abs().max()
+    return ("pooled_linear" if difference < TOLERANCE else "differentiable"), single_token, ""
