@@ -325,7 +325,7 @@ def _measured(
     device = device_of(model)
     found: list[Measured] = []
     begin = time.monotonic()
-    bar = tqdm(loader, desc="Evaluating", leave=False, disable=rank() != 0)
+    bar = tqdm(loader, desc="Evaluating", leave=False, disable=None if rank() == 0 else True)
     for positions, (images, labels, index, masks) in zip(mine, bar, strict=True):
         _check(images)
         images = images.to(device)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-
-from egat_hub.training.sharding import is_sharded
 
 PROGRESS = "progress.json"
 BEST = "best.safetensors"
@@ -23,6 +22,8 @@ class Progress:
 
     Attributes:
         network: description of network, method and training, which a checkpoint must match.
+        classes: class names in label order, which a checkpoint must match.
+        images: digest of the names of the domain's images; a warning is issued if it differs.
         sharded: whether parameters are sharded over processes.
         step: number of optimizer steps done.
         seconds: time spent in these steps.
@@ -32,6 +33,8 @@ class Progress:
     """
 
     network: str
+    classes: list[str] = field(default_factory=list)
+    images: str = ""
     sharded: bool = False
     step: int = 0
     seconds: float = 0.0
@@ -75,26 +78,41 @@ class Checkpoints:
                     shutil.rmtree(other)
         self._accelerator.wait_for_everyone()
 
-    def resume(self, network: str) -> Progress:
-        """Load the latest checkpoint into the prepared objects; without one, return a new :class:`Progress`.
+    def resume(self, start: Progress) -> Progress:
+        """Load the latest checkpoint into the prepared objects; without one, return ``start``.
+
+        Args:
+            start: progress at step 0 of the run to resume.
 
         Raises:
-            ValueError: the checkpoint is of another network, method or config, or differs in sharding.
+            ValueError: the checkpoint is of another network, method or config, of other classes, or differs
+                in sharding.
         """
-        sharded = is_sharded(self._accelerator)
         newest = max(self._all(), default=None)
         if newest is None:
-            return Progress(network, sharded)
+            return start
         progress = Progress(**json.loads((newest / PROGRESS).read_text()))
-        if progress.network != network:
+        if progress.network != start.network:
             raise ValueError(
-                f"The checkpoint in {newest} is of {progress.network}, and this run trains {network}. Choose "
-                "another output folder, or remove the checkpoint."
+                f"The checkpoint in {newest} is of {progress.network}, and this run trains {start.network}. "
+                "Choose another output folder, or remove the checkpoint."
             )
-        if progress.sharded != sharded:
+        if progress.classes != start.classes:
+            raise ValueError(
+                f"The checkpoint in {newest} has the classes {', '.join(progress.classes)}; the data set now "
+                f"has {', '.join(start.classes)}. Restore the class folders, or remove the checkpoint."
+            )
+        if progress.images != start.images:
+            warnings.warn(
+                f"The images have changed since the checkpoint in {newest}: images that it was trained on "
+                "may be among the test images now. Remove the checkpoint to start over.",
+                stacklevel=3,
+            )
+            progress.images = start.images
+        if progress.sharded != start.sharded:
             way = "with" if progress.sharded else "without"
             raise ValueError(
-                f"The checkpoint in {newest} was written {way} FSDP. Go on with the configuration of "
+                f"The checkpoint in {newest} was written {way} FSDP. Resume with the configuration of "
                 "Accelerate that the run began with, or remove the checkpoint."
             )
         self._accelerator.load_state(str(newest))

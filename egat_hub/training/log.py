@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -26,6 +27,27 @@ def check_trackers(names: Iterable[str]) -> None:
             raise ValueError(f"No tracker {name!r}. Known: {', '.join(sorted(LOGGER_TYPE_TO_CLASS))}.")
         if name not in get_available_trackers():
             raise ImportError(f"Tracker {name!r} is not installed: pip install {name}")
+
+
+class Report:
+    """Prints the step and the time left, where there is no progress bar.
+
+    Args:
+        accelerator: accelerator of the run.
+        name: name of the method.
+        steps: number of all steps.
+        start: step that the run starts from.
+    """
+
+    def __init__(self, accelerator: Accelerator, name: str, steps: int, start: int) -> None:
+        self._accelerator, self._name, self._steps, self._start = accelerator, name, steps, start
+        self._begun = time.perf_counter()
+
+    def step(self, step: int) -> None:
+        """Print a line from the main process."""
+        left = (self._steps - step) * (time.perf_counter() - self._begun) / (step - self._start)
+        text = f"{self._name}: step {step} of {self._steps}, about {timedelta(seconds=round(left))} left"
+        self._accelerator.print(text, flush=True)
 
 
 class Log:

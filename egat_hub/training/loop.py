@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -26,7 +27,7 @@ from egat_hub.metrics.training_cost import count_passes
 from egat_hub.models import TimmModel
 from egat_hub.training.checkpoints import Checkpoints, Progress
 from egat_hub.training.config import Resources, TrainConfig, Transfer, body
-from egat_hub.training.log import Log, Speed
+from egat_hub.training.log import Log, Report, Speed, check_trackers
 from egat_hub.training.optimizer import create_optimizer
 from egat_hub.training.sharding import Network, is_sharded, precision, prepare_sharding, share_statistics
 
@@ -93,8 +94,9 @@ def train(
 
     Raises:
         ValueError: a batch size that does not divide by processes and micro-batches, a warm-up longer than
-            training, a checkpoint of another network or of more steps, unsupported settings of FSDP, or a
-            network that cannot be compiled or captured.
+            training, a checkpoint of another network, of other classes or of more steps, unsupported
+            settings of FSDP, or a network that cannot be compiled or captured.
+        ImportError: a tracker that is not installed.
         RuntimeError: Accelerate does not see all processes, or a network cannot be captured.
         FloatingPointError: the loss is no longer finite.
     """
@@ -118,6 +120,10 @@ def _train(
     transfer: Transfer,
 ) -> Trained:
     keeps_statistics = method.model.freeze_bn or transfer.freeze_backbone
+    check_trackers(resources.trackers)
+    wanted = config.mixed_precision
+    if wanted and AcceleratorState._shared_state and AcceleratorState().mixed_precision != wanted:
+        AcceleratorState._reset_state()  # an earlier run in this process had another precision
     accelerator = Accelerator(
         mixed_precision=config.mixed_precision, log_with=list(resources.trackers) or None, project_dir=folder
     )
@@ -139,7 +145,9 @@ def _train(
         method.setup_ema(config.ema_decay, foreach=not sharded).requires_grad_(False)
     prepared, optimizer = accelerator.prepare(method, optimizer)
     checkpoints = Checkpoints(folder / "checkpoints", accelerator)
-    progress = checkpoints.resume(run)
+    domain = training.domain
+    images = digest(sorted(domain.keys))
+    progress = checkpoints.resume(Progress(run, list(domain.classes), images, sharded))
     if progress.step > config.steps:
         raise ValueError(
             f"{folder} has a checkpoint at step {progress.step}, after the last step {config.steps}. Choose "
@@ -152,7 +160,7 @@ def _train(
     log = Log(folder / "log.jsonl", progress.step, accelerator)
     share = config.batch_size // accelerator.num_processes
     loader = training_loader(
-        _kept(training, (config.steps - progress.step) * share, resources),
+        _cached(training, (config.steps - progress.step) * share, resources),
         batch_size=config.batch_size,
         steps=config.steps,
         start_step=progress.step,
@@ -167,8 +175,9 @@ def _train(
         initial=progress.step,
         total=config.steps,
         desc=name,
-        disable=not accelerator.is_main_process,
+        disable=None if accelerator.is_main_process else True,  # None: no bar in a log file
     )
+    report = Report(accelerator, name, config.steps, progress.step) if bar.disable else None
     speed = Speed(accelerator)
     with accelerated(method, config):
         speed.start()
@@ -193,6 +202,8 @@ def _train(
             bar.update()
             if last or progress.step % config.validate_every == 0:
                 _validate(network, validation, progress, log, config, resources)
+                if report:
+                    report.step(progress.step)
             if last or progress.step % resources.checkpoint_every == 0:
                 checkpoints.save(progress)
             speed.start()
@@ -222,7 +233,7 @@ def accelerated(method: Method, config: TrainConfig) -> AbstractContextManager[N
     return method.captured() if config.cuda_graphs else nullcontext()
 
 
-def _kept(training: TrainingView, draws: int, resources: Resources) -> TrainingView:
+def _cached(training: TrainingView, draws: int, resources: Resources) -> TrainingView:
     """The training images with a cache, if some are drawn more than once."""
     limit = int(resources.cache_gib * 2**30)
     return training.cached(limit=limit) if limit and draws > len(training) else training

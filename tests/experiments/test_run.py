@@ -15,6 +15,7 @@ from egat_hub.core.results import read_outcomes, read_rows
 from egat_hub.evaluation import evaluate
 from egat_hub.experiments import runner
 from egat_hub.hub import from_pretrained
+from tests.experiments.conftest import write_images
 from tests.experiments.tiny import call_vlcs as call
 
 TWO_BY_TWO = ("--methods", "erm", "egat", "--seeds", "0", "1")
@@ -252,3 +253,33 @@ def test_timm_and_this_package_load_the_same_model(finished):
     assert list(config["label_names"]) == names
     metadata = json.loads((run / "model" / "egat.json").read_text())["metadata"]
     assert (metadata["method"], metadata["seed"], metadata["train_domain"]) == ("egat", 0, "meadow")
+
+
+@pytest.fixture
+def folder_run(tmp_path):
+    """A finished run on a folder of images, the folder, and the words of its command."""
+    images = write_images(tmp_path / "images", "home/cat", "home/dog", "home/owl")
+    data = ("--data", "folder", "--data.dir", str(images), "--domains", "home", "--test_domains", "home")
+    call(tmp_path / "out", *data)
+    return images / "home", data
+
+
+def test_a_run_keeps_its_classes(folder_run, tmp_path):
+    images, data = folder_run
+    (images / "cat").rename(images / "zebra")
+    with pytest.raises(SystemExit, match="has the classes cat, dog, owl; the data set now has dog, owl, z"):
+        call(tmp_path / "out", *data, "--evaluation.restarts", "2")
+    (model,) = tmp_path.glob("out/*/model")
+    assert from_pretrained(model).label_names == ("cat", "dog", "owl")
+
+
+def test_images_that_changed_since_a_run_are_warned_about(folder_run, tmp_path):
+    images, data = folder_run
+    shutil.copy(images / "cat/0.png", images / "cat/new.png")
+    with pytest.warns(UserWarning, match="The images of home have changed since the run"):
+        call(tmp_path / "out", *data)
+
+
+def test_a_batch_that_is_larger_than_the_data_is_warned_about(tmp_path):
+    with pytest.warns(UserWarning, match="train.batch_size is 64, and meadow has 40 training images"):
+        call(tmp_path, "--train.batch_size", "64", "--train.steps", "1")

@@ -10,7 +10,8 @@ import torch
 from torch.nn import functional as F
 
 from egat_hub.methods import METHODS
-from tests.helpers.training import MEASURED, fit, log_of, method, network, same
+from egat_hub.training import log
+from tests.helpers.training import MEASURED, domain, fit, log_of, method, network, same
 
 
 def weights(trained):
@@ -115,3 +116,32 @@ def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"this run trains .* EGAT"):
         fit(method("egat"), tmp_path)
     assert fit(method(), tmp_path, steps=2).best_step >= 0
+
+
+def test_a_checkpoint_of_other_classes_is_refused(tmp_path, monkeypatch):
+    fit(method(), tmp_path, steps=1)
+    monkeypatch.setattr(domain(), "classes", ("renamed", *domain().classes[1:]))
+    with pytest.raises(ValueError, match=r"has the classes .*; the data set now has renamed, .*Restore"):
+        fit(method(), tmp_path)
+
+
+def test_images_that_changed_since_a_checkpoint_are_warned_about(tmp_path, monkeypatch):
+    fit(method(), tmp_path, steps=1)
+    monkeypatch.setattr(domain(), "keys", (*domain().keys, "new.jpg"))
+    with pytest.warns(UserWarning, match="The images have changed since the checkpoint"):
+        fit(method(), tmp_path, steps=2)
+
+
+def test_runs_in_one_process_may_differ_in_precision(tmp_path):
+    fit(method(), tmp_path / "bf16", steps=1, mixed_precision="bf16")
+    after = fit(method(), tmp_path / "after", mixed_precision="no")
+    assert same(weights(after), weights(fit(method(), tmp_path / "again", mixed_precision="no")))
+
+
+def test_a_tracker_that_is_not_installed_is_refused_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(log, "get_available_trackers", list)
+    with pytest.raises(ImportError, match="'wandb' is not installed: pip install wandb"):
+        fit(method(), tmp_path, resources={"trackers": ("wandb",)})
+    with pytest.raises(ValueError, match="No tracker 'wandbb'"):
+        fit(method(), tmp_path, resources={"trackers": ("wandbb",)})
+    assert not (tmp_path / "log.jsonl").exists()
