@@ -107,7 +107,7 @@ class RunConfig:
         parts = {
             "method": self.method,
             "method_config": non_default(self.method_config),
-            "data": non_default(located(self.data)),
+            "data": non_default(with_absolute_paths(self.data)),
             "domain": self.domain,
             "seed": self.seed,
             "model": non_default(model),
@@ -137,7 +137,7 @@ IMAGE_SIZE = 224
 """Default side of the images for networks of timm."""
 
 
-def located(data: DataConfig) -> DataConfig:
+def with_absolute_paths(data: DataConfig) -> DataConfig:
     """The same data set with absolute paths."""
     given = {name: getattr(data, name) for name in PATHS}
     return replace(data, **{k: v and str(Path(v).expanduser().resolve()) for k, v in given.items()})

@@ -12,7 +12,7 @@ from accelerate import PartialState
 
 from egat_hub.core.distributed import join_processes, main_says, rank, world_size
 from egat_hub.data import MultiDomain
-from egat_hub.experiments.config import RunConfig, located
+from egat_hub.experiments.config import RunConfig, with_absolute_paths
 from egat_hub.experiments.executors import EXECUTORS, FAILED, ExecutorConfig, Job
 from egat_hub.experiments.runner import RunResults, read_results
 from egat_hub.training import Resources
@@ -61,7 +61,7 @@ def sweep(
         for run in unique
         if not _ended(run, output)
     ]
-    progress = _Progress(jobs, len(unique))
+    progress = _SweepProgress(jobs, len(unique))
     if jobs:
         progress.announce()
         for job in start(jobs, config, dataset):
@@ -87,7 +87,7 @@ def _portable(run: RunConfig) -> RunConfig:
     """The run with absolute paths, for workers in other folders."""
     folder = Path(run.model.name).expanduser()
     model = replace(run.model, name=str(folder.resolve())) if run.weights and folder.exists() else run.model
-    return replace(run, data=located(run.data), model=model)
+    return replace(run, data=with_absolute_paths(run.data), model=model)
 
 
 def _name_failed(runs: Sequence[RunConfig], output: Path) -> None:
@@ -97,7 +97,7 @@ def _name_failed(runs: Sequence[RunConfig], output: Path) -> None:
             print(f"Failed: {run.title}. {reason.read_text().strip()} Remove {reason} to try it again.")
 
 
-class _Progress:
+class _SweepProgress:
     """Prints which run has ended, how many are left, and how long they will take."""
 
     def __init__(self, jobs: Sequence[Job], total: int) -> None:

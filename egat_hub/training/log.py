@@ -29,7 +29,7 @@ def check_trackers(names: Iterable[str]) -> None:
             raise ImportError(f"Tracker {name!r} is not installed: pip install {name}")
 
 
-class Report:
+class ProgressLines:
     """Prints the step and the time left, where there is no progress bar.
 
     Args:

@@ -27,7 +27,7 @@ from egat_hub.metrics.training_cost import count_passes
 from egat_hub.models import TimmModel
 from egat_hub.training.checkpoints import Checkpoints, Progress
 from egat_hub.training.config import Resources, TrainConfig, Transfer, body
-from egat_hub.training.log import Log, Report, Speed, check_trackers
+from egat_hub.training.log import Log, ProgressLines, Speed, check_trackers
 from egat_hub.training.optimizer import create_optimizer
 from egat_hub.training.sharding import Network, is_sharded, precision, prepare_sharding, share_statistics
 
@@ -177,7 +177,7 @@ def _train(
         desc=name,
         disable=None if accelerator.is_main_process else True,  # None: no bar in a log file
     )
-    report = Report(accelerator, name, config.steps, progress.step) if bar.disable else None
+    lines = ProgressLines(accelerator, name, config.steps, progress.step) if bar.disable else None
     speed = Speed(accelerator)
     with accelerated(method, config):
         speed.start()
@@ -202,8 +202,8 @@ def _train(
             bar.update()
             if last or progress.step % config.validate_every == 0:
                 _validate(network, validation, progress, log, config, resources)
-                if report:
-                    report.step(progress.step)
+                if lines:
+                    lines.step(progress.step)
             if last or progress.step % resources.checkpoint_every == 0:
                 checkpoints.save(progress)
             speed.start()
