@@ -1,4 +1,4 @@
-"""What is measured: a record for each metric, and its values for a batch of images."""
+"""Metrics: a record for each, and values for a batch of images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Key(NamedTuple):
 
 
 Values = dict[Key, Tensor]
-"""Values [B] of a batch; NaN where a metric is not defined for an image."""
+"""Values [B] of a batch; NaN where a metric is undefined."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Section:
     Attributes:
         title: heading in model cards.
         about: how to read them.
-        across: setting of the protocol whose values stand side by side.
+        across: setting of the protocol whose values get columns side by side.
     """
 
     title: str
@@ -45,22 +45,23 @@ OTHER = Section("Other metrics")
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A metric, and how it is shown.
+    """A metric and its presentation.
 
     Attributes:
         name: name in result rows, in snake case.
-        title: heading of its column in tables.
-        about: what it is, without a full stop.
+        title: column heading in tables.
+        about: description, without a full stop.
         section: section of model cards.
         better: which values are better, if any.
         digits: digits shown after the decimal point.
         table: experiment table with a column for it: ``"results"``, one of explanations, or none.
-        headline: whether leaderboards and the Hub's metadata show it.
+        headline: whether leaderboards and Hub metadata show it.
         shown: settings of the protocol that choose the rows of that column; None if a setting is absent.
-        control: the same for a column beside it, which the values are compared with.
+        control: the same for a control column beside it.
         columns: setting of the protocol with a column for each of its values.
-        hub_type: type in the Hub's metadata; the name by default.
-        measure: values of a :class:`~egat_hub.metrics.Batch`; None for what is measured together with others.
+        hub_type: type in Hub metadata; by default the name.
+        measure: function of an :class:`~egat_hub.metrics.EvaluationBatch`; None if measured with other
+            metrics.
     """
 
     name: str
@@ -78,12 +79,12 @@ class Metric:
     measure: Callable[[Any], Values] | None = None
 
     def shows(self, protocol: Mapping[str, Any]) -> bool:
-        """Whether a row with this protocol stands for the metric, and is no control or part of it."""
+        """Whether a row with this protocol is the metric itself, not a control or a part."""
         return all(protocol.get(setting) == value for setting, value in self.shown.items())
 
     @property
     def meaning(self) -> str:
-        """What it is, and which values are better."""
+        """Description, and which values are better."""
         return f"{self.about}; {self.better} is better" if self.better else self.about
 
 
@@ -108,7 +109,7 @@ def register(*metrics: Metric) -> None:
 
 
 def metric_of(name: str) -> Metric:
-    """The record of a metric; rows of one that is not registered are shown under their name."""
+    """The record of a metric; for an unregistered one, a record with its name."""
     return METRICS[name] if name in METRICS else Metric(name=name, title=name, about="not registered")
 
 

@@ -1,7 +1,7 @@
 """Command-line options from signatures, dataclasses and their docstrings.
 
 An option of a group is ``--group.field``, such as ``--train.lr``; ``--group`` alone is the group's ``name``
-(``--data vlcs``). ``-``, ``_`` and ``.`` are interchangeable: ``--data-dir`` is ``--data.dir``.
+(``--data vlcs``). ``-``, ``_`` and ``.`` are interchangeable: ``--data-dir`` is the same as ``--data.dir``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 from egat_hub.core.registry import UnknownNameError
 
 EXPECTED = (ValueError, TypeError, OSError, ImportError, FloatingPointError, UnknownNameError)
-"""Errors whose message says what to do; any other error is a bug and shows its traceback."""
+"""Errors shown as one message; others are bugs and show a traceback."""
 
 INTERRUPTED = "interrupted; the same command resumes"
 
@@ -47,7 +47,7 @@ class Each:
 
 
 class Formatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
-    """Help that keeps the line breaks of examples and shows defaults, unless they are empty."""
+    """Help with line breaks in examples, and with defaults unless they are empty."""
 
     def _get_help_string(self, action: Action) -> str:
         shown = action.option_strings and action.default not in (None, SUPPRESS, False, [], {})
@@ -79,7 +79,7 @@ def add_options(parser: ArgumentParser, command: Callable[..., Any], **defaults:
 
 
 def spelled(parser: ArgumentParser, words: Sequence[str]) -> list[str]:
-    """The words of a command line with every option in the spelling of the parser."""
+    """Words of a command line, with options spelled as in the parser."""
     options = [option for action in parser._actions for option in action.option_strings]
     spellings = {_key(option): option for option in options}
     spellings |= {

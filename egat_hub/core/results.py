@@ -1,4 +1,4 @@
-"""Result rows: the one currency that tables, cards and plots are made of."""
+"""Result rows, from which tables, cards and plots are made."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from egat_hub.core.files import atomic_write_text
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One measured figure with everything needed to know what it means.
+    """A measured value with its protocol.
 
     Attributes:
         model: backbone name (``"resnet50"``).
         method: training method (``"egat"``).
         dataset: data set name (``"vlcs"``).
         train_domain: domain the model was trained on.
-        test_domain: domain the figure was measured on.
+        test_domain: domain of the images.
         split: ``"val"`` or ``"test"``.
         metric: ``"clean_accuracy"``, ``"robust_accuracy"``, ``"comprehensiveness"`` ...
-        value: the figure; percentages run from 0 to 100.
-        n: number of images behind it.
+        value: the value; percentages are from 0 to 100.
+        n: number of images.
         seed: training seed.
-        protocol: what else defines the figure: attack, epsilon, steps; q, fill, class choice.
-        selection: the rule that chose the weights among those of a run.
+        protocol: settings of the measurement: attack, epsilon, steps; q, fill, class.
+        selection: rule that selected the weights of the run.
     """
 
     model: str
@@ -56,14 +56,14 @@ def failed_checks(rows: Iterable[Row]) -> list[Row]:
 
 
 class Outcome(NamedTuple):
-    """A row, and the values of the single images it is the mean of, NaN where one is not defined."""
+    """A row, and the values of single images that it is the mean of, NaN where undefined."""
 
     row: Row
     values: Sequence[float]
 
 
 class Summary(NamedTuple):
-    """Mean and sample standard deviation over ``n`` rows (``sd`` is 0 for a single one)."""
+    """Mean and sample standard deviation over ``n`` rows (``sd`` is 0 for one row)."""
 
     mean: float
     sd: float
@@ -71,14 +71,14 @@ class Summary(NamedTuple):
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Summary:
-        """Summarise at least one value."""
+        """Summarize at least one value."""
         return cls(
             statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0, len(values)
         )
 
 
 def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
-    """Write rows as a JSON list; the file appears whole or not at all."""
+    """Write rows as a JSON list, atomically."""
     atomic_write_text(Path(path), json.dumps([dataclasses.asdict(row) for row in rows], indent=1) + "\n")
 
 
@@ -95,7 +95,7 @@ def read_rows(path: str | Path) -> list[Row]:
 
 
 def write_outcomes(path: str | Path, outcomes: Iterable[Outcome]) -> None:
-    """Write rows with the values of their images, to 6 digits, a line each; whole or not at all."""
+    """Write rows with the values of their images, to 6 digits, one line each, atomically."""
     lines = [
         json.dumps({"row": dataclasses.asdict(row), "values": [_rounded(value) for value in values]})
         for row, values in outcomes

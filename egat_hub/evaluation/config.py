@@ -145,11 +145,11 @@ def measure(
         random: keyed random numbers of these images.
         config: what to measure.
         masks: objects of the images [B,1,H,W] in [0,1], if there are any.
-        classes: number of classes of the data set, if it is known.
-        attack: attack in place of the configured one.
+        classes: number of classes of the data set, if known.
+        attack: attack to use instead of the configured one.
 
     Raises:
-        ValueError: a label that is no class of the model, or a model of another number of classes.
+        ValueError: a label out of range, or a model with another number of classes.
     """
     with evaluating(model), full_precision(images.device):
         batch = EvaluationBatch(
@@ -212,7 +212,7 @@ def measure_checks(
     """Sanity checks of the attack at the smallest budget; arguments are those of :func:`measure`.
 
     Args:
-        surrogates: other models of the same classes, whose adversarial images are tried too.
+        surrogates: other models of the same classes; attacks on them are tried, too.
     """
     epsilon = min((epsilon for epsilon in config.epsilons if epsilon), default=0.0)
     configured = attack or config.build_attack()
@@ -229,10 +229,10 @@ def measure_checks(
 
 
 def check_labels(labels: Tensor, classes: int, expected: int | None = None) -> None:
-    """Refuse a label that is no class of the model.
+    """Check labels and the number of classes.
 
     Raises:
-        ValueError: the first label that is outside, or another number of classes than ``expected``.
+        ValueError: a label out of range, or another number of classes than ``expected``.
     """
     advice = "Evaluate a model on the classes it was trained on."
     if expected not in (None, classes):

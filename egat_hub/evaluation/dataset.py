@@ -33,7 +33,7 @@ from egat_hub.metrics.faithfulness import random_map_checks
 log = logging.getLogger(__name__)
 
 Measure = Callable[..., Values]
-"""Figures of a batch from (model, images [B,3,H,W] in [0,1], labels [B], random, masks=[B,1,H,W] or None)."""
+"""(model, images [B,3,H,W] in [0,1], labels [B], random, masks=[B,1,H,W] or None) -> values of a batch."""
 
 Sample = tuple[Tensor, int, int, Tensor]
 """Image [3,H,W] in [0,1], label, index, mask [1,H,W] in [0,1] or an empty tensor."""
@@ -55,34 +55,34 @@ def evaluate(
     workers: int = 0,
     journal: str | Path | None = None,
 ) -> list[Row]:
-    """Accuracy, robust accuracy, faithfulness and stability of explanations, as result rows.
+    """Measure accuracy, robust accuracy, and faithfulness and stability of explanations.
 
-    With several processes every one of them calls this function and gets all rows, which do not depend on
-    their number. Everything runs in float32.
+    Every process calls this function and gets all rows, which do not depend on the number of processes.
+    Everything runs in float32.
 
     Args:
         model: images in [0,1] to logits. All metrics are available for a :class:`TimmModel` and for a timm
-            network, which is wrapped in one; any other module gets accuracy and robust accuracy only.
+            network, which is wrapped in one; for other modules, clean and robust accuracy.
         dataset: a torch data set or a sequence of (image [3,H,W] in [0,1], label), or of mappings with
             ``"image"``, ``"label"`` and possibly ``"index"`` and ``"mask"``; or tensors (images, labels).
         config: what to measure.
-        method: training method, as noted in the rows.
-        train_domain: training domain, as noted in the rows.
-        seed: training seed, as noted in the rows.
-        selection: the rule that chose the weights, as noted in the rows.
-        attack: attack in place of ``config.attack``, such as one in the latent space of a diffusion model
-            (:class:`~egat_hub.attacks.diffusion.SCA`), whose rows have a ``latent_epsilon`` instead of an
-            ``epsilon``.
+        method: training method, for the rows.
+        train_domain: training domain, for the rows.
+        seed: training seed, for the rows.
+        selection: rule that selected the weights, for the rows.
+        attack: attack to use instead of ``config.attack``, such as one in the latent space of a diffusion
+            model (:class:`~egat_hub.attacks.diffusion.SCA`), whose rows have a ``latent_epsilon`` instead
+            of an ``epsilon``.
         surrogates: other models of the same classes, on the model's device; a sanity check compares attacks
             on them with those on the model itself.
         workers: processes that load images.
-        journal: folder that keeps every measured batch, so that an interrupted evaluation goes on where it
-            stopped and ends with the same rows. Remove it once the rows are saved.
+        journal: folder that stores every measured batch, so that an interrupted evaluation resumes with the
+            same results. Remove it once the rows are saved.
 
     Raises:
-        TypeError: an item of the data set has another form, or the model returns no tensor.
+        TypeError: an item of the data set has another form, or the model does not return a tensor.
         ValueError: the data set is empty, images are not in [0, 1], labels do not fit the model, its outputs
-            are no logits, or the journal is that of another model, data set or configuration.
+            are not logits, or the journal is of another model, data set or config.
     """
     noted = {"method": method, "train_domain": train_domain, "seed": seed, "selection": selection}
     outcomes = evaluate_per_image(
@@ -109,7 +109,7 @@ def evaluate_per_image(
     journal: str | Path | None = None,
     **noted: Any,
 ) -> list[Outcome]:
-    """As :func:`evaluate`, with the value of every image behind each row.
+    """Like :func:`evaluate`, with the value of every image for each row.
 
     Args:
         model: as for :func:`evaluate`.
@@ -119,7 +119,7 @@ def evaluate_per_image(
         surrogates: as for :func:`evaluate`.
         workers: as for :func:`evaluate`.
         journal: as for :func:`evaluate`.
-        noted: further fields of the rows: ``method``, ``train_domain``, ``seed``, ``selection``.
+        noted: other fields of the rows: ``method``, ``train_domain``, ``seed``, ``selection``.
     """
     config = config or EvaluationConfig()
     with torch.inference_mode(False):
@@ -176,7 +176,7 @@ def _evaluate(
 def _cost(
     model: nn.Module, images: Tensor, count: int, *, config: EvaluationConfig, attack: Attack | None
 ) -> str:
-    """Passes that the attack takes at most; empty if that is not known."""
+    """Maximum number of forwards and backwards of the attack, as text; empty if unknown."""
     attack = attack or config.build_attack()
     passes = attack.adapted(model, images).passes if config.epsilons else None
     if passes is None:
@@ -199,23 +199,23 @@ def evaluate_by(
     announce: Callable[[nn.Module, Tensor, int], str] | None = None,
     **noted: Any,
 ) -> list[Outcome]:
-    """What ``measure`` finds, as result rows with the value of every image.
+    """Result rows with the value of every image, from a function that measures a batch.
 
     Args:
-        measure: called for every batch; it puts the model in eval mode itself.
+        measure: function of a batch; it sets eval mode itself.
         model: as for :func:`egat_hub.evaluate`.
         dataset: as for :func:`egat_hub.evaluate`.
-        settings: what decides the figures, of JSON types; a journal of others is refused.
-        random_seed: of the keyed random numbers that ``measure`` gets.
-        batch_size: images in a batch.
-        images: how many of the images, at equal distances; all by default.
+        settings: settings that results depend on, of JSON types; a journal of others is refused.
+        random_seed: seed of the random numbers passed to ``measure``.
+        batch_size: images per batch.
+        images: number of images, evenly spaced; all by default.
         workers: processes that load images.
-        journal: folder that keeps measured batches.
-        announce: from model, a batch and the number of images to what is logged before the first batch.
+        journal: folder that stores measured batches.
+        announce: (model, batch, number of images) -> message to log before the first batch.
         noted: fields of the rows: ``method``, ``train_domain``, ``seed``, ``selection``.
 
     Raises:
-        ValueError: the data set is empty, images are not in [0, 1], or the journal is another one's.
+        ValueError: the data set is empty, images are not in [0, 1], or the journal is of another evaluation.
     """
     model, name = unwrapped(model)
     samples = _Samples.of(dataset)
@@ -243,7 +243,7 @@ def evaluate_by(
 
 
 class _Samples(Dataset[Sample]):
-    """A data set with items of one form."""
+    """A data set whose items all have the same form."""
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
@@ -291,14 +291,14 @@ ITEM = (
 
 
 def _spread(count: int, wanted: int | None) -> Tensor:
-    """Positions below ``count``, at most as many as wanted, at equal distances."""
+    """At most ``wanted`` evenly spaced positions below ``count``."""
     if wanted is None or wanted >= count:
         return torch.arange(count)
     return (torch.arange(wanted) * (count / wanted)).long()
 
 
 def _known(journal: Journal | None, samples: _Samples) -> list[Measured]:
-    """The batches that any process has kept, each once."""
+    """The stored batches of all processes, each once."""
     parts = gather_objects(journal.read(samples) if journal else [])
     return list({batch.positions[0]: batch for part in parts for batch in part}.values())
 
@@ -319,7 +319,7 @@ def _measured(
     journal: Journal | None,
     announce: Callable[[nn.Module, Tensor, int], str] | None,
 ) -> list[Measured]:
-    """The batches of all processes, each of which measures its share."""
+    """Measure the remaining batches, divided among processes, and return those of all processes."""
     mine = batches[rank() :: world_size()]
     loader = DataLoader(samples, batch_sampler=mine, num_workers=workers)
     device = device_of(model)
@@ -351,7 +351,7 @@ def _measured(
 
 
 def _join(batches: Sequence[Measured], count: int) -> dict[Key, list[float]]:
-    """Values of every column in the order of the images, NaN where one is not defined."""
+    """Values of every metric in the order of the images, NaN where undefined."""
     batches = sorted(batches, key=lambda batch: batch.positions[0])
     numbers = [number for batch in batches for number in batch.numbers]
     if len(set(numbers)) != count:
@@ -368,8 +368,8 @@ def _join(batches: Sequence[Measured], count: int) -> dict[Key, list[float]]:
 
 def _check(images: Tensor) -> None:
     low, high = images.min().item(), images.max().item()
-    if not (low >= 0 and high <= 1):  # so that NaN is refused too
+    if not (low >= 0 and high <= 1):  # also false for NaN
         raise ValueError(
-            f"Expected images in [0, 1], got values from {low:.3g} to {high:.3g}. Leave normalisation to the "
-            "model, so that epsilon is in units of pixels."
+            f"Expected images in [0, 1], got values from {low:.3g} to {high:.3g}. Leave normalization to the "
+            "model, so that epsilon is in pixel units."
         )

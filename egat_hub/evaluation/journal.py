@@ -1,4 +1,4 @@
-"""Batches of an evaluation that are measured already, so that a killed one goes on where it stopped."""
+"""Stored batches of an evaluation, so that an interrupted one resumes."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from egat_hub.models.modes import evaluating, full_precision
 
 
 class Measured(NamedTuple):
-    """A batch and its figures.
+    """A measured batch.
 
     Attributes:
-        positions: where the images are in the data set.
-        numbers: their stable numbers.
-        columns: a value an image for every figure, NaN where it is not defined.
+        positions: positions of the images in the data set.
+        numbers: index of each image.
+        columns: values per image of every metric, NaN where undefined.
     """
 
     positions: Sequence[int]
@@ -38,14 +38,14 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True)
 class Journal:
-    """Measured batches in a folder, a small file each, written atomically.
+    """Measured batches in a folder, one small file each, written atomically.
 
-    Every process writes the batches that it measured, and reads those of all, however many there were.
+    Every process writes its batches and reads those of all processes.
 
     Attributes:
-        folder: of this evaluation alone; created when the first batch is written.
+        folder: folder of this evaluation; created with the first batch.
         key: digest of weights, number of images and settings.
-        logits: what the model answers to the first image; none for a model that answers at random.
+        logits: logits of the first image; empty for models with random outputs.
     """
 
     folder: Path
@@ -60,10 +60,10 @@ class Journal:
         """The journal of an evaluation; every process calls this.
 
         Args:
-            folder: where batches are kept.
+            folder: folder of the batches.
             model: images in [0,1] to logits.
             samples: images, labels, indices and masks.
-            settings: what else the values depend on, of JSON types.
+            settings: other settings that the values depend on, of JSON types.
         """
         images = samples[0][0][None].to(device_of(model))
         with evaluating(model), full_precision(images.device):
@@ -73,7 +73,7 @@ class Journal:
         return cls(folder, *gather_objects((key, logits))[0])
 
     def write(self, batch: Measured, images: str) -> None:
-        """Keep a batch, with the digest of its images and labels."""
+        """Store a batch, with the digest of its images and labels."""
         self.folder.mkdir(parents=True, exist_ok=True)
         content = {
             "key": self.key,
@@ -86,7 +86,7 @@ class Journal:
         atomic_write_text(self.folder / f"batch_{batch.positions[0]:08d}.json", json.dumps(content) + "\n")
 
     def read(self, samples: Sequence[Any]) -> list[Measured]:
-        """All batches; a file that cannot be read is left out, and its batch measured again.
+        """Read all batches; unreadable files are skipped, and their batches measured again.
 
         Args:
             samples: as for :meth:`of`; images and labels of the batches are compared.
@@ -127,7 +127,7 @@ def digest_of(images: Tensor, labels: Tensor) -> str:
 
 
 def _tuples(value: Any) -> Any:
-    """What JSON made lists of, as it was."""
+    """Convert lists from JSON back to tuples."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 

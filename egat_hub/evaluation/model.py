@@ -1,4 +1,4 @@
-"""Which network is evaluated: the one whose outputs are those of the model that was passed."""
+"""The network to evaluate, which must compute the outputs of the given model."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ def _close(logits: Tensor, expected: Tensor) -> bool:
 
 
 def is_explainable(network: nn.Module, image: Tensor) -> bool:
-    """Whether explanations are about the network's own logits; warns if they are not.
+    """Whether features and head compute the network's logits; warns if they do not.
 
-    Features and head are called one by one for explanations, which skips a ``forward`` of the network's own
-    and hooks on it.
+    Explanations call both separately, which skips a custom ``forward`` and hooks.
     """
     if not isinstance(network, TimmModel):
         return False
@@ -35,15 +34,15 @@ def is_explainable(network: nn.Module, image: Tensor) -> bool:
         same = _close(network.view(images).logits, network(images))
     if not same:
         warnings.warn(
-            f"{network.architecture} computes other logits than its features and head do, as with a forward "
-            "or hooks of its own, so only its accuracy is measured.",
+            f"Features and head of {network.architecture} do not compute its logits, for example because of "
+            "a custom forward or hooks, so only its accuracy is measured.",
             stacklevel=3,
         )
     return same
 
 
 def check_output(model: nn.Module, image: Tensor, *, attacked: bool) -> None:
-    """Refuse a model that does not return logits [B,C], or none with a gradient for an attack.
+    """Check that a model returns logits [B,C], with a gradient if it is attacked.
 
     Args:
         model: images in [0,1] to logits.
@@ -51,8 +50,8 @@ def check_output(model: nn.Module, image: Tensor, *, attacked: bool) -> None:
         attacked: whether an attack needs gradients.
 
     Raises:
-        TypeError: the model returns no tensor.
-        ValueError: the shape or type of the tensor is not that of logits, or it has no gradient.
+        TypeError: the model does not return a tensor.
+        ValueError: a tensor with another shape or dtype than logits, or without gradient.
     """
     name = type(model).__name__
     with evaluating(model), torch.enable_grad():

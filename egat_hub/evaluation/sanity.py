@@ -18,7 +18,7 @@ from egat_hub.metrics.accuracy import LIMIT
 from egat_hub.models.modes import evaluating
 
 CORNERS = 8
-"""Random corners of the ball that stand for an attack without gradients."""
+"""Number of random corners of the ball in the attack without gradients."""
 
 HUGE = 0.5
 """A budget at which any image can be made uniformly gray."""
@@ -26,16 +26,16 @@ HUGE = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Suspect:
-    """A model under attack, and what the checks share.
+    """A model under attack, with results shared by the checks.
 
     Attributes:
         model: images in [0,1] to logits, in eval mode.
         attack: an attack of several steps.
         images: [B,3,H,W] in [0,1].
         labels: true classes [B].
-        epsilon: the budget.
-        random: keyed random numbers.
-        surrogates: other models of the same classes, whose adversarial images are tried too.
+        epsilon: attack budget.
+        random: random numbers of the images.
+        surrogates: other models of the same classes; attacks on them are tried, too.
     """
 
     model: nn.Module
@@ -58,7 +58,7 @@ class Suspect:
 
     @cached_property
     def withstands(self) -> Tensor:
-        """Which images [B] the attack leaves correct."""
+        """Which images [B] stay correct under the attack."""
         return self.standing(self.attack, self.epsilon)
 
     def standing(self, attack: Attack, epsilon: float, against: nn.Module | None = None) -> Tensor:
@@ -72,11 +72,11 @@ class Suspect:
 
 @dataclass(frozen=True)
 class Check:
-    """A sign, and how much of it a sound model may show.
+    """A sanity check.
 
     Attributes:
-        values: a percentage for each image [B]; its mean is judged. None where the check does not apply.
-        limit: the largest mean that raises no flag.
+        values: function that returns a percentage for each image [B], or None if the check does not apply.
+        limit: largest mean that passes.
     """
 
     values: Callable[[Suspect], Tensor | None]
@@ -84,12 +84,12 @@ class Check:
 
 
 def random_logits(suspect: Suspect) -> Tensor:
-    """Images whose logits differ between two forwards: gradients of another draw are of little use."""
+    """Images whose logits differ between two forwards, so that gradients are random."""
     return _percent((suspect.model(suspect.images) != suspect.logits).any(1))
 
 
 def zero_gradient(suspect: Suspect) -> Tensor:
-    """Images whose loss has a gradient of exactly zero everywhere: the attack does not move them."""
+    """Images whose loss has an exactly zero gradient, so that the attack does not change them."""
     with torch.enable_grad():
         images = suspect.images.detach().clone().requires_grad_()
         loss = F.cross_entropy(suspect.model(images), suspect.labels, reduction="sum")
@@ -98,23 +98,23 @@ def zero_gradient(suspect: Suspect) -> Tensor:
 
 
 def more_steps(suspect: Suspect) -> Tensor:
-    """Points of accuracy that twice the steps leave more than the attack."""
+    """Accuracy under an attack with twice the steps, minus that under the attack."""
     longer = replace(suspect.attack, steps=2 * suspect.attack.steps)
     return _points(suspect.standing(longer, suspect.epsilon), suspect.withstands)
 
 
 def larger_epsilon(suspect: Suspect) -> Tensor:
-    """Points of accuracy that twice the budget leaves more than the attack."""
+    """Accuracy under an attack with twice the budget, minus that under the attack."""
     return _points(suspect.standing(suspect.attack, min(1.0, 2 * suspect.epsilon)), suspect.withstands)
 
 
 def single_step(suspect: Suspect) -> Tensor:
-    """Points of accuracy that the attack leaves more than one step of the same size does."""
+    """Accuracy under the attack, minus that under FGSM."""
     return _points(suspect.withstands, suspect.standing(FGSM(), suspect.epsilon))
 
 
 def without_gradient(suspect: Suspect) -> Tensor:
-    """Points of accuracy that the attack leaves more than random corners of the ball do."""
+    """Accuracy under the attack, minus that on random corners of the ball."""
     standing = suspect.correct.clone()
     for corner in range(CORNERS):
         if not standing.any():
@@ -126,7 +126,7 @@ def without_gradient(suspect: Suspect) -> Tensor:
 
 
 def transfer(suspect: Suspect) -> Tensor | None:
-    """Points of accuracy that the attack leaves more than the one against the most harmful surrogate."""
+    """Accuracy under the attack, minus that under the most harmful attack on a surrogate."""
     points = []
     for surrogate in suspect.surrogates:
         with evaluating(surrogate):
@@ -136,7 +136,7 @@ def transfer(suspect: Suspect) -> Tensor | None:
 
 
 def huge_epsilon(suspect: Suspect) -> Tensor:
-    """Accuracy under a budget of 0.5, at which no image need show anything."""
+    """Accuracy at epsilon 0.5, where every image can become gray."""
     return _percent(suspect.standing(suspect.attack, HUGE))
 
 
@@ -150,11 +150,11 @@ CHECKS: dict[str, Check] = {
     "transfer": Check(transfer, LIMIT),
     "huge_epsilon": Check(huge_epsilon, LIMIT),
 }
-"""What is looked for."""
+"""Sanity checks by name."""
 
 
 def stand_in(attack: Attack) -> IterativeAttack:
-    """The attack whose soundness is checked: PGD for one that does not take steps of equal length."""
+    """The attack to check: PGD instead of attacks without steps of equal length."""
     return attack if isinstance(attack, IterativeAttack) else PGD()
 
 
@@ -169,17 +169,17 @@ def check(
     random: SampleRandom,
     surrogates: Sequence[nn.Module] = (),
 ) -> dict[str, Tensor]:
-    """Percentages [B] by the name of the check; the mean over all images is what a limit holds for.
+    """Percentages [B] by the name of the check; limits apply to the mean over all images.
 
     Cost, in forwards and backwards to the input: ``5 T + 2`` for an attack of T steps, ``T`` more for each
     surrogate, and a dozen forwards.
 
     Args:
         model: images in [0,1] to logits.
-        attack: the attack that is judged.
+        attack: the attack to check.
         images: clean images [B,3,H,W] in [0,1].
         labels: true classes [B].
-        epsilon: the budget that is judged.
+        epsilon: its budget.
         random: keyed random numbers of these images.
         surrogates: other models of the same classes.
     """

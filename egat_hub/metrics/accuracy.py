@@ -104,14 +104,14 @@ register(
 )
 
 LIMIT = 5.0
-"""Points of accuracy by which two equally strong attacks may differ: three of 64 images."""
+"""Difference in accuracy, in percent, that is not a failure: three of 64 images."""
 
 OF_THE_MODEL = (RANDOMNESS, PROBABILITIES, INNER_GRADIENT)
-"""Checks of the model as a whole, which chance does not fail."""
+"""Checks of the model as a whole, which do not fail by chance."""
 
 
 def robust_accuracy(batch: EvaluationBatch, point: CurvePoint, protocol: Mapping[str, Any]) -> Values:
-    """Robust accuracy, the same after each part of the attack, and its sanity checks."""
+    """Robust accuracy, also after each part of the attack, and its sanity checks."""
     values = {key("robust_accuracy", protocol): percent(point.correct)}
     for part, correct in point.correct_after.items():
         values[key("robust_accuracy_after", {**protocol, "after": part})] = percent(correct)
@@ -122,9 +122,9 @@ def robust_accuracy(batch: EvaluationBatch, point: CurvePoint, protocol: Mapping
 
 
 def robust_accuracy_8bit(batch: EvaluationBatch, point: CurvePoint, protocol: Mapping[str, Any]) -> Values:
-    """Robust accuracy on attacked images of 8 bits per channel.
+    """Robust accuracy on attacked images rounded to 8 bits per channel.
 
-    Cost: a forward of the images that are classified correctly clean.
+    Cost: a forward of the correctly classified images.
     """
     correct = batch.correct.clone()
     if correct.any():
@@ -137,7 +137,7 @@ def robust_accuracy_8bit(batch: EvaluationBatch, point: CurvePoint, protocol: Ma
 def pixel_distances(
     batch: EvaluationBatch, point: CurvePoint, protocol: Mapping[str, Any], broken: Tensor
 ) -> Values:
-    """How far the ``broken`` images [B] moved in pixels, under an attack that does not bound them."""
+    """Distance in pixels of the ``broken`` images [B], for attacks that do not bound pixels."""
     moved = (point.images - batch.images).flatten(1)
     return {
         key("pixel_linf", protocol): where(broken, moved.abs().amax(1)),
@@ -151,11 +151,11 @@ def corruption_accuracy(
     """Accuracy under each corruption at each severity, and their mean.
 
     The mean corruption error (mCE) of Hendrycks and Dietterich 2019 divides the error of each corruption by
-    AlexNet's on ImageNet-C, which means nothing on other data.
+    AlexNet's on ImageNet-C, so it is not meaningful on other data.
 
     Args:
         batch: the images.
-        corruptions: names, or ``"all"``; nothing is measured without.
+        corruptions: names, or ``"all"``; may be empty.
         severities: 1 to 5.
     """
     names = families(corruptions)
@@ -177,12 +177,11 @@ def corruption_accuracy(
 
 
 def check_corruptions(corruptions: Sequence[str], severities: Sequence[int]) -> None:
-    """Refuse settings that cannot be measured.
+    """Check names of corruptions and severities.
 
     Raises:
-        UnknownNameError: a corruption that does not exist.
-        ValueError: names that are no list, a severity that is not 1 to 5 or comes twice, or corruptions
-            without severities.
+        UnknownNameError: an unknown corruption.
+        ValueError: a string instead of a list, no severity, a repeated one, or one outside 1 to 5.
     """
     if isinstance(corruptions, str):
         raise ValueError(

@@ -30,19 +30,19 @@ class Maps(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class EvaluationBatch:
-    """A batch, and what several metrics need of it, computed once at most.
+    """A batch with results that several metrics share, computed at most once.
 
-    Maps keep their negative values, which order the pixels that a ReLU would make equal: a top region larger
-    than the positive part of a map is not filled up in an order that means nothing.
+    Maps are signed: a ReLU would make many pixels equal, and a top region larger than the positive part of a
+    map would then be filled up in arbitrary order.
 
     Attributes:
         model: images in [0,1] to logits, in eval mode; explanations need a :class:`TimmModel`.
         images: [B,3,H,W] in [0,1].
         labels: true classes [B].
-        random: keyed random numbers of these images.
+        random: random numbers of these images.
         masks: objects of the images [B,1,H,W] in [0,1], if there are any.
         explanation: name of an explanation, or None for metrics of the logits only.
-        chunk: images in a forward.
+        chunk: images per forward.
     """
 
     model: nn.Module
@@ -72,7 +72,7 @@ class EvaluationBatch:
 
     @cached_property
     def network(self) -> TimmModel | None:
-        """The model, if it is explained: not where its logits depend on no map."""
+        """The model, or None if it has no map that its logits depend on."""
         model, name = self.model, self.explanation
         explained = isinstance(model, TimmModel) and name is not None and model.head_form != "independent"
         return model if explained else None
@@ -85,7 +85,7 @@ class EvaluationBatch:
 
     @cached_property
     def predicted(self) -> Maps:
-        """Maps of the classes that the model predicts."""
+        """Maps of the predicted classes."""
         return self._maps(self.logits.argmax(1))
 
     @cached_property
@@ -102,7 +102,7 @@ class EvaluationBatch:
         return {"model": maps, **{name: CONTROLS[name](maps, self.random) for name in CONTROLS}}
 
     def attacked(self) -> Tensor:
-        """Which images are attacked [B]: the correct ones; if none is, all, so that batches are alike."""
+        """Which images are attacked [B]: the correct ones, or all if there are none."""
         return self.correct if self.correct.any() else ~self.correct
 
     def spread(self, chosen: Tensor, values: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Paired bootstrap over images: does one model beat another beyond the choice of test images?"""
+"""Paired bootstrap over test images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def paired_bootstrap(
 ) -> Interval:
     """Mean of ``first - second`` over images, and the percentile interval of its bootstrap distribution.
 
-    Images are resampled, and both models are judged on the same ones; NaN in either leaves an image out.
+    Both models are compared on the same resampled images. Images with NaN in either are left out.
 
     Args:
         first: a value for each image [n].

@@ -58,7 +58,7 @@ register(
 )
 
 UNSURE = 0.01
-"""Probability below which nothing is divided by it."""
+"""Relative metrics leave out images with a lower probability."""
 
 
 class Removal(NamedTuple):
@@ -72,22 +72,21 @@ class Removal(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Faithfulness:
-    """How far the class's probability falls when the top region E is removed, and when it alone is kept.
+    """Drop of the class's probability when the top region E is removed, and when only E is kept.
 
     ``comprehensiveness = p_c(x) - p_c(x without E)``, higher is better;
     ``sufficiency = p_c(x) - p_c(E)``, lower is better.
     This is not Quantus' "Sufficiency" (arXiv 2202.00734).
 
     Attributes:
-        q: share of the pixels in E, of the figures that tables show.
-        fill: name of what takes the place of removed pixels (``"mean"``, ``"black"``, ``"blur"``,
-            ``"noise"``) in those figures.
-        target: class c, the ``"predicted"`` one of the clean image or the ``"label"``.
-        shares: further shares; the mean over these is reported, too (AOPC of ERASER).
-        fills: further fills; every share is measured with every fill.
+        q: share of pixels in E, for tables.
+        fill: fill of removed pixels, for tables (``"mean"``, ``"black"``, ``"blur"``, ``"noise"``).
+        target: class c: the ``"predicted"`` class of the clean image, or the ``"label"``.
+        shares: further shares; their mean is reported, too (AOPC of ERASER).
+        fills: further fills, measured with every share.
 
     Raises:
-        ValueError: a share outside (0, 1) or given twice, or an unknown target.
+        ValueError: a share outside (0, 1) or repeated, or an unknown target.
     """
 
     q: float = 0.2
@@ -102,11 +101,11 @@ class Faithfulness:
             if not 0 < q < 1:
                 raise ValueError(f"Expected q in (0, 1), a share of the pixels, got {q}.")
         if len(set(self.shares)) < len(self.shares):
-            raise ValueError(f"Expected shares that differ, for their mean is reported, got {self.shares}.")
+            raise ValueError(f"Expected each share once, got {self.shares}.")
 
     @property
     def settings(self) -> list[tuple[float, str]]:
-        """Every share and fill that is measured, ``(q, fill)`` first."""
+        """All pairs of share and fill, ``(q, fill)`` first."""
         every = product((self.fill, *self.fills), (self.q, *self.shares))
         return list(dict.fromkeys((q, fill) for fill, q in every))
 
@@ -120,14 +119,14 @@ class Faithfulness:
         probability: Tensor,
         random: SampleRandom,
     ) -> list[Removal]:
-        """Comprehensiveness and sufficiency of every image, for each of ``settings`` in their order.
+        """Comprehensiveness and sufficiency of every image, for each of ``settings``.
 
-        Cost: two forwards a setting, and one sort of the pixels for all of them.
+        Cost: two forwards per setting, and one sort of the pixels.
 
         Args:
             model: the model that is explained.
             images: [B,3,H,W] in [0,1].
-            maps: saliency [B,h,w]; best without ReLU, as ties are broken by reading order.
+            maps: saliency [B,h,w], best without ReLU; ties are ranked in reading order.
             classes: class c of every image [B].
             probability: p_c of the images [B].
             random: keyed random numbers of these images.
@@ -177,30 +176,30 @@ class Faithfulness:
 
 
 MATERIAL = 5.0
-"""Comprehensiveness, in points, that is too much for a random map."""
+"""Comprehensiveness of random maps above which their check fails."""
 STANDARD_ERRORS = 3.0
-"""Distance from 0 at which a mean over images is believed to differ from it."""
+"""Standard errors beyond which a mean counts as different."""
 
 RANDOM_MAP_CHECKS = {
     "random_maps_score_high": "random maps are comprehensive too: compare the model's with theirs",
     "not_above_random_maps": "the maps are not shown to be more comprehensive than random ones",
 }
-"""What it means that a check fails, by its name."""
+"""Meaning of a failed check, by name."""
 
 
 def random_map_checks(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Rows of metric ``sanity_check``, 100 where it is raised and else 0, about the first comprehensiveness.
+    """Sanity checks of comprehensiveness with the first settings, 100 if failed, otherwise 0.
 
     - ``random_maps_score_high``: the comprehensiveness of random maps differs from 0 by more than 5 points
-      and 3 standard errors. Then it is in part what any removed pixels do to the model, and counts only in
+      and 3 standard errors. Removing any pixels affects the model, so values are meaningful only in
       comparison.
     - ``not_above_random_maps``: the model's maps are not better than random ones by 3 standard errors of
-      the difference on the same images. Then there is no evidence that they explain anything.
+      the difference on the same images, so there is no evidence that they explain the model.
 
-    Without at least two images that both maps have a value for, there is no row.
+    Needs at least two images on which both maps have a value.
 
     Args:
-        outcomes: of one model on one data set.
+        outcomes: results of one model on one data set.
     """
     comps = [outcome for outcome in outcomes if outcome.row.metric == "comprehensiveness"]
     model = next((outcome for outcome in comps if outcome.row.protocol["map"] == "model"), None)

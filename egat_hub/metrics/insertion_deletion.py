@@ -48,7 +48,7 @@ register(
 
 
 class Areas(NamedTuple):
-    """Areas under both curves of every image, each [B] in [0, 1]."""
+    """Areas under both curves, each [B] in [0, 1]."""
 
     insertion: Tensor
     deletion: Tensor
@@ -64,9 +64,9 @@ class InsertionDeletion:
     28 steps of 8 rows of pixels from a blurred image.
 
     Attributes:
-        steps: steps n of equal numbers of pixels.
-        insertion_fill: name of what is shown before insertion.
-        deletion_fill: name of what is shown after deletion.
+        steps: number n of steps.
+        insertion_fill: fill that insertion starts from.
+        deletion_fill: fill that deletion ends with.
         target: class of the map and the probability.
 
     Raises:
@@ -94,15 +94,15 @@ class InsertionDeletion:
         *,
         chunk: int = 64,
     ) -> Areas:
-        """Areas of every image. Cost: ``2 (steps + 1)`` forwards, and one sort of the pixels.
+        """Areas of every image. Cost: ``2 (steps + 1)`` forwards and one sort of the pixels.
 
         Args:
             model: the model that is explained.
             images: [B,3,H,W] in [0,1].
-            maps: saliency [B,h,w]; best without ReLU, as ties are broken by reading order.
+            maps: saliency [B,h,w], best without ReLU; ties are ranked in reading order.
             classes: class c of every image [B].
             random: keyed random numbers of these images.
-            chunk: images in a forward, whichever steps they belong to.
+            chunk: images per forward, over all steps.
         """
         ranks = pixel_ranks(maps, images.shape[-2:])[:, None]
         blank, emptied = (

@@ -1,4 +1,4 @@
-"""Where a saliency map points, against a mask of the object."""
+"""Agreement of saliency maps with object masks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from egat_hub.explanations import dead, enlarge
 from egat_hub.metrics.batch import EvaluationBatch, Target
 
 RULE = "share of maximum"
-"""How ``Localisation.threshold`` cuts a region out of a map."""
+"""How ``Localisation.threshold`` defines the region of a map."""
 
 
 LOCALISATION = Section(
@@ -54,10 +54,10 @@ register(
 
 
 class Located(NamedTuple):
-    """How well every map finds its object, each [B] in [0, 1]; 0 for a map without a positive value.
+    """Localization metrics, each [B] in [0, 1]; 0 for maps without a positive value.
 
     Attributes:
-        pointing: 1 where the highest pixel is on the object or within the tolerance of it, else 0.
+        pointing: 1 if the highest pixel is on the object or within the tolerance of it, else 0.
         energy: share of the map's sum that is on the object.
         iou: intersection over union of the object and the map's region.
     """
@@ -71,14 +71,14 @@ class Located(NamedTuple):
 class Localisation:
     """Pointing game, energy inside and IoU of the positive part of a map, enlarged bilinearly.
 
-    None of them knows the model: they say whether it looks at the object, not whether the map is true to it.
-    A map that always points at the centre scores high where objects are in the middle.
+    These metrics ignore the model: a map on the object need not be faithful. Maps of the image centre score
+    high if objects are centred.
 
     Attributes:
-        tolerance: distance in pixels at which the highest pixel still hits (Zhang et al. 2016,
-            arXiv 1608.00507: 15, on images of some 500 pixels).
-        threshold: the map's region is where it reaches this share of its maximum (Zhou et al. 2016,
-            arXiv 1512.04150: 0.2).
+        tolerance: distance in pixels from the object that counts as a hit (Zhang et al. 2016, arXiv
+            1608.00507: 15, for images of about 500 pixels).
+        threshold: share of a map's maximum above which pixels belong to its region (Zhou et al. 2016, arXiv
+            1512.04150: 0.2).
         target: class of the map.
 
     Raises:
@@ -100,14 +100,14 @@ class Localisation:
 
     @torch.no_grad()
     def __call__(self, maps: Tensor, objects: Tensor) -> Located:
-        """Judge a batch without any forward.
+        """Measure a batch; takes no forward.
 
         Args:
             maps: saliency [B,h,w]; negative values count as zero.
-            objects: boolean [B,H,W], true on the object.
+            objects: boolean [B,H,W], True on the object.
 
         Raises:
-            ValueError: objects of another number than maps.
+            ValueError: different numbers of objects and maps.
         """
         if objects.ndim != 3 or len(objects) != len(maps):
             raise ValueError(
@@ -126,7 +126,7 @@ class Localisation:
         )
 
     def measure(self, batch: EvaluationBatch) -> Values:
-        """How well the model's maps and controls find the objects; nothing without masks."""
+        """Localization of the model's maps and controls; empty without masks."""
         if batch.masks is None:
             return {}
         objects = batch.masks[:, 0] >= 0.5

@@ -149,7 +149,7 @@ def test_images_outside_the_unit_range_are_refused(pixel):
     samples = pairs()
     samples[3][0][0, 2, 2] = pixel
     with pytest.raises(
-        ValueError, match=r"Expected images in \[0, 1\], got values from .* Leave normalisation"
+        ValueError, match=r"Expected images in \[0, 1\], got values from .* Leave normalization"
     ):
         evaluate(network(), samples, CONFIG)
 

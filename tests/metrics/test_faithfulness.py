@@ -140,5 +140,5 @@ def test_q_outside_its_range_is_refused(q):
 
 
 def test_a_share_counts_once_in_the_mean():
-    with pytest.raises(ValueError, match="shares that differ"):
+    with pytest.raises(ValueError, match="each share once"):
         Faithfulness(shares=(0.1, 0.1))
