@@ -219,13 +219,23 @@ def measure_checks(
     if not epsilon or configured.space != "pixels":
         return {}
     attack = stand_in(configured)
-    protocol = {"attack": attack.name, "epsilon": epsilon, **attack.protocol()}
     with full_precision(images.device):
-        found = check(model, attack, images, labels, epsilon, random=random, surrogates=surrogates)
-    return {
-        key(SANITY_CHECK, {"check": name, "limit": CHECKS[name].limit, **protocol}): values
-        for name, values in found.items()
-    }
+        found = check(
+            model,
+            attack,
+            images,
+            labels,
+            epsilon,
+            random=random,
+            surrogates=surrogates,
+            configured=None if configured is attack else configured,
+        )
+    values: Values = {}
+    for name, of_images in found.items():
+        checked = configured if name == "weak_attack" else attack
+        protocol = {"attack": checked.name, "epsilon": epsilon, **checked.protocol()}
+        values[key(SANITY_CHECK, {"check": name, "limit": CHECKS[name].limit, **protocol})] = of_images
+    return values
 
 
 def check_labels(labels: Tensor, classes: int, expected: int | None = None) -> None:

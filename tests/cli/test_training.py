@@ -57,8 +57,8 @@ def test_finetune_sets_before_and_after_side_by_side(call, base, pets, tmp_path)
     assert called.code == 0, called.err
     lines = {(line["model"], line["domain"]): line for line in called.data["lines"]}
     assert lines["before", "old"]["images"] == "synthetic, meadow"
-    assert lines["after", "new"]["clean"] is not None
-    assert lines["after", "old"]["clean"] is None
+    assert lines["after", "new"]["clean_accuracy"] is not None
+    assert lines["after", "old"]["clean_accuracy"] is None
     model = from_pretrained(called.data["model"])
     assert model.label_names == ("cat", "dog", "owl")
     expected = {"layer_decay": 0.8, "head_warmup": 1, "freeze_backbone": False}

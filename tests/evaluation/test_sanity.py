@@ -1,4 +1,4 @@
-"""Every sign of a fooled attack on a model made to show it, and none on sound ones."""
+"""Every sanity check fails on a model made for it, and none on sound ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from egat_hub.attacks import PGD
+from egat_hub.attacks import FGSM, PGD
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.core.results import SANITY_CHECK, failed_checks
 from egat_hub.evaluation import EvaluationConfig, evaluate
@@ -39,10 +39,11 @@ def images(distance=0.03):
     return (exact * 100).round() / 100, labels
 
 
-def flags(model, *, distance=0.03, surrogates=(), start="uniform"):
+def flags(model, *, distance=0.03, surrogates=(), configured=None, **options):
     x, y = images(distance)
     random = SampleRandom(0, tuple(range(COUNT)))
-    found = check(model, PGD(start=start), x, y, EPSILON, random=random, surrogates=surrogates)
+    tried = {"random": random, "surrogates": surrogates, "configured": configured}
+    found = check(model, PGD(**options), x, y, EPSILON, **tried)
     return {name for name, values in found.items() if values.mean() > CHECKS[name].limit}
 
 
@@ -100,6 +101,31 @@ def test_a_randomised_model():
 
 def test_ripples_that_catch_shorter_steps():
     assert flags(Brightness(ripples), distance=0.025, start="clean") == {"more_steps"}
+
+
+def test_steps_that_do_not_reach_the_border():
+    raised = flags(Brightness(), steps=2, step_size=0.25, start="clean")
+    assert "weak_attack" in raised
+    assert "weak_attack" not in flags(Brightness(), steps=4, step_size=0.25, start="clean")
+
+
+def test_a_single_step_from_an_image_whose_gradient_deceives():
+    model = Brightness(lambda x: Deceptive.apply(x, lambda images: -honest_at_whole_levels(images)))
+    assert "weak_attack" in flags(model, configured=FGSM())
+    assert "weak_attack" not in flags(Brightness(), configured=FGSM())
+
+
+def test_the_row_of_a_weak_attack_names_it():
+    x, y = images()
+    data = list(zip(x, y.tolist(), strict=True))
+    config = EvaluationConfig(epsilons=(EPSILON,), attack="fgsm")
+    rows = evaluate(Brightness(), data, config)
+    (weak,) = [row for row in rows if row.protocol.get("check") == "weak_attack"]
+    assert weak.protocol["attack"] == "fgsm"
+    cascade = EvaluationConfig(
+        epsilons=(EPSILON,), attack="auto_attack", attack_options={"iterations": 2, "queries": 2}
+    )
+    assert not [r for r in evaluate(Brightness(), data, cascade) if r.protocol.get("check") == "weak_attack"]
 
 
 def test_a_gradient_that_deceives_off_the_clean_image():

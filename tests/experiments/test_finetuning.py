@@ -19,15 +19,14 @@ from egat_hub.training import ModelConfig, Transfer
 from tests.experiments.conftest import KNOWN, OLD, SIZE, save_base, write_images
 
 MEASURED = EvaluationConfig(attack_options={"steps": 2}, checks=0)
-COLUMNS = ("clean", "robust", "comprehensiveness", "sufficiency")
+COLUMNS = ("clean_accuracy", "robust_accuracy", "comprehensiveness", "sufficiency")
 
 
 def measured(model, domain):
     """Values of the four metrics, by the function that evaluates any model."""
     rows = evaluate(from_pretrained(model), EvaluationView(domain, "test", image_size=SIZE), MEASURED)
     mine = {row.metric: row.value for row in rows if row.protocol.get("map", "model") == "model"}
-    metrics = ("clean_accuracy", "robust_accuracy", "comprehensiveness", "sufficiency")
-    return [mine.get(metric) for metric in metrics]
+    return [mine.get(metric) for metric in COLUMNS]
 
 
 def shown(line):
@@ -53,7 +52,7 @@ def test_new_classes_get_a_new_head(finetune_options, base, pets, tmp_path):
     assert "after on the old domain: the head is new" in text
     assert "started from the weights `test_resnet.erm_synthetic`" in (tuned.model / "README.md").read_text()
     rows = {row.metric: row.value for row in read_rows(tuned.model / "results.json")}
-    assert rows["clean_accuracy"] == lines[3]["clean"]
+    assert rows["clean_accuracy"] == lines[3]["clean_accuracy"]
     written = list(csv.DictReader((tmp_path / "run/before_after.csv").read_text().splitlines()))
     assert {(line["model"], line["domain"]) for line in written} == {("before", "old"), ("after", "new")}
     assert any("epsilon 0.01" in line["protocol"] for line in written if line["metric"] == "robust_accuracy")
@@ -111,7 +110,7 @@ def test_a_network_without_a_map_is_trained_without_one(finetune_options, tmp_pa
         prepare(replace(options, method="egat"))
     with pytest.warns(UserWarning, match="by pgd_at instead of egat"):
         lines = finetune(options).table.data()
-    assert lines[3]["clean"] is not None
+    assert lines[3]["clean_accuracy"] is not None
     assert lines[3]["comprehensiveness"] is None
 
 
@@ -139,7 +138,7 @@ def test_weights_of_timm_are_a_run_like_any_other(finetune_options, base):
     lines = finetune(prepared.options).table.data()
     assert "do not contain its training data" in lines[0]["missing"]
     assert "has no class names" in lines[1]["missing"]
-    assert lines[3]["clean"] is not None
+    assert lines[3]["clean_accuracy"] is not None
 
 
 def test_options_of_timm_are_refused_for_a_saved_model(finetune_options, base):

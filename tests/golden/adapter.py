@@ -52,6 +52,9 @@ WORDS: Mapping[str, str] = {
 }
 """Words of today that rows' protocols contain -> words that stood there when golden.json was recorded."""
 
+LATER_CHECKS = ("weak_attack",)
+"""Sanity checks that came after golden.json was recorded."""
+
 MACHINE = ("seconds", "images_per_second", "loading", "peak_memory_mib")
 """Figures of a training log that say something of the machine."""
 
@@ -319,6 +322,7 @@ def evaluation_rows(name: str) -> Any:
     steps(method, 5)
     view = EvaluationView(domain(), "test", image_size=SIZE)
     rows = evaluate(method.model.eval(), view, EvaluationConfig(**EVALUATED[name]))
+    rows = [row for row in rows if row.protocol.get("check") not in LATER_CHECKS]
     return [[row.value, row.n, sorted(map(json.dumps, scalars(row.protocol)))] for row in rows]
 
 

@@ -13,14 +13,7 @@ from tabulate import tabulate
 from egat_hub.core.results import Row
 from egat_hub.experiments.tables.in_domain import headline
 from egat_hub.hub.card_tables import protocol_text
-
-COLUMNS = ("model", "domain", "images", "clean", "robust", "comprehensiveness", "sufficiency", "n")
-METRICS = {
-    "clean": "clean_accuracy",
-    "robust": "robust_accuracy",
-    "comprehensiveness": "comprehensiveness",
-    "sufficiency": "sufficiency",
-}
+from egat_hub.metrics import METRICS, metric_of
 
 
 @dataclass(frozen=True)
@@ -43,13 +36,12 @@ class Line:
 
     @property
     def results(self) -> dict[str, Row]:
-        """The rows by column; of explanation metrics, the model's own maps with the first settings."""
-        rows = [row for row in headline(self.rows) if row.protocol.get("map", "model") == "model"]
-        found = {
-            column: next((row for row in rows if row.metric == metric), None)
-            for column, metric in METRICS.items()
-        }
-        return {column: row for column, row in found.items() if row is not None}
+        """The row of each headline metric; of several settings, the first."""
+        found: dict[str, Row] = {}
+        for row in headline(self.rows):
+            if metric_of(row.metric).headline and metric_of(row.metric).shows(row.protocol):
+                found.setdefault(row.metric, row)
+        return {name: found[name] for name in METRICS if name in found}
 
 
 @dataclass(frozen=True)
@@ -64,13 +56,21 @@ class BeforeAfter:
     lines: tuple[Line, ...]
     notes: tuple[str, ...] = field(default=())
 
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics that any line has."""
+        return [name for name in METRICS if any(name in line.results for line in self.lines)]
+
     def markdown(self) -> str:
         """The table, what its columns mean, and why some results are missing."""
-        table = tabulate([_shown(line) for line in self.lines], COLUMNS, "github", disable_numparse=True)
+        names = self.metrics
+        columns = ("model", "domain", "images", *(metric_of(name).title for name in names), "n")
+        lines = [_shown(line, names) for line in self.lines]
+        table = tabulate(lines, columns, "github", disable_numparse=True)
         missing = dict.fromkeys(
             f"{line.model} on the {line.domain} domain: {line.missing}" for line in self.lines if line.missing
         )
-        notes = [*_meaning(self.lines), *missing, *self.notes]
+        notes = [*_meaning(self.lines, names), *missing, *self.notes]
         return "\n".join([table, "", *(f"- {note}" for note in notes)])
 
     def csv(self) -> str:
@@ -91,32 +91,29 @@ class BeforeAfter:
                 "model": line.model,
                 "domain": line.domain,
                 "images": line.images,
-                **{
-                    column: found.value if (found := line.results.get(column)) else None for column in METRICS
-                },
-                "n": line.results["clean"].n if line.results else None,
+                **{name: None for name, metric in METRICS.items() if metric.headline},
+                **{name: row.value for name, row in line.results.items()},
+                "n": _n(line),
                 "missing": line.missing or None,
             }
             for line in self.lines
         ]
 
 
-def _shown(line: Line) -> list[str]:
-    results = line.results
-    shown = [f"{results[column].value:.1f}" if column in results else "-" for column in METRICS]
-    return [line.model, line.domain, line.images, *shown, str(results["clean"].n) if results else "-"]
+def _n(line: Line) -> int | None:
+    return next((row.n for row in line.results.values()), None)
 
 
-def _meaning(lines: Sequence[Line]) -> Iterable[str]:
-    results = next((line.results for line in lines if line.results), {})
-    yield "clean, robust: share of test images classified correctly, clean and also under attack, in %"
-    if "robust" in results:
-        yield f"robust: {protocol_text(results['robust'].protocol)}"
-    if "comprehensiveness" in results:
-        yield (
-            "comprehensiveness (higher is better), sufficiency (lower is better): drop of the probability "
-            "without the most salient pixels, and with them alone, in points; "
-            f"{protocol_text(results['comprehensiveness'].protocol)}"
-        )
-    if any(line.results and "comprehensiveness" not in line.results for line in lines):
-        yield "no comprehensiveness and sufficiency where the network has no map, or every map is constant"
+def _shown(line: Line, metrics: Sequence[str]) -> list[str]:
+    found = [line.results.get(name) for name in metrics]
+    values = ["-" if row is None else f"{row.value:.{metric_of(row.metric).digits}f}" for row in found]
+    return [line.model, line.domain, line.images, *values, str(_n(line) or "-")]
+
+
+def _meaning(lines: Sequence[Line], metrics: Sequence[str]) -> Iterable[str]:
+    for name in metrics:
+        rows = [line.results.get(name) for line in lines if line.results]
+        settings = dict.fromkeys(protocol_text(row.protocol) for row in rows if row is not None)
+        about = [metric_of(name).meaning, *filter(None, settings)]
+        about += ["-: the network has no map, or every map is constant"] if None in rows else []
+        yield f"{metric_of(name).title}: {'; '.join(about)}"
