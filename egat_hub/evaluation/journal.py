@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +20,14 @@ from egat_hub.core.metric import Key
 from egat_hub.evaluation.config import PROTOCOL
 from egat_hub.evaluation.model import device_of
 from egat_hub.models.modes import evaluating, full_precision
+
+
+class Samples(Protocol):
+    """Images, labels, indices and masks by position."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, position: int) -> tuple[Tensor, int, int, Tensor]: ...
 
 
 class Measured(NamedTuple):
@@ -54,9 +62,7 @@ class Journal:
 
     @classmethod
     @torch.no_grad()
-    def of(
-        cls, folder: Path, model: nn.Module, samples: Sequence[Any], settings: Mapping[str, Any]
-    ) -> Journal:
+    def of(cls, folder: Path, model: nn.Module, samples: Samples, settings: Mapping[str, Any]) -> Journal:
         """The journal of an evaluation; every process calls this.
 
         Args:
@@ -85,7 +91,7 @@ class Journal:
         }
         atomic_write_text(self.folder / f"batch_{batch.positions[0]:08d}.json", json.dumps(content) + "\n")
 
-    def read(self, samples: Sequence[Any]) -> list[Measured]:
+    def read(self, samples: Samples) -> list[Measured]:
         """Read all batches; unreadable files are skipped, and their batches measured again.
 
         Args:
@@ -111,7 +117,7 @@ class Journal:
             batches.append(Measured(content["positions"], content["numbers"], columns))
         return batches
 
-    def _is_own(self, content: Mapping[str, Any], samples: Sequence[Any]) -> bool:
+    def _is_own(self, content: Mapping[str, Any], samples: Samples) -> bool:
         if content["key"] != self.key or max(content["positions"]) >= len(samples):
             return False
         logits = content["logits"], self.logits

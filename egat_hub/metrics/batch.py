@@ -73,9 +73,9 @@ class EvaluationBatch:
     @cached_property
     def network(self) -> TimmModel | None:
         """The model, or None if it has no map that its logits depend on."""
-        model, name = self.model, self.explanation
-        explained = isinstance(model, TimmModel) and name is not None and model.head_form != "independent"
-        return model if explained else None
+        if not isinstance(self.model, TimmModel) or self.explanation is None:
+            return None
+        return None if self.model.head_form == "independent" else self.model
 
     @cached_property
     def explain(self) -> Explanation:

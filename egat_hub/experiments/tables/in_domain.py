@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from egat_hub.core.results import Row
@@ -153,16 +154,25 @@ def columns_of(metric: Metric, rows: Sequence[Row], epsilon: float | None = None
         main = attacked(smallest if epsilon is None else epsilon)
         for attempt, name in attempts.items():
             published = metric.name if name == main else ""
-            yield column(name, lambda row, attempt=attempt: attempt_of(row) == attempt, published)
+            yield column(name, partial(_is_attempt, attempt), published)
     elif metric.columns:
         for value in dict.fromkeys(row.protocol[metric.columns] for row in mine):
-            yield column(f"{title} {value}", lambda row, v=value: row.protocol[metric.columns] == v)
+            one = replace(metric, shown={metric.columns: value})
+            yield column(f"{title} {value}", partial(_is_shown, one))
     else:
-        yield column(title, lambda row: metric.shows(row.protocol), metric.name)
+        yield column(title, partial(_is_shown, metric), metric.name)
     if metric.control:
-        control = replace(metric, shown=metric.control)
         name = f"{title} {' '.join(map(str, metric.control.values()))}"
-        yield column(name, lambda row: control.shows(row.protocol), compared=False)
+        control = replace(metric, shown=metric.control)
+        yield column(name, partial(_is_shown, control), compared=False)
+
+
+def _is_attempt(attempt: Attempt, row: Row) -> bool:
+    return attempt_of(row) == attempt
+
+
+def _is_shown(metric: Metric, row: Row) -> bool:
+    return metric.shows(row.protocol)
 
 
 def _columns(rows: Sequence[Row], epsilon: float | None) -> list[Column]:
