@@ -115,25 +115,24 @@ def _differences(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str
 
 
 SYNTHETIC = "synthetic"
-"""The data set whose images may be shown; figures of models of other data sets stay behind."""
+"""The data set whose images may be published; figures that show others are left out."""
 
 
 def add_model_card(
     run: Path, folder: Path, *, command: str, repo_id: str = "", revision: str = "", weights: bool = False
 ) -> None:
-    """Make ``model_cards/<name>`` of a finished run; an earlier one there is replaced.
+    """Make ``model_cards/<name>`` from a finished run, or replace it.
 
-    The model is loaded and compared with its fingerprint first, and the command is checked to train it. The
-    name of the folder is the one by which a release knows the model. Its card and results are those of this
-    one run, with its seed; tables over seeds belong into ``docs/results``.
+    The model is loaded and its fingerprint checked, and the command is checked to train this model. Card and
+    results are those of this run alone.
 
     Args:
         run: folder of the run, or of the saved model itself.
-        folder: the folder to make.
+        folder: folder to write; its name is the name of the model.
         command: trains the model again, ``accelerate launch recipes/...``.
         repo_id: where its weights are published, ``"organisation/name"``.
         revision: the commit there.
-        weights: keep the weights too, so that they ship with the package.
+        weights: add the weights, which then ship with the package.
 
     Raises:
         ValueError: a model without results, a command that does not train it, a repository without a

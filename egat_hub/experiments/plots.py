@@ -1,4 +1,4 @@
-"""Pictures of heat maps side by side."""
+"""Figures that compare the heat maps of several models."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from egat_hub.models import TimmModel
 from egat_hub.models.modes import evaluating
 
 SMOOTHED = 1 / 48
-"""Standard deviation, in sides of the image, by which maps of single pixels are smoothed to be looked at."""
+"""Standard deviation of the smoothing of pixel-wise maps, relative to the side of the image."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class _Panel:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure for the screen, in the format of the file's ending, whole or not at all."""
+    """Write a figure atomically, in the format of the file's suffix."""
     with atomic_file(path) as partial:
         figure.savefig(partial, dpi=110)
 
@@ -58,19 +58,18 @@ def case_study(
 ) -> Figure:
     """Saliency maps of several models on the same images, clean and attacked (Fig. 4 of the EGAT paper).
 
-    Two lines an image, clean and attacked: first the image, then a column for every model with the map of its
-    predicted class, the class and its probability. Each model faces the attack made against itself; the first
-    column shows the one against the first model. A white line surrounds the top 20 % of a map. Maps with a
-    value for every pixel are smoothed first.
+    Each image has two rows, clean and attacked: the image, then for every model the map of its predicted
+    class, the class and its probability. Each model is attacked itself; the first column shows the attack on
+    the first model. A white contour surrounds the top 20 % of a map. Pixel-wise maps are smoothed first.
 
     Args:
-        models: networks by the name that heads their column.
+        models: networks by the name of their column.
         images: clean images [B,3,H,W] in [0,1].
         labels: true classes [B].
         label_names: one name a class.
         attack: the attack on the predictions.
         epsilon: radius of the ball in pixel units, in [0, 1].
-        explanation: how maps are made.
+        explanation: explanation that makes the maps.
 
     Raises:
         ValueError: no models, or not as many labels as images.
@@ -164,7 +163,7 @@ def _caption(
     protocol = ", ".join(f"{key} {value}" for key, value in settings.items())
     sentences = (
         f"{type(explanation).__name__} of the predicted class, n = {n} images. Line: top {TOP_SHARE:.0%} of "
-        f"the pixels{', of maps smoothed to be looked at' if smoothed else ''}. \N{BALLOT X}: wrong class.",
+        f"the pixels{', of smoothed maps' if smoothed else ''}. \N{BALLOT X}: wrong class.",
         f"Attack on each model itself: {type(attack).__name__}, {protocol}.",
     )
     return "\n".join(textwrap.fill(sentence, width) for sentence in sentences)
@@ -179,20 +178,19 @@ def case_study_of(
     evaluation: EvaluationConfig,
     positions: Sequence[int] = (),
 ) -> Figure:
-    """Maps of chosen images, clean and at the largest budget of the evaluation.
+    """Maps of a few images, clean and at the largest budget of the evaluation.
 
     Args:
-        models: networks by the name that heads their column.
+        models: networks by the name of their column.
         view: images of a test split.
-        evaluation: names attack, budgets and explanation.
-        positions: which images of the view; by default the first of each of three classes, so that nobody
-            picks those that look best.
+        evaluation: attack, budgets and explanation.
+        positions: positions of the images in the view; by default the first image of each of three classes.
 
     Raises:
         ValueError: no explanation, or a position that the view does not have.
     """
     if evaluation.explanation is None:
-        raise ValueError("There is no case study without an explanation; set evaluation.explanation.")
+        raise ValueError("A case study needs an explanation; set evaluation.explanation.")
     beyond = [position for position in positions if not 0 <= position < len(view)]
     if beyond:
         raise ValueError(f"Expected positions from 0 to {len(view) - 1}, got {', '.join(map(str, beyond))}.")

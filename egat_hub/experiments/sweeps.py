@@ -11,10 +11,11 @@ from pathlib import Path
 from accelerate import PartialState
 
 from egat_hub.core.distributed import join_processes, main_says, rank, world_size
-from egat_hub.data import MultiDomain
+from egat_hub.data import DataConfig, MultiDomain, open_dataset
 from egat_hub.experiments.config import RunConfig, with_absolute_paths
 from egat_hub.experiments.executors import EXECUTORS, FAILED, ExecutorConfig, Job
 from egat_hub.experiments.runner import RunResults, read_results
+from egat_hub.experiments.starting import open_saved, resolve
 from egat_hub.training import Resources
 
 
@@ -33,7 +34,7 @@ def sweep(
     the reason. Interrupt a sweep at any time: the same call skips what is finished and resumes the rest.
 
     Args:
-        runs: resolved configs.
+        runs: what to run.
         output: parent of the runs' folders.
         executor: ``"local"``, ``"ray"``, ``"slurm"``, or a config.
         resources: loading, logging, saving.
@@ -55,6 +56,7 @@ def sweep(
             f"Executor {config.name} needs a single process. Start the command without accelerate launch."
         )
     output = Path(output).resolve()
+    runs = _resolved(runs, dataset)
     unique = list({run.name: run for run in runs}.values())
     jobs = [
         Job(_portable(run), output / run.name, resources or Resources())
@@ -73,9 +75,18 @@ def sweep(
 
 
 def finished_runs(runs: Sequence[RunConfig], output: str | Path) -> list[RunResults]:
-    """Results of the runs that are finished."""
+    """Results of the finished ones among runs with resolved configs."""
     found = (read_results(run, Path(output) / run.name) for run in runs)
     return [results for results in found if results is not None]
+
+
+def _resolved(runs: Sequence[RunConfig], dataset: MultiDomain | None) -> list[RunConfig]:
+    datasets: dict[DataConfig, MultiDomain] = {}
+    saved = {name: open_saved(name) for name in {run.model.name for run in runs}}
+    for run in runs:
+        if run.data not in datasets:
+            datasets[run.data] = dataset or open_dataset(run.data, verify=False)
+    return [resolve(run, datasets[run.data], saved[run.model.name]) for run in runs]
 
 
 def _ended(run: RunConfig, output: Path) -> bool:

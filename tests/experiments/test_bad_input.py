@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.experiments.tiny import call_vlcs
+from tests.experiments.tiny import FOLDER, call_vlcs
 
-FOLDER = ("--data", "folder", "--domains", "indoor", "--test_domains", "indoor")
+INDOOR = (*FOLDER, "--domains", "indoor", "--test_domains", "indoor")
 
 
 @pytest.fixture
@@ -70,8 +70,8 @@ def refused(tmp_path, capfd):
         ("--methods egat --egat.guide grascale", "No 'grascale' among guides. Did you mean 'grayscale'"),
         ("--data.synthetic_size 8", "Class 'circle' of synthetic/meadow has 2"),
         ("--trian.steps 3", "trian"),
-        ("--data vlcs", "needs a folder .*--data.dir"),
-        ("--data folder --data-dir /no/such/folder", "/no/such/folder"),
+        ("--data vlcs --data.synthetic_size 1000", "needs a folder .*--data.dir"),
+        ("--data folder --data.synthetic_size 1000 --data-dir /no/such/folder", "/no/such/folder"),
     ],
 )
 def test_options_that_cannot_work(refused, arguments, pattern):
@@ -85,24 +85,24 @@ def test_a_network_that_cannot_be_explained(refused):
 
 def test_an_empty_folder(refused, tmp_path):
     (tmp_path / "empty").mkdir()
-    refused("empty", *FOLDER, "--data-dir", str(tmp_path / "empty"))
+    refused("empty", *INDOOR, "--data-dir", str(tmp_path / "empty"))
 
 
 def test_a_class_without_enough_images(refused, images):
     for n in range(4):
         (images / "indoor" / "cat" / f"{n}.jpg").unlink()
-    refused("Class 'cat' of folder/indoor has 2", *FOLDER, "--data-dir", str(images))
+    refused("Class 'cat' of folder/indoor has 2", *INDOOR, "--data-dir", str(images))
 
 
 def test_a_truncated_image(refused, images):
     damaged = images / "indoor" / "dog" / "3.jpg"
     damaged.write_bytes(damaged.read_bytes()[:200])
-    refused("1 of 12 images cannot be used.*3.jpg", *FOLDER, "--data-dir", str(images))
+    refused("1 of 12 images cannot be used.*3.jpg", *INDOOR, "--data-dir", str(images))
 
 
 def test_a_guide_of_masks_without_masks(refused, images):
     guided = ("--methods", "erm", "egat", "--egat.guide", "mask")
-    refused("egat is set to use object masks.*--data.masks_dir", *FOLDER, "--data-dir", str(images), *guided)
+    refused("egat is set to use object masks.*--data.masks_dir", *INDOOR, "--data-dir", str(images), *guided)
 
 
 def test_a_config_file_with_a_field_that_does_not_exist(refused, tmp_path):

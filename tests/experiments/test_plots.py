@@ -86,7 +86,7 @@ def test_overlay_refuses_a_map_of_another_size():
 
 
 def test_maps_of_single_pixels_are_smoothed_and_the_caption_says_so(models, images):
-    labels, caption = torch.zeros(2, dtype=torch.long), "smoothed to be looked at"
+    labels, caption = torch.zeros(2, dtype=torch.long), "of smoothed maps"
     for explanation, smoothed in ((GradCAM(), False), (InputGradient(), True)):
         settings = {**SETTINGS, "epsilon": 0.0, "explanation": explanation}
         figure = case_study(models, images, labels, LABELS, **settings)

@@ -12,10 +12,13 @@ import timm
 import torch
 
 from egat_hub.core.results import read_outcomes, read_rows
-from egat_hub.evaluation import evaluate
-from egat_hub.experiments import runner
+from egat_hub.data import DataConfig
+from egat_hub.evaluation import EvaluationConfig, evaluate
+from egat_hub.experiments import RunConfig, runner, sweep
 from egat_hub.hub import from_pretrained
+from egat_hub.training import ModelConfig, TrainConfig
 from tests.experiments.conftest import write_images
+from tests.experiments.tiny import FOLDER
 from tests.experiments.tiny import call_vlcs as call
 
 TWO_BY_TWO = ("--methods", "erm", "egat", "--seeds", "0", "1")
@@ -259,7 +262,7 @@ def test_timm_and_this_package_load_the_same_model(finished):
 def folder_run(tmp_path):
     """A finished run on a folder of images, the folder, and the words of its command."""
     images = write_images(tmp_path / "images", "home/cat", "home/dog", "home/owl")
-    data = ("--data", "folder", "--data.dir", str(images), "--domains", "home", "--test_domains", "home")
+    data = (*FOLDER, "--data.dir", str(images), "--domains", "home", "--test_domains", "home")
     call(tmp_path / "out", *data)
     return images / "home", data
 
@@ -283,3 +286,21 @@ def test_images_that_changed_since_a_run_are_warned_about(folder_run, tmp_path):
 def test_a_batch_that_is_larger_than_the_data_is_warned_about(tmp_path):
     with pytest.warns(UserWarning, match="train.batch_size is 64, and meadow has 40 training images"):
         call(tmp_path, "--train.batch_size", "64", "--train.steps", "1")
+
+
+def test_a_list_of_runs_is_a_sweep(tmp_path, capsys):
+    run = RunConfig(
+        method="erm",
+        data=DataConfig(synthetic_size=60, image_size=32),
+        domain="Meadow",
+        model=ModelConfig(name="test_resnet", pretrained=False),
+        train=TrainConfig(steps=2, batch_size=8),
+        evaluation=EvaluationConfig(attack_options={"steps": 1}, checks=0),
+        test_domains=("night",),
+    )
+    results = sweep([run, dataclasses.replace(run, seed=1)], tmp_path)
+    assert [(found.config.domain, found.config.seed) for found in results] == [("meadow", 0), ("meadow", 1)]
+    assert {row.test_domain for row in results[0].rows} == {"meadow", "night"}
+    capsys.readouterr()
+    assert [found.rows for found in sweep([run], tmp_path)] == [results[0].rows]
+    assert "runs to do" not in capsys.readouterr().out

@@ -10,6 +10,7 @@ from egat_hub.data import DataConfig
 from egat_hub.experiments import RunConfig, SweepOptions, compare
 
 SYNTHETIC = ("--data", "synthetic", "--data.synthetic_size", "60", "--data.image_size", "32")
+FOLDER = ("--data", "folder", "--data.synthetic_size", "1000")  # the default, which a folder does not use
 ONE_RUN = ("--methods", "erm", "--domains", "meadow", "--test_domains", "meadow", "--seeds", "0")
 NETWORK = ("--model", "test_resnet", "--model.pretrained", "false", "--model.options", '{"output_stride": 8}')
 QUICK = (
