@@ -34,7 +34,7 @@ def run_sweep(
     adapt: Adapt = list,
     *,
     config_file: str = "config.yaml",
-    on_finish: Callable[[list[RunResults], int], object] | None = None,
+    on_finish: Callable[..., object] | None = None,
 ) -> list[RunResults]:
     """Check and execute the runs that the options describe; every process calls this.
 
@@ -42,7 +42,7 @@ def run_sweep(
         options: what to run.
         adapt: changes the list of runs.
         config_file: file in the output folder that gets the options.
-        on_finish: gets the results so far and the number of all runs whenever a run has finished.
+        on_finish: called with the results so far and ``total``, the number of all runs, when a run finishes.
 
     Returns:
         Results of all finished runs.
@@ -67,7 +67,7 @@ def run_sweep(
     )
     if trials:
         runs = choose(runs, trials, execute, output / "search.json")
-    results = execute(runs, on_finish=on_finish and (lambda found: on_finish(found, len(runs))))
+    results = execute(runs, on_finish=on_finish and partial(on_finish, total=len(runs)))
     if not results:
         raise FloatingPointError("No run could be finished; the reasons are above.")
     return results

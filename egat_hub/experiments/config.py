@@ -92,10 +92,9 @@ class RunConfig:
     label: str = ""
 
     def __post_init__(self) -> None:
-        if self.method_config is None:
-            object.__setattr__(self, "method_config", METHODS[self.method].config_class())
-        if not self.label:
-            object.__setattr__(self, "label", self.method)
+        config = self.method_config or METHODS[self.method].config_class()
+        object.__setattr__(self, "method_config", config)
+        object.__setattr__(self, "label", self.label or self.method)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -139,5 +138,5 @@ IMAGE_SIZE = 224
 
 def with_absolute_paths(data: DataConfig) -> DataConfig:
     """The same data set with absolute paths."""
-    given = {name: getattr(data, name) for name in PATHS}
-    return replace(data, **{k: v and str(Path(v).expanduser().resolve()) for k, v in given.items()})
+    paths: dict[str, Any] = {name: getattr(data, name) for name in PATHS}
+    return replace(data, **{k: v and str(Path(v).expanduser().resolve()) for k, v in paths.items()})
