@@ -102,7 +102,7 @@ def test_cuda_graphs_need_a_gpu_for_methods_that_attack(tmp_path):
 
 def test_networks_that_keep_biases_of_their_weights_are_not_captured():
     levit = timm.create_model("levit_128s", num_classes=3)
-    with pytest.raises(ValueError, match="keeps attention biases"):
+    with pytest.raises(ValueError, match="caches attention biases"):
         check_capturable(levit, torch.device("cuda"))
 
 
