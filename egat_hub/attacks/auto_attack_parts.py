@@ -41,17 +41,17 @@ def model_flags(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, T
     with torch.enable_grad():
         pixels = images.detach().requires_grad_()
         logits = model(pixels)
-        (slope,) = torch.autograd.grad(margin(logits, labels).sum(), pixels)
-    watch = _GradientCalls()
-    with watch:
+        (gradient,) = torch.autograd.grad(margin(logits, labels).sum(), pixels)
+    calls = _GradientCalls()
+    with calls:
         again = model(images)
     logits = logits.detach().float()
     sums = (logits.sum(1) - 1).abs() < 1e-5
     return {
         RANDOMNESS: differ(logits, again.float()),
         PROBABILITIES: sums & (logits > -1e-5).all(1) & (logits < 1 + 1e-5).all(1),
-        INNER_GRADIENT: torch.full(labels.shape, watch.seen, device=images.device),
-        ZERO_GRADIENT: (slope.flatten(1) == 0).all(1),
+        INNER_GRADIENT: torch.full(labels.shape, calls.seen, device=images.device),
+        ZERO_GRADIENT: (gradient.flatten(1) == 0).all(1),
     }
 
 
@@ -107,11 +107,11 @@ class Float32Model:
             return images.new_zeros(0, self._classes)
         if images.requires_grad:
             images = images.view_as(images)
-            images.register_hook(self._watch)
+            images.register_hook(self._check)
         return self._model(images.to(self._dtype)).float()
 
-    def _watch(self, slope: Tensor) -> None:
-        self.finite = self.finite & torch.isfinite(slope).all()
+    def _check(self, gradient: Tensor) -> None:
+        self.finite = self.finite & torch.isfinite(gradient).all()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,8 +203,8 @@ class APGD(Part):
             attack.y_target = others.topk(run + 1).indices[:, run]
         shift = random.uniform(images, -1, 1, f"{self.name} {run}")
         start = images + epsilon * shift / shift.abs().amax((1, 2, 3), keepdim=True)
-        best, stands, _, breaking = attack.attack_single_run(images, labels, start)
-        return torch.where(stands.bool()[:, None, None, None], best, breaking)
+        best, robust, _, adversarial = attack.attack_single_run(images, labels, start)
+        return torch.where(robust.bool()[:, None, None, None], best, adversarial)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,14 +57,14 @@ class WorstCase:
 
 LEVELS = 255
 ROUNDING = 1e-3
-"""How far, in levels, a bound may lie from the level that it stands for: float32 of k/255 is not exact."""
+"""Tolerance in levels of a bound that is a level: k/255 is not exact in float32."""
 
 
 def to_eight_bits(perturbed: Tensor, images: Tensor, epsilon: float) -> Tensor:
     """The nearest images of 8 bits a channel that stay within ``epsilon`` of ``images``.
 
-    Rounding alone may leave the ball. Where the ball holds no level at all (a budget of less than half a
-    level around an image that is between two), the nearest level to the clean image stands.
+    Rounding alone may leave the ball. Where the ball contains no level (a budget below half a level around a
+    value between two levels), the nearest level to the clean image is taken.
 
     Args:
         perturbed: images [B,3,H,W] in [0,1] within the ball.
@@ -127,10 +127,15 @@ def attack_curve(
         correct: [B], whether the clean images are classified correctly, if that is known already.
 
     Raises:
-        ValueError: no restart.
+        ValueError: no restart, or an attack that leaves the ball.
     """
     if restarts < 1:
         raise ValueError(f"Expected at least 1 restart, got {restarts}.")
+    if attack.reach > 1:
+        raise ValueError(
+            f"{type(attack).__name__} moves pixels by up to {attack.reach:g} epsilon and does not keep a "
+            "budget. Evaluate with another attack."
+        )
     random, labels = random or SampleRandom.by_position(images), labels.long()
     with evaluating(model):
         attack = attack.adapted(model, images)

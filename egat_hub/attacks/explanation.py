@@ -1,4 +1,4 @@
-"""Attacks on explanations: the contract and the search."""
+"""Attacks on explanations: the contract and the objective."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from egat_hub.attacks.base import (
     project,
     without_float16,
 )
+from egat_hub.core.config import from_dict
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.core.registry import Registry
 from egat_hub.explanations import Explanation, dead
@@ -223,10 +224,10 @@ class MapObjective(Objective):
         return self.record(torch.where(_column(holds), both, by_prediction), explained.logits)
 
 
-def _unit(slope: Tensor) -> Tensor:
+def _unit(gradient: Tensor) -> Tensor:
     """Of mean absolute value 1 for every image; zero stays zero."""
-    size = slope.abs().mean((1, 2, 3), keepdim=True)
-    return slope / torch.where(size > 0, size, 1.0)
+    size = gradient.abs().mean((1, 2, 3), keepdim=True)
+    return gradient / torch.where(size > 0, size, 1.0)
 
 
 def _column(values: Tensor) -> Tensor:
@@ -284,7 +285,7 @@ class ExplanationAttack(ABC):
 
     def build_optimizer(self) -> Attack:
         """The gradient attack that maximises the goal."""
-        optimizer = ATTACKS[self.optimizer](**self.optimizer_options)
+        optimizer = from_dict(ATTACKS[self.optimizer], self.optimizer_options)
         if not optimizer.takes_objective:
             raise ValueError(
                 f"Expected an optimizer that takes an objective, such as 'pgd', got {self.optimizer!r}."

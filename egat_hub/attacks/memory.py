@@ -1,4 +1,4 @@
-"""Perturbations of training images that are kept from epoch to epoch."""
+"""Perturbations of training images, stored from epoch to epoch."""
 
 from __future__ import annotations
 

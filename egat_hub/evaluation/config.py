@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from egat_hub.attacks import ATTACKS, EXPLANATION_ATTACKS, Attack, ExplanationAttack, attack_curve
 from egat_hub.attacks.base import check_epsilon
+from egat_hub.core.config import from_dict
 from egat_hub.core.metric import METRICS, Values, key
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.core.results import SANITY_CHECK
@@ -116,12 +117,12 @@ class EvaluationConfig:
 
     def build_attack(self) -> Attack:
         """The configured attack."""
-        return ATTACKS[self.attack](**self.attack_options)
+        return from_dict(ATTACKS[self.attack], self.attack_options)
 
     def build_explanation_attacks(self) -> dict[str, ExplanationAttack]:
         """The configured attacks on explanations, by name."""
         options = self.explanation_attack_options
-        return {name: EXPLANATION_ATTACKS[name](**options) for name in self.explanation_attacks}
+        return {name: from_dict(EXPLANATION_ATTACKS[name], options) for name in self.explanation_attacks}
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from egat_hub.attacks import TRAINING_ATTACKS, Attack, Objective
 from egat_hub.attacks.base import ALL, Rows, Value, check_epsilon
+from egat_hub.core.config import from_dict
 from egat_hub.methods.base import METHODS, Batch, Method, MethodConfig
 from egat_hub.models.cuda_graphs import GraphCache, check_capturable
 from egat_hub.models.folding import Folding, Pair, find_pairs, folded
@@ -63,7 +64,7 @@ class AdversarialConfig(MethodConfig):
         attack = TRAINING_ATTACKS[self.training_attack]
         settings = {"steps": self.attack_steps, "step_size": self.step_size, "start": self.start}
         shared = {name: settings[name] for name in attack.method_options}
-        return attack(**{**shared, **self.training_attack_options})
+        return from_dict(attack, {**shared, **self.training_attack_options})
 
 
 class AdversarialMethod(Method):

@@ -7,10 +7,12 @@ from typing import ClassVar
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from egat_hub.attacks import NFGSM, TRAINING_ATTACKS
 from egat_hub.core.config import from_dict, to_dict
 from egat_hub.core.registry import UnknownNameError
+from egat_hub.evaluation import EvaluationConfig, evaluate
 from egat_hub.methods import METHODS, PGDAT, AdversarialMethod
 from egat_hub.metrics.training_cost import count_passes, step_cost
 from tests.helpers.methods import FAST, batch, model
@@ -56,6 +58,25 @@ def test_images_are_reproducible_and_within_reach(attack, method):
     assert (distance <= REACH.get(attack, 1) * EPSILON + 1e-6).all()
     assert (distance > 0).all()
     assert torch.equal(attacked(make(attack, method)), images)
+
+
+@pytest.mark.parametrize("attack", TRAINING_ATTACKS)
+def test_training_attacks_can_be_evaluated(attack):
+    net, (images, labels) = model(size=SIZE).eval(), batch(size=SIZE)
+    found = TRAINING_ATTACKS[attack]()(net, images, labels, EPSILON)
+    with torch.no_grad():
+        before, after = (F.cross_entropy(net(shown), labels, reduction="none") for shown in (images, found))
+    assert after.mean() > before.mean()
+    config = EvaluationConfig(epsilons=(EPSILON,)).accuracy_only()
+    data = [*zip(images, labels, strict=True)]
+    if attack in REACH:
+        with pytest.raises(ValueError, match="by up to 3 epsilon"):
+            evaluate(net, data, config, attack=TRAINING_ATTACKS[attack]())
+        return
+    rows = evaluate(net, data, config, attack=TRAINING_ATTACKS[attack]())
+    (row,) = (row for row in rows if row.metric == "robust_accuracy")
+    assert row.protocol["attack"] == attack
+    assert row.protocol["epsilon"] == EPSILON
 
 
 @pytest.mark.parametrize("attack", TRAINING_ATTACKS)
@@ -143,6 +164,10 @@ def test_options_out_of_range_are_refused(attack, options):
 
 
 def test_unknown_names_and_unsupported_settings_are_refused():
+    with pytest.raises(ValueError, match=r"PGD has no stepz\. Known: .*steps"):
+        PGDAT.config_class(training_attack_options={"stepz": 3})
+    with pytest.raises(ValueError, match="Expected tau of type int, got 'one'"):
+        PGDAT.config_class(training_attack="early_stop", training_attack_options={"tau": "one"})
     with pytest.raises(UnknownNameError, match="Did you mean 'n_fgsm'"):
         PGDAT.config_class(training_attack="nfgsm")
     with pytest.raises(ValueError, match="attack_dtype"):

@@ -30,8 +30,8 @@ MARGIN = 0.01
 def smooth_clamp(values: Tensor) -> Tensor:
     """The identity on [0.01, 0.99], bent by a tanh beyond, so that all values are in [0, 1].
 
-    Value and slope are continuous. A plain clamp has no gradient where a decoder overshoots, as it does in
-    white and black regions.
+    Value and derivative are continuous. A plain clamp has no gradient where a decoder overshoots, as it does
+    in white and black regions.
     """
     low = MARGIN * (1 + torch.tanh((values - MARGIN) / MARGIN))
     high = 1 - MARGIN * (1 + torch.tanh((1 - values - MARGIN) / MARGIN))
@@ -94,7 +94,7 @@ Prediction = Literal["epsilon", "v_prediction", "sample"]
 class LatentDiffusion:
     """The parts of a Stable Diffusion pipeline of class 1.x or 2.x, without its sampler and its checkers.
 
-    Outside it speaks images [B,3,H,W] in [0,1]; latents are [B,c,h,w] of about unit variance, in float32 (or
+    Images are [B,3,H,W] in [0,1]; latents are [B,c,h,w] of about unit variance, in float32 (or
     float64), whatever the precision of the U-Net. Parts may be on another device than the images.
 
     Attributes:
@@ -104,7 +104,7 @@ class LatentDiffusion:
         alphas_cumprod: squared share of the clean latent at every timestep of the training schedule [T].
         prediction: what the U-Net predicts: the noise, the velocity or the clean latent.
         resolution: side of the square images that are encoded and decoded, in pixels.
-        name: as result rows note it.
+        name: name in result rows.
 
     Raises:
         ValueError: a part that does not fit; the message names it.
@@ -131,7 +131,7 @@ class LatentDiffusion:
             raise ValueError(
                 f"Expected a U-Net that takes the {self.vae.config.latent_channels} channels of the latent "
                 f"and no others, got {self.unet.config.in_channels}; pipelines for inpainting, depth or "
-                "instructions do not serve."
+                "instructions are not supported."
             )
         if getattr(self.unet.config, "addition_embed_type", None):
             raise ValueError(
@@ -141,7 +141,7 @@ class LatentDiffusion:
 
     @classmethod
     def of(cls, pipeline: Any, *, resolution: int | None = None) -> LatentDiffusion:
-        """The parts of a ``diffusers.StableDiffusionPipeline``, which stays as it is.
+        """The parts of a ``diffusers.StableDiffusionPipeline``, which is not changed.
 
         Args:
             pipeline: with ``vae``, ``unet``, ``scheduler`` and ``encode_prompt``.
@@ -171,7 +171,7 @@ class LatentDiffusion:
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Eval mode inside, put back exactly."""
+        """Eval mode inside, restored after."""
         with evaluating(self.vae), evaluating(self.unet):
             yield
 
@@ -225,7 +225,7 @@ def load_diffusion(
 ) -> LatentDiffusion:
     """Load a Stable Diffusion pipeline of class 1.x or 2.x through ``diffusers``, from safetensors only.
 
-    The safety checker is left out; its weights are not even fetched.
+    The safety checker is left out; its weights are not downloaded.
 
     Args:
         source: Hub id (``"org/name"`` or ``"org/name@revision"``), or a folder from ``save_pretrained``.
