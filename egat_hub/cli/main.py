@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import warnings
+from argparse import SUPPRESS
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module, metadata
@@ -15,7 +16,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from egat_hub.core.options import EXPECTED, INTERRUPTED, Formatter, add_options, call, spelled
+from egat_hub.core.options import INTERRUPTED, Parser, add_options, call, message_of, plain_text, spelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,7 @@ COMMANDS = {
 """What each command does; the function of that name in the module of that name is the command."""
 
 DESCRIPTION = "Image classifiers that withstand attack and show why they decide."
+HELP_ALL = "--help-all"
 EPILOG = "'egat-hub COMMAND --help' shows the options of a command, with an example."
 
 
@@ -65,19 +67,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit: help (0), or a command line that cannot be read (2).
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
-    parser, command = build_parser(words)
-    parsed = parser.parse_args(spelled(command, words))
     try:
+        parser, command = build_parser(words)
+        parsed = parser.parse_args(
+            spelled(command, ["--help" if word == HELP_ALL else word for word in words])
+        )
         options = vars(parser.instantiate(parsed)[parsed.command]).copy()
         as_json = options.pop("json")
         with _only_answers_on_stdout():
             answer = call(_command(parsed.command), options)
-    except EXPECTED as error:
-        return _fail(error)
+        if os.environ.get("RANK", "0") == "0":  # core.distributed would import PyTorch
+            print(json.dumps(answer.data, indent=2) if as_json else answer.text, flush=True)
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        message = message_of(error)
+        if message is None:
+            raise
+        return _fail(message)
     except KeyboardInterrupt:
         return _fail(INTERRUPTED)
-    if os.environ.get("RANK", "0") == "0":  # as the launcher says; the one in `collective` needs PyTorch
-        print(json.dumps(answer.data, indent=2) if as_json else answer.text)
     for problem in answer.problems:
         _fail(problem)
     return 1 if answer.problems else 0
@@ -86,20 +96,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def build_parser(words: Sequence[str]) -> tuple[ArgumentParser, ArgumentParser]:
     """The parser for a command line, and that of its command; only the command in ``words`` is imported."""
     chosen = next((word for word in words if not word.startswith("-")), None)
-    parser = ArgumentParser(
-        prog="egat-hub", description=DESCRIPTION, epilog=EPILOG, formatter_class=Formatter
-    )
+    parser = Parser(prog="egat-hub", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action="version", version=metadata.version("egat-hub"))
     commands = parser.add_subcommands(dest="command", metavar="COMMAND", required=True)
-    command = ArgumentParser()
+    command: ArgumentParser = parser
     for name, summary in COMMANDS.items():
-        options = ArgumentParser(formatter_class=Formatter)
+        options = Parser()
         if name == chosen:
             command = options
             add_options(options, _command(name))
             options.add_argument("--json", action="store_true", help="print JSON instead of text")
+            if HELP_ALL not in words:
+                _shorten_help(options, name)
         commands.add_subcommand(name, options, help=summary)
     return parser, command
+
+
+def _shorten_help(parser: ArgumentParser, command: str) -> None:
+    """Leave the settings of groups out of the help, but for their names."""
+    places = " ".join(action.dest for action in parser._actions if not action.option_strings)
+    hidden = []
+    for action in parser._actions:
+        option = "".join(action.option_strings[:1])
+        if "." in option and not option.endswith((".name", ".dir")):
+            action.help = SUPPRESS
+            hidden.append(option.partition(".")[0])
+    shown = {
+        action.option_strings[0]
+        for action in parser._actions
+        if action.help is not SUPPRESS and action.option_strings
+    }
+    for group in parser._action_groups:
+        group.description, group.title = None, plain_text(group.title or "")
+    parser.usage = f"egat-hub {command} {places} [options]".replace("  ", " ")
+    if hidden:
+        groups = ", ".join(f"{name}.*" for name in dict.fromkeys(hidden) if name not in shown)
+        parser.epilog = f"Further settings, shown by 'egat-hub {command} {HELP_ALL}': {groups}"
 
 
 def _command(name: str) -> Callable[..., Answer]:

@@ -7,13 +7,14 @@ An option of a group is ``--group.field``, such as ``--train.lr``; ``--group`` a
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import inspect
 import re
 import sys
 import typing
 from argparse import SUPPRESS, Action, RawDescriptionHelpFormatter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NoReturn
 
 from docstring_parser import parse
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
@@ -50,8 +51,31 @@ class Formatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
     """Help with line breaks in examples, and with defaults unless they are empty."""
 
     def _get_help_string(self, action: Action) -> str:
-        shown = action.option_strings and action.default not in (None, SUPPRESS, False, [], {})
-        return f"{action.help or ''}{' (default: %(default)s)' if shown else ''}"
+        empty = any(action.default is value for value in (None, SUPPRESS, False)) or action.default in (
+            [],
+            {},
+        )
+        default = " (default: %(default)s)" if action.option_strings and not empty else ""
+        return f"{plain_text(action.help or '')}{default}"
+
+
+class Parser(ArgumentParser):
+    """A parser whose errors are one line, with a suggestion."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=Formatter, **options)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print an error and exit."""
+        parser = getattr(ex, "subcommand_parser", None) or self
+        program = parser.prog.replace(" [options]", "")
+        text = re.sub(r'^Parser key "([^"]+)":', r"--\1:", " ".join(message.split()))
+        text = re.sub(r"<class '([\w.]+)'>", r"\1", text).replace("typing.", "")
+        chosen = re.search(r"invalid choice: '(\w+)' \(choose from (.*)\)", text)
+        if chosen:
+            hint = suggestion(chosen[1], re.findall(r"\w+", chosen[2]))
+            text = f"No command {chosen[1]!r}.{hint}"
+        self.exit(2, f"error: {text} ('{program} --help' lists the options)\n")
 
 
 def add_options(parser: ArgumentParser, command: Callable[..., Any], **defaults: Any) -> None:
@@ -75,22 +99,70 @@ def add_options(parser: ArgumentParser, command: Callable[..., Any], **defaults:
         parser.add_argument("--config", action="config", help="YAML file with any of the options")
     for name, parameter in inspect.signature(owner).parameters.items():
         chosen = parameter.replace(default=defaults.get(name, parameter.default))
-        _add(parser, chosen, hints[name], (helps[name] or "").replace("%", "%%").replace("``", ""))
+        _add(parser, chosen, hints[name], (helps[name] or "").replace("%", "%%"))
 
 
 def spelled(parser: ArgumentParser, words: Sequence[str]) -> list[str]:
-    """Words of a command line, with options spelled as in the parser."""
-    options = [option for action in parser._actions for option in action.option_strings]
-    spellings = {_key(option): option for option in options}
-    spellings |= {
-        _key(option.removesuffix(".name")): option for option in options if option.endswith(".name")
-    }
-    found = []
+    """Words of a command line, with options spelled as in the parser and fractions as decimal numbers.
+
+    An option that the parser does not have ends the program with the one that may be meant.
+    """
+    actions = {option: action for action in parser._actions for option in action.option_strings}
+    spellings = {_key(option): option for option in actions}
+    spellings |= {_key(name.removesuffix(".name")): name for name in actions if name.endswith(".name")}
+    found, numeric = [], False
     for word in words:
         option, equals, value = word.partition("=")
-        option = spellings.get(_key(option), option) if option.startswith("--") else option
-        found.append(f"{option}{equals}{value}")
+        if option.startswith("--") and option not in ("--help", "--version"):
+            option = spellings.get(_key(option)) or _within(parser, option, spellings)
+            numeric = "float" in str(
+                getattr(actions.get(option), "_typehint", None)
+                or getattr(actions.get(option), "type", "float")
+            )
+        elif numeric:
+            option = _decimal(option)
+        found.append(f"{option}{equals}{_decimal(value) if numeric else value}")
     return found
+
+
+def _within(parser: ArgumentParser, option: str, spellings: Mapping[str, str]) -> str:
+    """An option for a key of a dictionary, such as ``--evaluation.attack_options.steps``; else an error."""
+    key = _key(option)
+    for known, name in spellings.items():
+        group = any(other.startswith(f"{known}.") for other in spellings)
+        if key.startswith(f"{known}.") and not group:
+            return f"{name}{option[2 + len(known) :]}"
+    ends = [name for known, name in spellings.items() if known.rpartition(".")[2] == key]
+    hint = f" Did you mean {ends[0]}?" if ends else suggestion(option, spellings.values())
+    parser.error(f"No option {option}.{hint}")
+
+
+def _decimal(word: str) -> str:
+    """A fraction such as 8/255 as a decimal number; any other word as it is."""
+    number = re.fullmatch(r"(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)", word)
+    return repr(float(number[1]) / float(number[2])) if number else word
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """A sentence with the known word that is closest, if any is close."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean {close[0]}?" if close else ""
+
+
+def message_of(error: BaseException) -> str | None:
+    """What an error says to the user, on one line; None for a bug, whose traceback should be seen."""
+    text = str(error)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return (
+            f"Out of memory: {text.splitlines()[0] if text else ''} Lower the batch size or the image size."
+        )
+    if isinstance(error, RuntimeError) and ("unexpected pos" in text or "PytorchStreamWriter" in text):
+        return "A file could not be written; is the disk full?"
+    if not isinstance(error, EXPECTED):
+        return None
+    if "Original Traceback" in text:  # of a process that loads images
+        text = text.strip().splitlines()[-1].partition(": ")[2]
+    return " ".join(text.split())
 
 
 def call(command: Callable[..., Any], parsed: Mapping[str, Any]) -> Any:
@@ -116,7 +188,7 @@ def invoke(
         description: help text; by default the command's docstring.
         defaults: as for :func:`add_options`.
     """
-    parser = ArgumentParser(formatter_class=Formatter)
+    parser = Parser()
     add_options(parser, command, **defaults)
     parser.description = description or parser.description
     return call(command, vars(parser.instantiate(parser.parse_args(spelled(parser, words)))))
@@ -139,8 +211,11 @@ def run_command(
     """
     try:
         invoke(command, sys.argv[1:] if arguments is None else arguments, description=description, **defaults)
-    except EXPECTED as error:
-        sys.exit(f"error: {error}")
+    except Exception as error:
+        message = message_of(error)
+        if message is None:
+            raise
+        sys.exit(f"error: {message}")
     except KeyboardInterrupt:
         sys.exit(f"error: {INTERRUPTED}")
 
@@ -201,6 +276,11 @@ def _skipped(hint: Any) -> set[str]:
 
 def _plain(hint: Any) -> Any:
     return typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
+
+
+def plain_text(text: str) -> str:
+    """A docstring's text without markup."""
+    return re.sub(r":\w+:`~?([^`]*)`", r"\1", text).replace("``", "").replace("`", "")
 
 
 def _key(option: str) -> str:

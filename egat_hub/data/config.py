@@ -38,12 +38,13 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DataChanges:
-    """Settings that replace those of a :class:`DataConfig` unless they are None.
+    """Settings that replace those of the model's training data unless they are None.
 
     Attributes:
-        name: data set, as in :class:`DataConfig`; by default the one that the model was trained on.
-        dir: root folder of a benchmark or of your own images; implies ``"folder"`` for models trained on
-            generated images.
+        name: a benchmark, ``"folder"``, ``"synthetic"``, or the id of a Hub data set; by default what the
+            model was trained on.
+        dir: root folder of a benchmark or of your own images; it means ``"folder"`` where the model was
+            trained on generated images.
         masks_dir: object masks of the images.
         split_seed: seed of the 60/20/20 split.
         synthetic_size: images to generate per domain.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 import sys
 from email.message import Message
@@ -10,8 +11,12 @@ from importlib import import_module, metadata
 from pathlib import Path
 
 import pytest
+import torch
 
-from egat_hub.cli.main import COMMANDS
+from egat_hub.cli.main import COMMANDS, build_parser
+from egat_hub.core.options import message_of, spelled
+from egat_hub.data import DataConfig, TrainingView, UnreadableImageError, open_dataset, training_loader
+from tests.data.conftest import make_tree  # noqa: F401
 
 doctor = import_module("egat_hub.cli.doctor")
 ROOT = Path(__file__).parents[2]
@@ -29,10 +34,108 @@ def test_every_command_has_its_file():
     assert set(COMMANDS) <= files
 
 
-@pytest.mark.parametrize("words", [(), ("explian",), ("explain",), ("doctor", "--no-such-option")])
-def test_a_command_line_that_cannot_be_read(call, words):
-    called = call(*words)
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("", "'egat-hub --help' lists the options"),
+        ("explian", "No command 'explian'. Did you mean explain?"),
+        ("explain", "required: explain.model"),
+        ("attack m photos --epsilom 3", "No option --epsilom. Did you mean --epsilon?"),
+        ("attack m photos --epsilon x", "--epsilon: Expected a float. Got value: x"),
+        (
+            "evaluate m --split tset",
+            "--split: Expected a Literal['train', 'val', 'test', 'all']. Got value: tset",
+        ),
+        ("train --steps 3", "No option --steps. Did you mean --train.steps?"),
+        ("train --egat.attack_stepss 3", "Did you mean --egat.attack_steps?"),
+    ],
+)
+def test_a_command_line_that_cannot_be_read_ends_in_one_line_with_a_suggestion(call, words, message):
+    called = call(*words.split())
     assert (called.code, called.out) == (2, "")
+    (line,) = called.err.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+
+
+@pytest.mark.parametrize("form", ["--epsilon 8/255", "--epsilon=8/255", "--epsilon 0.03137254901960784"])
+def test_fractions_are_numbers(form):
+    words = ["attack", "model", "1/255", *form.split(), "--options.step_size", "2/255"]
+    parser, command = build_parser(words)
+    parsed = parser.parse_args(spelled(command, words)).attack
+    assert parsed.epsilon == 8 / 255
+    assert parsed.options == {"step_size": 2 / 255}
+    assert str(parsed.images) == "1/255"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fits_a_screen_and_has_no_markup(call, name):
+    short, full = call(name, "--help").out, call(name, "--help-all").out
+    assert short.count("\n") <= 70
+    assert full.count("\n") >= short.count("\n")
+    assert not re.search(r"``|:\w+:`", short + full)
+    if full != short:
+        assert f"shown by 'egat-hub {name} --help-all': " in short
+
+
+def test_defaults_of_zero_are_shown(call):
+    assert re.search(r"--seed SEED .*\(default: 0\)", call("attack", "--help").out, re.DOTALL)
+
+
+def test_a_closed_pipe_is_no_error():
+    script = f"{sys.executable} -m egat_hub list --json | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[\n", "")
+
+
+def test_ctrl_c_is_one_line(call, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(doctor, "doctor", interrupted)
+    called = call("doctor")
+    assert (called.code, called.err) == (1, "error: interrupted; the same command resumes\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory.\nTried to"), "Lower the batch size"),
+        (
+            RuntimeError("[enforce fail at inline_container.cc:659] . unexpected pos 540032 vs 539920"),
+            "disk full",
+        ),
+        (OSError(28, "No space left on device"), "No space left on device"),
+    ],
+)
+def test_exhausted_memory_and_disks_are_one_line(call, monkeypatch, error, message):
+    def failing(*_, **__):
+        raise error
+
+    monkeypatch.setattr(doctor, "doctor", failing)
+    called = call("doctor")
+    assert called.code == 1
+    (line,) = called.err.splitlines()
+    assert message in line
+
+
+def test_a_damaged_image_in_a_loading_process_is_one_line(make_tree):
+    root = make_tree(["indoor"], ["cat", "dog"])
+    domain = open_dataset(DataConfig(name="folder", dir=str(root)))["indoor"]
+    for path in root.glob("indoor/*/*.jpg"):
+        path.write_bytes(b"no image")
+    loader = training_loader(
+        TrainingView(domain, image_size=16, seed=0), batch_size=2, steps=1, seed=0, workers=1
+    )
+    with pytest.raises(UnreadableImageError) as caught:
+        list(loader)
+    assert re.fullmatch(r"\S*indoor/\w+/\d+\.jpg: cannot identify image file '\S+'", message_of(caught.value))
+
+
+def test_bugs_keep_their_traceback(call, monkeypatch):
+    monkeypatch.setattr(doctor, "doctor", lambda *_, **__: [][0])
+    with pytest.raises(IndexError):
+        call("doctor")
 
 
 def test_it_starts_as_a_program():
