@@ -16,7 +16,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from egat_hub.core.options import INTERRUPTED, Parser, add_options, call, message_of, plain_text, spelled
+from egat_hub.core.options import INTERRUPTED, Parser, add_options, call, message_of, spelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +127,7 @@ def _shorten_help(parser: ArgumentParser, command: str) -> None:
         if action.help is not SUPPRESS and action.option_strings
     }
     for group in parser._action_groups:
-        group.description, group.title = None, plain_text(group.title or "")
+        group.description = None
     parser.usage = f"egat-hub {command} {places} [options]".replace("  ", " ")
     if hidden:
         groups = ", ".join(f"{name}.*" for name in dict.fromkeys(hidden) if name not in shown)

@@ -253,6 +253,8 @@ def _add_group(parser: ArgumentParser, name: str, config: type[Any], default: An
     for action in parser._actions:
         if action.option_strings == [f"--{name}"]:  # jsonargparse's option for a file of the group
             action.help = SUPPRESS
+    for group in parser._action_groups:
+        group.title = plain_text(group.title or "")
 
 
 def _owner(command: Callable[..., Any]) -> Callable[..., Any]:

