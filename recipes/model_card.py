@@ -39,7 +39,8 @@ from egat_hub.hub.layout import (
 from egat_hub.hub.loading import load_folder
 from egat_hub.hub.manifest import Manifest
 from egat_hub.methods import METHODS
-from egat_hub.training import ModelConfig, TrainConfig
+from egat_hub.models import ModelConfig
+from egat_hub.training import TrainConfig
 
 CARDS = Path(__file__).parents[1] / "egat_hub/hub/model_cards"
 LAUNCH = ["accelerate", "launch"]

@@ -10,7 +10,8 @@ from egat_hub.core.config import digest, non_default
 from egat_hub.data import DataConfig
 from egat_hub.evaluation import EvaluationConfig
 from egat_hub.methods import METHODS, MethodConfig
-from egat_hub.training import ModelConfig, TrainConfig, Transfer
+from egat_hub.models import ModelConfig
+from egat_hub.training import TrainConfig, Transfer
 
 PATHS = ("dir", "masks_dir")
 """Fields of :class:`DataConfig` that only have a meaning on one machine."""

@@ -20,7 +20,8 @@ from egat_hub.experiments.config import ExtraAttack, RunConfig
 from egat_hub.experiments.executors import ExecutorConfig
 from egat_hub.experiments.variants import over_domains_and_seeds, with_epsilon, with_methods
 from egat_hub.methods import METHODS, MethodConfig
-from egat_hub.training import ModelConfig, Resources, TrainConfig, Transfer
+from egat_hub.models import ModelConfig
+from egat_hub.training import Resources, TrainConfig, Transfer
 
 SHARED = frozenset({"epsilon"})
 """Fields of methods that ``--epsilon`` sets, so that training and evaluation use the same budget."""

@@ -20,9 +20,8 @@ from egat_hub.hub import from_pretrained
 from egat_hub.hub.layout import model_folder, model_name, shipped_models
 from egat_hub.hub.loading import resize
 from egat_hub.methods import METHODS, Method
-from egat_hub.models import TimmModel
+from egat_hub.models import ModelConfig, TimmModel
 from egat_hub.models.factory import new_head, reorder_head
-from egat_hub.training import ModelConfig
 
 ORIGIN = ("method", "dataset", "train_domain", "seed", "selection")
 """Metadata of a saved model that the card of a model fine-tuned from it repeats."""

@@ -303,8 +303,9 @@ def _checked_size(net: Any, image_size: int | None) -> int:
             f"{type(net).__name__} was created for images of {height} x {width} pixels, not {size}. Pass "
             f"img_size={size} to timm.create_model, or use egat_hub.create_model(..., image_size={size})."
         )
-    fills = not isinstance(embed, PatchEmbed) or embed.dynamic_img_pad or size == pretrained
-    patch = 1 if fills else max(embed.patch_size)
+    patch = 1
+    if isinstance(embed, PatchEmbed) and not embed.dynamic_img_pad and size != pretrained:
+        patch = max(embed.patch_size)
     if size % patch:
         raise ValueError(
             f"Expected an image size that is a multiple of the patches' {patch} pixels, got {size}; the next "

@@ -18,8 +18,8 @@ from egat_hub.experiments.finetuning import FinetuneOptions
 from egat_hub.experiments.runner import recorded
 from egat_hub.hub import save_pretrained
 from egat_hub.methods import EGATConfig
-from egat_hub.models import TimmModel
-from egat_hub.training import ModelConfig, TrainConfig
+from egat_hub.models import ModelConfig, TimmModel
+from egat_hub.training import TrainConfig
 from tests.hub.conftest import hub  # noqa: F401
 
 SIZE = 32

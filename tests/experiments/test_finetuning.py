@@ -15,7 +15,8 @@ from egat_hub.evaluation import EvaluationConfig, evaluate
 from egat_hub.experiments import finetuning, runner
 from egat_hub.experiments.finetuning import finetune, prepare
 from egat_hub.hub import from_pretrained
-from egat_hub.training import ModelConfig, Transfer
+from egat_hub.models import ModelConfig
+from egat_hub.training import Transfer
 from tests.experiments.conftest import KNOWN, OLD, SIZE, save_base, write_images
 
 MEASURED = EvaluationConfig(attack_options={"steps": 2}, checks=0)

@@ -16,7 +16,8 @@ from egat_hub.data import DataConfig
 from egat_hub.evaluation import EvaluationConfig, evaluate
 from egat_hub.experiments import RunConfig, runner, sweep
 from egat_hub.hub import from_pretrained
-from egat_hub.training import ModelConfig, TrainConfig
+from egat_hub.models import ModelConfig
+from egat_hub.training import TrainConfig
 from tests.experiments.conftest import write_images
 from tests.experiments.tiny import FOLDER
 from tests.experiments.tiny import call_vlcs as call
