@@ -42,7 +42,7 @@ from egat_hub.methods import METHODS
 from egat_hub.models import ModelConfig
 from egat_hub.training import TrainConfig
 
-CARDS = Path(__file__).parents[1] / "egat_hub/hub/model_cards"
+CARDS = Path(__file__).parents[1] / "model_cards"
 LAUNCH = ["accelerate", "launch"]
 PARTS = ("method", "train_domain", "seed", "config", "model", "data", "train")
 """Keys of a model's metadata that decide what it is."""

@@ -56,7 +56,7 @@ def test_the_wheel_holds_every_file_of_the_package(installed):
         for path in (installed / "egat_hub").rglob("*")
         if path.is_file()
     }
-    assert {"egat_hub/py.typed", "egat_hub/hub/model_cards/synthetic-tiny/model.safetensors"} <= files
+    assert {"egat_hub/py.typed", "egat_hub/model_cards/synthetic-tiny/model.safetensors"} <= files
 
 
 def test_the_source_distribution_holds_tests_recipes_and_documents(installed):

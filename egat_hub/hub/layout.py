@@ -24,7 +24,7 @@ ENTRY = "zoo.json"
 NEEDED = (CONFIG, WEIGHTS, MANIFEST)
 """Files without which a model cannot be loaded."""
 
-CARDS = Path(__file__).parent / "model_cards"
+CARDS = Path(__file__).parents[1] / "model_cards"
 """The template of model cards, and a folder for every model that ships with the package."""
 
 
