@@ -47,8 +47,9 @@ def installed(tmp_path_factory) -> Path:
 
 def test_the_wheel_holds_every_file_of_the_package(installed):
     files = {
-        path.relative_to(ROOT).as_posix()
-        for path in (ROOT / "egat_hub").rglob("*")
+        (Path("egat_hub") / path.relative_to(origin)).as_posix()
+        for origin, folder in ((ROOT / "egat_hub", "egat_hub"), (ROOT, "model_cards"))
+        for path in (ROOT / folder).rglob("*")
         if path.is_file() and path.suffix != ".pyc"
     }
     assert files == {
