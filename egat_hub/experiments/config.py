@@ -139,5 +139,8 @@ IMAGE_SIZE = 224
 
 def with_absolute_paths(data: DataConfig) -> DataConfig:
     """The same data set with absolute paths."""
-    paths: dict[str, Any] = {name: getattr(data, name) for name in PATHS}
-    return replace(data, **{k: v and str(Path(v).expanduser().resolve()) for k, v in paths.items()})
+    return replace(data, dir=_absolute(data.dir), masks_dir=_absolute(data.masks_dir))
+
+
+def _absolute(path: str | None) -> str | None:
+    return path and str(Path(path).expanduser().resolve())
