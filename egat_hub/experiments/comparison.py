@@ -26,7 +26,7 @@ from egat_hub.experiments.variants import VARIANTS
 from egat_hub.hub import from_pretrained
 
 Adapt = Callable[[list[RunConfig]], list[RunConfig]]
-"""What a recipe makes of the runs that the command line describes."""
+"""Changes the runs of the command line for a recipe."""
 
 
 def run_sweep(
@@ -39,7 +39,7 @@ def run_sweep(
     """Check and execute the runs that the options describe; every process calls this.
 
     Args:
-        options: what to run.
+        options: the sweep.
         adapt: changes the list of runs.
         config_file: file in the output folder that gets the options.
         on_finish: called with the results so far and ``total``, the number of all runs, when a run finishes.
@@ -83,7 +83,7 @@ class Comparison:
 
     @property
     def text(self) -> str:
-        """The tables, and where everything is."""
+        """The tables, and the location of all results."""
         return (
             f"\n{self.report.markdown()}\n"
             f"In {self.output}: table.md, .tex, .csv, results.json, case_study_*.png, a folder per run.\n"
@@ -101,7 +101,7 @@ def compare(options: SweepOptions, paper: Sequence[Path] = ()) -> Comparison:
     Tables are written after each run, with what is finished.
 
     Args:
-        options: what to run.
+        options: the sweep.
         paper: CSV files of published results (dataset, method, train_domain, test_domain, metric, value).
 
     Raises:
@@ -123,7 +123,7 @@ def write_tables(
 
     Args:
         output: folder to write to.
-        epsilon: budget beside which published robust accuracy is shown.
+        epsilon: budget of published robust accuracy.
         paper: CSV files of published results.
         results: finished runs.
         total: number of all runs.

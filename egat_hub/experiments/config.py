@@ -1,4 +1,4 @@
-"""What a run is: a model, data, a training method, and what is measured."""
+"""Configuration of a run: model, data, training method and evaluation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from egat_hub.models import ModelConfig
 from egat_hub.training import TrainConfig, Transfer
 
 PATHS = ("dir", "masks_dir")
-"""Fields of :class:`DataConfig` that only have a meaning on one machine."""
+"""Fields of :class:`DataConfig` that are paths."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,25 +56,24 @@ class ExtraAttack:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """A training run: everything that decides the model, and what is measured of it.
+    """Configuration of a run: training and evaluation of one model.
 
     Attributes:
         method: name of the training method.
-        method_config: its settings; by default the method's defaults.
+        method_config: its options; by default the method's defaults.
         data: data set; an ``image_size`` of None is that of a saved model, or 224.
         domain: domain to train on.
         seed: seed of weights, batches, dropout, attacks and mixup.
         model: where training starts; ``model.name`` is timm's name of a network, the folder of a saved model
             or of a run, or a model on the Hub (``"org/name"``, ``"org/name@revision"``).
-        weights: digest of the weights of a saved model, filled in when the run is prepared; other weights are
-            another run.
+        weights: digest of the weights of a saved model, filled in by :func:`resolve`.
         train: how the model is trained.
         transfer: how the layers below the head are trained.
         evaluation: what is measured on the training domain.
         test_domains: domains on which clean accuracy is measured besides; all by default.
         extra_attacks: attacks that are measured besides that of the evaluation.
         split: split that is evaluated, ``"test"`` or ``"val"``.
-        label: name of the method in tables; by default ``method``. It decides nothing.
+        label: name of the method in tables; by default ``method``.
     """
 
     method: str
@@ -99,9 +98,9 @@ class RunConfig:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything that decides the trained model; fields at their defaults are left out.
+        """All settings that affect the trained model, without fields at their defaults.
 
-        A saved model is identified by its weights, not by its place.
+        A saved model is identified by its weights, not by its path.
         """
         model = replace(self.model, name=ModelConfig().name) if self.weights else self.model
         parts = {
@@ -119,7 +118,7 @@ class RunConfig:
 
     @property
     def name(self) -> str:
-        """Name of the run's folder: runs that train different models have different names."""
+        """Name of the run's folder, different for runs that train different models."""
         return f"{self.method}_{self.domain}_seed{self.seed}_{digest(self.identity)}"
 
     @property
@@ -129,7 +128,7 @@ class RunConfig:
 
     @property
     def image_size(self) -> int:
-        """Side of the images in pixels, once the run is prepared."""
+        """Side of the images in pixels, once the config is resolved."""
         return self.data.image_size or IMAGE_SIZE
 
 

@@ -22,7 +22,7 @@ FAILED = "failed.txt"
 """File in the folder of a run that diverged, with the reason; the run is tried again once it is removed."""
 
 POLL = 5.0
-"""Seconds between two looks at the states of Slurm jobs."""
+"""Seconds between checks of Slurm jobs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +33,8 @@ class ExecutorConfig:
         name: ``"local"``, one after another in this process; ``"ray"``, on a Ray cluster; ``"slurm"``, a
             Slurm job each.
         cpus: CPU cores per run (Ray and Slurm).
-        gpus: GPUs per run; by default 1 where the Ray cluster has any, and what the partition gives under
-            Slurm.
-        retries: how often a run whose worker died is started again; it resumes from its checkpoint.
+        gpus: GPUs per run; by default 1 if the Ray cluster has any, and the partition's default under Slurm.
+        retries: restarts of a run whose worker died; it resumes from its checkpoint.
         address: address of a Ray cluster, such as ``"auto"`` or ``"ray://head:10001"``; by default one is
             started on this machine.
         options: parameters of submitit's executor, such as ``{"slurm_partition": "gpu", "timeout_min":

@@ -33,7 +33,7 @@ from egat_hub.training import TrainConfig
 DEFAULT, FALLBACK = "egat", "pgd_at"
 NEED_NO_MAP = "pgd_at, trades"
 WARMUP = 10
-"""By default a new head is warmed up for one tenth of training."""
+"""Training steps per warm-up step of a new head, by default."""
 
 GENERATED = "synthetic"
 
@@ -49,7 +49,7 @@ class FinetuneOptions(RunOptions):
         domain: domain to train on; needed if there are several.
         seed: seed of the new head, batches, dropout, attacks and mixup.
         old_data: data set that the model was trained on; by default the one in its metadata.
-        old_data_dir: folder of that data set; without it, only generated images are opened.
+        old_data_dir: folder of that data set; not needed for generated images.
     """
 
     train: TrainConfig = TrainConfig(steps=1000, validate_every=100, selection="last")
@@ -62,7 +62,7 @@ class FinetuneOptions(RunOptions):
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that is known to work, with its folder, data and starting point."""
+    """A checked run, with its folder, data and saved model."""
 
     config: RunConfig
     output: Path
@@ -133,8 +133,8 @@ def _with_fitting_method(
         return resolve(options.run_config(FALLBACK, config.domain, config.seed), dataset, saved)
     if config.transfer.freeze_backbone and not config.method_config.head_grad:
         warnings.warn(
-            "With a frozen backbone, maps are trained through the head alone, and egat has head_grad=False: "
-            "its terms on maps have no effect. Give --egat.head_grad true.",
+            "With a frozen backbone, maps train only the head, and egat has head_grad=False: "
+            "its terms on maps have no effect. Set --egat.head_grad true.",
             stacklevel=4,
         )
     return config
@@ -156,7 +156,7 @@ class OldDomain:
     Attributes:
         domain: the domain, with labels in the order of the model's classes; None if it is not available.
         data: its data set.
-        missing: why it is not available, a sentence.
+        missing: reason why it is not available.
     """
 
     domain: Domain | None
@@ -167,7 +167,7 @@ class OldDomain:
 def open_old_domain(
     saved: SavedModel | None, source: str, *, name: str | None = None, data_dir: str | None = None
 ) -> OldDomain:
-    """Open the domain in the metadata of a model; without a name or folder, only generated images are opened.
+    """Open the training domain in the metadata of a model; without name or folder, only generated images.
 
     Args:
         saved: the model; None for a network of timm.

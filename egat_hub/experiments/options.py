@@ -33,11 +33,11 @@ def _method_configs() -> dict[str, type[MethodConfig]]:
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """What ``train``, ``finetune``, ``sweep`` and the recipes can be asked for.
+    """Options shared by ``train``, ``finetune``, ``sweep`` and the recipes.
 
     Attributes:
-        data: the images.
-        model: the network of timm, or the saved model to start from.
+        data: data set.
+        model: timm network or saved model to start from.
         train: how the model is trained.
         transfer: how the layers below the head are trained.
         evaluation: what is measured.
@@ -45,8 +45,8 @@ class RunOptions:
         epsilon: radius of the attack in training and evaluation, in [0, 1].
         epsilons: further radii for the evaluation.
         resources: loading, logging, saving.
-        output: folder of the results; by default one in runs.
-        configs: settings of the methods, such as --egat.attack_steps 5.
+        output: output folder; by default in runs.
+        configs: options of the methods, such as --egat.attack_steps 5.
     """
 
     data: DataConfig = DataConfig(name="folder")
@@ -147,7 +147,7 @@ class SweepOptions(RunOptions):
         return self.output or Path("runs") / self.data.name.replace("/", "--")
 
     def open_dataset(self) -> MultiDomain:
-        """The data set with all domains that are asked for; images are not decoded."""
+        """Open the data set with the needed domains, without decoding images."""
         everything = not self.domains or not self.test_domains
         return open_dataset(
             self.data, None if everything else [*self.domains, *self.test_domains], verify=False

@@ -1,4 +1,4 @@
-"""Train, measure and save one run; finished parts are skipped, an interrupted one resumes."""
+"""Train, evaluate and save one run; it skips finished parts and resumes after interruptions."""
 
 from __future__ import annotations
 
@@ -76,10 +76,10 @@ def run(
     *,
     dataset: MultiDomain | None = None,
 ) -> RunResults:
-    """Train, measure and save, as far as it is not done yet; every process calls this.
+    """Train, evaluate and save a model; every process calls this.
 
-    A finished model is not trained again, whatever is to be measured. An interrupted run resumes from its
-    checkpoint, and an interrupted evaluation after the last measured batch; both end with the same results.
+    Skips what is finished, so a changed evaluation does not train again. An interrupted run resumes from its
+    checkpoint, and an interrupted evaluation after the last measured batch, with the same results.
 
     Args:
         config: what to run.
@@ -151,7 +151,7 @@ def check_folder(folder: Path, config: RunConfig, dataset: MultiDomain) -> None:
 
 
 def _described(config: RunConfig, dataset: MultiDomain) -> dict[str, Any]:
-    """The content of ``config.json``: what decides the run, its classes, and a digest of its images."""
+    """Content of ``config.json``: identity of the run, classes, and a digest of its images."""
     keys = sorted(dataset[config.domain].keys)
     return {"run": config.identity, "classes": list(dataset.classes), "images": digest(keys)}
 
@@ -179,8 +179,7 @@ def _files(config: RunConfig, folder: Path) -> dict[Path, ExtraAttack | None]:
 
 
 def measured_by(evaluation: EvaluationConfig) -> list[Any]:
-    """What decides the rows of an evaluation: the version of the protocol and the settings, but for batch
-    sizes."""
+    """Settings that affect the results of an evaluation, including the version of the protocol."""
     return [PROTOCOL, non_default(replace(evaluation, batch_size=EvaluationConfig().batch_size))]
 
 
@@ -199,7 +198,7 @@ def measured_once(path: Path, measure: Callable[[Path], list[Outcome]]) -> list[
 
     Args:
         path: the file.
-        measure: gets the folder of a journal, which is removed once the file exists.
+        measure: function of the folder of a journal, which is removed once the file exists.
     """
     if main_says(path.exists):
         return read_outcomes(path)
@@ -246,9 +245,7 @@ class _Run:
         if rank() == 0:
             self._save(network, metadata, [row for row in results.rows if row.metric not in COST])
             shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
-        _write(
-            missing[-1], found[missing[-1]]
-        )  # last: a run counts as finished once its card has all results
+        _write(missing[-1], found[missing[-1]])  # last, because it marks the run as finished
         return results
 
     def _trained(self) -> tuple[TimmModel, dict[str, Any]]:

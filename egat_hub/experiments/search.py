@@ -32,7 +32,7 @@ class Grid:
         values: lists of values by method and field.
 
     Raises:
-        ValueError: no values, or methods that would try different numbers of settings.
+        ValueError: no values, or different numbers of settings per method.
     """
 
     values: Mapping[str, Mapping[str, Sequence[Any]]]
@@ -106,7 +106,7 @@ def choose(
 
     Args:
         runs: runs to choose settings for.
-        trials: what :meth:`Grid.trials` gave.
+        trials: runs of :meth:`Grid.trials`.
         execute: executes runs and returns the results of those that could be finished.
         record: JSON file to write all trials and the choice to.
 

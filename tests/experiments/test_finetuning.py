@@ -128,7 +128,7 @@ def test_a_new_head_is_warmed_up(finetune_options, changes, expected):
 
 
 def test_a_frozen_backbone_with_maps_that_have_no_effect(finetune_options):
-    with pytest.warns(UserWarning, match=r"Give --egat.head_grad true"):
+    with pytest.warns(UserWarning, match=r"Set --egat.head_grad true"):
         prepare(finetune_options(transfer=Transfer(freeze_backbone=True)))
 
 

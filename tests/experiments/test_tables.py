@@ -193,7 +193,7 @@ def test_a_budget_on_latents_is_never_among_those_on_pixels():
     text = comparison(rows, PAPER)
     assert list(cells(text, "erm")) == names
     assert "[" not in cells(text, "erm")["aAcc latent_epsilon 0"]
-    assert "compares with no epsilon" in text
+    assert "not comparable with epsilon" in text
     pixels = [row("robust_accuracy", 40.0, method=method, **ATTACK) for method in ("erm", "egat")]
     both = comparison([*rows, *pixels])
     assert list(cells(both, "erm")) == [*names[:2], "aAcc 0.01", *names[2:]]

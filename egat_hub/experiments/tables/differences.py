@@ -1,4 +1,4 @@
-"""By how much a method beats the others on the same test images."""
+"""Differences between methods on the same test images."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from egat_hub.metrics import metric_of, paired_bootstrap
 def differences(outcomes: Sequence[Outcome], reference: str) -> list[Table]:
     """For each training domain, clean and robust accuracy of ``reference`` minus that of every other method.
 
-    An image's value is its mean over the seeds that both methods have; intervals are those of a paired
-    bootstrap over test images. They say nothing about other seeds.
+    Values of an image are averaged over the seeds that both methods have. Intervals are from a paired
+    bootstrap over test images and do not cover other seeds.
     """
     tables = []
     for domain in dict.fromkeys(outcome.row.train_domain for outcome in outcomes):
         mine = [o for o in outcomes if o.row.train_domain == o.row.test_domain == domain]
-        found = _by_figure(mine)
+        found = _by_metric(mine)
         titles = list(dict.fromkeys(title for _, title in found))
         others = [m for m in dict.fromkeys(method for method, _ in found) if m != reference]
         lines = {}
@@ -39,8 +39,8 @@ def differences(outcomes: Sequence[Outcome], reference: str) -> list[Table]:
     return tables
 
 
-def _by_figure(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], dict[int, Sequence[float]]]:
-    """Values of images by (method, figure) and seed."""
+def _by_metric(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], dict[int, Sequence[float]]]:
+    """Values of images by (method, metric) and seed."""
     titles = attacked_titles(row for row, _ in outcomes)
     found: dict[tuple[str, str], dict[int, Sequence[float]]] = {}
     for row, values in outcomes:

@@ -12,12 +12,12 @@ from egat_hub.metrics import METRICS, Metric
 
 
 def explanations(rows: Sequence[Row]) -> Iterator[Table]:
-    """For each training domain the metrics' own tables, and a column for every measure of agreement.
+    """Tables of explanation metrics for each training domain, with a column for every measure of agreement.
 
-    Controls stand beside: a random map where the model counts, a bump in the centre where the object does.
+    Controls are random maps for metrics of the model, and a Gaussian in the centre for localization.
 
     Args:
-        rows: of one data set and one network.
+        rows: rows of one data set and one network.
     """
     rows = headline(rows)
     names = dict.fromkeys(metric.table for metric in METRICS.values() if metric.table not in ("", "results"))
@@ -38,7 +38,7 @@ def explanations(rows: Sequence[Row]) -> Iterator[Table]:
 
 
 def _measures(metric: Metric, rows: Sequence[Row]) -> Iterator[Column]:
-    """All measures of agreement, and the main one by what became of the prediction."""
+    """All measures of agreement; the main one also for unchanged and flipped predictions."""
     found = [row.protocol for row in rows if row.metric == metric.name]
     main = metric.shown["measure"]
     splits = [(measure, None) for measure in dict.fromkeys(protocol["measure"] for protocol in found)]

@@ -16,11 +16,11 @@ K = TypeVar("K", bound=Hashable)
 
 
 def distinct(titles: Mapping[K, str], settings: Mapping[K, str]) -> dict[K, str]:
-    """The titles; those that several have get their own settings in brackets.
+    """Titles; duplicates get their settings in brackets.
 
     Args:
-        titles: by key.
-        settings: by the same keys, as ``protocol_text`` writes them.
+        titles: titles by key.
+        settings: settings by key, from ``protocol_text``.
     """
     told = dict(titles)
     for title in set(titles.values()):
@@ -34,13 +34,13 @@ def distinct(titles: Mapping[K, str], settings: Mapping[K, str]) -> dict[K, str]
 
 
 COMPARED = {"map", "measure", "prediction"}
-"""Keys of a protocol whose values a table sets side by side."""
+"""Keys of a protocol with a column for each value."""
 
 
 def headline(rows: Sequence[Row]) -> list[Row]:
-    """The rows, of figures of explanations only those with the settings of the first of metric and attack.
+    """The rows; of explanation metrics only those with the first settings of metric and attack.
 
-    So comprehensiveness is that of ``Faithfulness.q`` and ``fill``, whatever else was measured.
+    Comprehensiveness, for example, is that with ``Faithfulness.q`` and ``fill``.
     """
     first: dict[tuple[str, Any], dict[str, Any]] = {}
     return [
@@ -58,11 +58,11 @@ def _settings(row: Row) -> dict[str, Any]:
 AVERAGE = "average"
 
 BUDGETS = ("epsilon", "latent_epsilon")
-"""What a budget may bound: pixels, or the latent of a diffusion model."""
+"""Budgets of attacks on pixels and on the latent of a diffusion model."""
 
 
 class Attempt(NamedTuple):
-    """Settings of an attack, what its budget bounds, and the budget."""
+    """Settings of an attack, the space of its budget, and the budget."""
 
     settings: str
     space: str
@@ -73,9 +73,9 @@ def in_domain(rows: Sequence[Row], published: Published, epsilon: float | None =
     """A table for each training domain, and one for their average.
 
     Args:
-        rows: of one data set and one network.
-        published: figures of a paper on the same data set.
-        epsilon: budget beside which published robust accuracy stands; by default the smallest.
+        rows: rows of one data set and one network.
+        published: values of a paper on the same data set.
+        epsilon: budget of published robust accuracy; by default the smallest.
     """
     rows = headline(rows)
     columns = _columns(rows, epsilon)
@@ -98,7 +98,7 @@ def _title(rows: Sequence[Row], domain: str) -> str:
 
 
 def attacked(epsilon: float, attack: str = "", space: str = "epsilon") -> str:
-    """Heading of robust accuracy at a budget; only an attack after the first is named."""
+    """Heading of robust accuracy at a budget; the first attack is not named."""
     budget = f"{epsilon:.4g}" if space == "epsilon" else f"{space} {epsilon:.4g}"
     return f"{heading('robust_accuracy')} {budget} {attack}".rstrip()
 
@@ -135,8 +135,8 @@ def columns_of(metric: Metric, rows: Sequence[Row], epsilon: float | None = None
 
     Args:
         metric: the metric.
-        rows: of several metrics.
-        epsilon: budget beside which published robust accuracy stands; by default the smallest.
+        rows: rows of all metrics.
+        epsilon: budget of published robust accuracy; by default the smallest.
     """
     title, mine = heading(metric.name), [row for row in rows if row.metric == metric.name]
 

@@ -25,7 +25,7 @@ def out_of_domain(rows: Sequence[Row], published: Published) -> list[Table]:
 
 
 def ranks(values: Mapping[str, float]) -> dict[str, float]:
-    """Rank of each name, 1 for the largest value; equal values share the mean of their ranks."""
+    """Rank of each name, 1 for the largest value; ties get their mean rank."""
     ordered = sorted(values.values(), reverse=True)
     return {
         name: fmean(place for place, other in enumerate(ordered, start=1) if other == value)

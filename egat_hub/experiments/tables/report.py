@@ -1,4 +1,4 @@
-"""All tables of an experiment, and how to read them."""
+"""All tables of a comparison, with notes."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from egat_hub.metrics.faithfulness import RANDOM_MAP_CHECKS
 
 
 def legend(rows: Sequence[Row], *, published: bool, suspect: bool, intervals: bool) -> list[str]:
-    """Sentences on seeds, selection, metrics with their protocols, published figures and intervals."""
+    """Notes on seeds, selection, metrics with their protocols, published values and intervals."""
     seeds = sorted({row.seed for row in rows})
     several = (
-        ", mean ± standard deviation over seeds of one and the same split; bold where the best leads the "
-        "second by more than the larger of both deviations"
+        ", mean ± standard deviation over seeds, all on one split; bold: leads the second by more than both "
+        "deviations"
     )
-    several += "; n where a cell has fewer seeds than others"
+    several += "; n: number of seeds, if fewer than for others"
     sentences = [f"Percent; seeds {', '.join(map(str, seeds))}{several if len(seeds) > 1 else ''}."]
     rules = sorted({row.selection for row in rows} - {""})
-    sentences += [f"Weights kept of a run: {', '.join(rules)}."] if rules else []
+    sentences += [f"Selected weights of a run: {', '.join(rules)}."] if rules else []
     for metric in METRICS.values():
         found = [row for row in headline(rows) if row.metric == metric.name and metric.table]
         across = {"latent_epsilon", metric.columns} | COMPARED
@@ -41,27 +41,27 @@ def legend(rows: Sequence[Row], *, published: bool, suspect: bool, intervals: bo
     sentences += [*_flags(rows), *_cautions(rows)]
     if any(row.protocol.get("budget_space") == "latent" for row in rows):
         sentences.append(
-            "latent_epsilon bounds the latent of a diffusion model and no pixel: it compares with no epsilon."
+            "latent_epsilon bounds the latent of a diffusion model; it is not comparable with epsilon."
         )
     if published:
         sentences.append(
-            "In brackets: the figure of the paper under its own protocol, whose epsilon is not legible."
+            "In brackets: the value in the paper under its own protocol, whose epsilon is not known."
         )
     if suspect:
         sentences.append(
-            "Question mark: the paper repeats this accuracy to the last digit with training and test domain "
-            "exchanged, which two separately trained networks do not do."
+            "Question mark: the paper has exactly the same accuracy with training and test domain exchanged, "
+            "which is unlikely for two networks trained separately."
         )
     if intervals:
         sentences.append(
             "Differences: mean over images of the mean over seeds; from, to: percentile interval of a paired "
-            "bootstrap over test images (10000 resamples), which says nothing about other seeds."
+            "bootstrap over test images (10000 resamples), which does not cover other seeds."
         )
     return sentences
 
 
 def _flags(rows: Sequence[Row]) -> Iterator[str]:
-    """Signs that an attack was fooled: what was looked for and what was found."""
+    """Sanity checks of attacks and their results."""
     flags = [
         row for row in rows if row.metric == SANITY_CHECK and row.protocol["check"] not in RANDOM_MAP_CHECKS
     ]
@@ -77,7 +77,7 @@ def _flags(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _cautions(rows: Sequence[Row]) -> Iterator[str]:
-    """What the flags that were raised about controls mean, and for which methods."""
+    """Meaning of failed checks of random maps, and the methods that failed."""
     for flag, caution in RANDOM_MAP_CHECKS.items():
         found = [row for row in rows if row.metric == SANITY_CHECK and row.protocol["check"] == flag]
         runs = {
@@ -94,7 +94,7 @@ def _cautions(rows: Sequence[Row]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Section:
-    """Tables that belong together under a heading."""
+    """Tables under a heading."""
 
     heading: str
     tables: tuple[Table, ...]
@@ -102,7 +102,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """Sections of tables, and sentences on how to read them."""
+    """Sections of tables, and notes."""
 
     sections: tuple[Section, ...]
     notes: tuple[str, ...]
@@ -132,16 +132,16 @@ def report(
     epsilon: float | None = None,
     reference: str = "egat",
 ) -> Report:
-    """Tables I to IV of the EGAT paper as far as there are rows for them, more on maps, differences.
+    """Tables I to IV of the EGAT paper, if there are rows for them, explanation metrics and differences.
 
-    Variants of EGAT are in the tables of their own study only: those of Table IV beside EGAT and ERM, those
-    of Table III beside EGAT and the rivals that the paper compares there.
+    Variants of EGAT are in their own tables only: those of Table IV with EGAT and ERM, those of Table III
+    with EGAT and the baselines that the paper has there.
 
     Args:
-        outcomes: what was measured on one data set with one network.
-        published: figures of a paper on the same data set.
-        epsilon: budget beside which published robust accuracy stands; by default the smallest.
-        reference: method that the others are compared with.
+        outcomes: results on one data set with one network.
+        published: values of a paper on the same data set.
+        epsilon: budget of published robust accuracy; by default the smallest.
+        reference: method to compare the others with.
     """
     published = published or Published()
     rows = [outcome.row for outcome in outcomes]
@@ -172,7 +172,7 @@ def report(
 
 
 def _beside(rows: Sequence[Row], variants: Collection[str], others: Collection[str]) -> list[Row]:
-    """Rows of variants and of what they are compared with; none without a variant."""
+    """Rows of variants and the methods they are compared with; empty without a variant."""
     if not any(row.method in variants for row in rows):
         return []
     return [row for row in rows if row.method in {*variants, *others}]

@@ -33,14 +33,14 @@ def heading(metric: str) -> str:
 
 @dataclass(frozen=True)
 class Entry:
-    """One cell of a table.
+    """An entry of a table.
 
     Attributes:
-        summary: mean, standard deviation and number of runs; None where nothing was measured.
-        published: the figure of a paper.
-        suspect: whether there is reason to doubt the published figure.
+        summary: mean, standard deviation and number of runs; None if not measured.
+        published: value in a paper.
+        suspect: whether the published value is doubtful.
         best: whether it leads its column by more than the spread.
-        digits: digits shown after the point.
+        digits: digits after the decimal point.
     """
 
     summary: Summary | None = None
@@ -55,9 +55,9 @@ class Table:
     """Lines of entries under a title.
 
     Attributes:
-        title: what the table is about.
-        columns: titles of the columns, without the one that names the lines.
-        lines: entries by the name of the line.
+        title: title of the table.
+        columns: titles of the columns, without that of the names.
+        lines: entries by name of the line.
     """
 
     title: str
@@ -66,14 +66,13 @@ class Table:
 
 
 def mark_best(table: Table, better: Sequence[Better | None]) -> Table:
-    """The table with the best entry of a column marked, where it leads by more than the spread.
+    """Mark the best entry of each column, if it leads by more than the spread.
 
-    It leads if its distance to the runner-up exceeds the larger of the two standard deviations, both over at
-    least two runs.
+    It must lead the second by more than both standard deviations, each over at least two runs.
 
     Args:
-        table: what to mark.
-        better: for every column, which values are better, or None for a column without a best.
+        table: table to mark.
+        better: for every column, which values are better, or None.
     """
     lines = {name: list(entries) for name, entries in table.lines.items()}
     for position, direction in enumerate(better):
@@ -97,17 +96,17 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Published:
-    """Published figures by method, training domain, test domain and metric.
+    """Published values by method, training domain, test domain and metric.
 
     Attributes:
-        values: the figures.
+        values: the values.
     """
 
     values: Mapping[tuple[str, str, str, str], float] = field(default_factory=dict)
 
     @classmethod
     def read(cls, paths: Iterable[Path], dataset: str) -> Published:
-        """The figures of one data set.
+        """Read the values of one data set.
 
         Args:
             paths: CSV files (dataset, method, train_domain, test_domain, metric, value).
@@ -129,16 +128,16 @@ class Published:
         )
 
     def mean(self, method: str, pairs: Sequence[Pair], metric: str) -> float | None:
-        """Mean over pairs of domains, or None unless there is a figure for every one of them."""
+        """Mean over pairs of domains, or None if one of them has no value."""
         found = [self.values.get((method, *pair, metric)) for pair in pairs]
         known = [value for value in found if value is not None]
         return fmean(known) if known and len(known) == len(found) else None
 
     def suspect(self, method: str, pairs: Iterable[Pair]) -> bool:
-        """Whether an accuracy is repeated when training and test domain are exchanged.
+        """Whether an accuracy is equal with training and test domain exchanged.
 
-        Two networks that were trained apart do not agree to the last digit; the EGAT paper's Table II has
-        six such pairs of DRE and six of SGDrop, and of no other method.
+        This is unlikely for two networks trained separately. Table II of the EGAT paper has six such values
+        of DRE and six of SGDrop, and none of other methods.
         """
         return any(
             train != test
@@ -152,10 +151,10 @@ class Column(NamedTuple):
     """A column of a table.
 
     Attributes:
-        title: its heading.
-        holds: which rows it summarises.
-        published: metric of a published table that stands beside.
-        digits: digits shown after the point.
+        title: heading.
+        holds: whether a row belongs to the column.
+        published: published metric to show beside it.
+        digits: digits after the decimal point.
         better: which values are better.
     """
 
@@ -167,10 +166,9 @@ class Column(NamedTuple):
 
 
 def tabulated(title: str, rows: Sequence[Row], columns: Sequence[Column], published: Published) -> Table:
-    """A line for each method: mean and standard deviation over seeds of a seed's mean over domains.
+    """A line for each method: mean and standard deviation over seeds of the mean over domains.
 
-    A seed counts where it has all pairs of domains that any method has. Published figures are averaged over
-    the same pairs.
+    Only seeds with all pairs of domains count. Published values are averaged over the same pairs.
     """
     methods = list(dict.fromkeys(row.method for row in rows))
     table = Table(
@@ -185,7 +183,7 @@ def tabulated(title: str, rows: Sequence[Row], columns: Sequence[Column], publis
 
 
 def summarised(rows: Iterable[Row], pairs: int = 1) -> Summary | None:
-    """Mean over pairs of domains within a seed, then mean and deviation over the seeds that have them all."""
+    """Mean over pairs of domains for each complete seed, then mean and deviation over seeds."""
     by_seed: dict[int, list[float]] = {}
     for row in rows:
         by_seed.setdefault(row.seed, []).append(row.value)
@@ -214,7 +212,7 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """A LaTeX tabular for the booktabs package; best in bold, published figures in brackets."""
+    """A LaTeX tabular for the booktabs package; best in bold, published values in brackets."""
     titles = [_escaped(title) for title in (LINE, *table.columns)]
     lines = [[_escaped(name), *entries] for name, *entries in _lines(table, _latex_entry)]
     body = tabulate(lines, titles, "latex_raw", disable_numparse=True)
@@ -225,7 +223,7 @@ def latex(table: Table) -> str:
 
 
 def to_csv(tables: Iterable[Table]) -> str:
-    """Every entry of every table as a line of its own."""
+    """CSV with one line per entry."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["table", LINE, "column", "mean", "sd", "n", "published", "suspect", "best"])
