@@ -152,12 +152,12 @@ class Faithfulness:
         classes, probability, maps = batch.of(self.target)
         assert batch.network is not None
         values: Values = {}
-        for name, judged in batch.with_controls(maps).items():
-            removals = self(batch.network, batch.images, judged, classes, probability, batch.random)
+        for name, shown in batch.with_controls(maps).items():
+            removals = self(batch.network, batch.images, shown, classes, probability, batch.random)
             for name_of, settings, comp, suff in self._variants(removals, probability):
                 protocol = {"explanation": batch.explanation, "map": name, **settings, "class": self.target}
                 for metric, found in (("comprehensiveness", comp), ("sufficiency", suff)):
-                    values[key(name_of.format(metric), protocol)] = where(~dead(judged), 100 * found)
+                    values[key(name_of.format(metric), protocol)] = where(~dead(shown), 100 * found)
         return values
 
     def _variants(

@@ -121,15 +121,15 @@ class InsertionDeletion:
         classes, _, maps = batch.of(self.target)
         assert batch.network is not None
         values: Values = {}
-        for name, judged in batch.with_controls(maps).items():
-            areas = self(batch.network, batch.images, judged, classes, batch.random, chunk=batch.chunk)
+        for name, shown in batch.with_controls(maps).items():
+            areas = self(batch.network, batch.images, shown, classes, batch.random, chunk=batch.chunk)
             for metric, fill, area in (
                 ("insertion_auc", self.insertion_fill, areas.insertion),
                 ("deletion_auc", self.deletion_fill, areas.deletion),
             ):
                 source = {"explanation": batch.explanation, "map": name, "steps": self.steps}
                 protocol = {**source, "fill": fill, "class": self.target}
-                values[key(metric, protocol)] = where(~dead(judged), 100 * area)
+                values[key(metric, protocol)] = where(~dead(shown), 100 * area)
         return values
 
     def _curve(

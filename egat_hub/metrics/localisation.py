@@ -131,9 +131,9 @@ class Localisation:
             return {}
         objects = batch.masks[:, 0] >= 0.5
         values: Values = {Key("mask_area"): 100 * objects.float().mean((1, 2))}
-        for name, judged in batch.with_controls(batch.of(self.target).maps).items():
-            located = self(judged, objects)
-            defined = objects.any(2).any(1) & ~dead(judged.relu())
+        for name, shown in batch.with_controls(batch.of(self.target).maps).items():
+            located = self(shown, objects)
+            defined = objects.any(2).any(1) & ~dead(shown.relu())
             source = {"explanation": batch.explanation, "map": name, "class": self.target}
             for metric, settings, found in (
                 ("pointing_game", {"tolerance": self.tolerance}, located.pointing),
