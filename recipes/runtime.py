@@ -147,7 +147,7 @@ def _variants(
         for name, unfolded in UNFOLDED.items():
             found[unfolded] = method = build(name)
             assert isinstance(method, AdversarialMethod)
-            method.foldable = ()
+            method._foldable = ()
     if bfloat16:
         found[BFLOAT16_ATTACK] = build("egat", attack_dtype="bfloat16")
         found[BFLOAT16] = build("egat")

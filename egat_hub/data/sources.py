@@ -7,6 +7,7 @@ import functools
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
 
 from tqdm.auto import tqdm
 
@@ -69,7 +70,7 @@ def _source(config: DataConfig, *, partial: bool) -> tuple[Source, DataConfig]:
     _check_unused(config, *GENERATED)
     if name in BENCHMARKS or name == "folder":
         benchmark = BENCHMARKS.get(name)
-        return functools.partial(open_folder, benchmark=benchmark, partial=partial), config
+        return functools.partial(cast(Any, open_folder), benchmark=benchmark, partial=partial), config
     return SOURCES[name], config
 
 
