@@ -63,7 +63,7 @@ def attack(
     from egat_hub.attacks import ATTACKS
     from egat_hub.attacks.base import check_epsilon
     from egat_hub.cli.attacked_files import AttackSettings, attack_files
-    from egat_hub.cli.images import find_images, open_batches, open_model, png_of
+    from egat_hub.cli.images import find_images, open_batches, open_model, png_of, warn_of_generated
     from egat_hub.core.config import from_dict
 
     check_epsilon(epsilon)
@@ -78,6 +78,7 @@ def attack(
         raise FileExistsError(f"Expected a folder for the output, but {output} is a file.")
     paths = find_images(images, outside=output)
     classifier = open_model(model, device)
+    warn_of_generated(classifier)
     known = classifier.label_names
     if label is not None and label not in known:
         raise ValueError(f"Expected a --label among {', '.join(known[:20])}, got {label!r}.")

@@ -45,7 +45,7 @@ def explain(
         overlay_only: write the overlay alone instead.
         device: such as cpu or cuda:1; default: the accelerator, if there is one.
     """
-    from egat_hub.cli.images import find_images, open_batches, open_model, png_of
+    from egat_hub.cli.images import find_images, open_batches, open_model, png_of, warn_of_generated
     from egat_hub.explanations import EXPLANATIONS
     from egat_hub.hub.prediction import ImageLike
 
@@ -63,6 +63,7 @@ def explain(
     if twice:
         raise ValueError(f"Several images would be written to {twice[0]}; explain them one after another.")
     classifier = open_model(model, device)
+    warn_of_generated(classifier)
     problems: list[str] = []
     entries = []
     batches = open_batches(list(places), BATCH, problems)

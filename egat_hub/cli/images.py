@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 from egat_hub.data import UnreadableImageError
 from egat_hub.data.images import find_images as images_in
 from egat_hub.data.images import open_image
+from egat_hub.data.synthetic import CLASSES
 from egat_hub.hub import from_pretrained
 from egat_hub.hub.classifier import Classifier
 
@@ -28,6 +30,16 @@ def open_model(source: str, device: str | None) -> Classifier:
     else:
         place = _checked(device)
     return from_pretrained(source).to(place)
+
+
+def warn_of_generated(classifier: Classifier) -> None:
+    """Warn that a model of generated images says nothing about photos."""
+    if set(classifier.label_names) == set(CLASSES):
+        warnings.warn(
+            "The model was trained on generated images; its predictions for photos mean nothing. "
+            "'egat-hub sample photos' writes images that it knows.",
+            stacklevel=2,
+        )
 
 
 def _checked(device: str) -> torch.device:

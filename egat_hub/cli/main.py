@@ -35,17 +35,18 @@ class Answer:
 
 
 COMMANDS = {
-    "train": "train a network by one method on one domain, measure and save it",
+    "train": "train a network by one method on one domain, evaluate and save it",
     "finetune": "fine-tune a model on new images, and compare before and after",
     "sweep": "train and compare methods over domains and seeds, here, on Ray or on Slurm",
-    "explain": "predict, and draw where the model looks",
-    "doctor": "say what is installed, what is missing and how to get it",
-    "list": "list known, published or saved models, or compare them in a leaderboard",
-    "card": "write the card of a saved model from its own files",
-    "evaluate": "measure accuracy, robustness and explanations on a data set",
-    "attack": "attack images, write what fools the model, and read it back to verify",
-    "pull": "fetch a model from the Hub into a folder",
-    "push": "publish a saved model on the Hub",
+    "evaluate": "measure accuracy, robustness and explanations of a model",
+    "explain": "predict classes of images, and show where the model looks",
+    "attack": "generate adversarial images and verify the saved files",
+    "sample": "write test images of a data set to a folder, to try commands on",
+    "list": "list models, methods, attacks or explanations, or compare models",
+    "card": "write the model card of a saved model",
+    "pull": "download a model from the Hub",
+    "push": "push a saved model to the Hub",
+    "doctor": "check the installation",
 }
 """What each command does; the function of that name in the module of that name is the command."""
 

@@ -283,6 +283,7 @@ class _Run:
             "config": to_dict(config.method_config),
             "model": to_dict(model),
             "data": recorded(config.data),
+            "images": digest(sorted(domain.keys)),
             "train": to_dict(config.train),
             "best_step": trained.best_step,
             "val_accuracy": trained.val_accuracy,

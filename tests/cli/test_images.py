@@ -12,6 +12,7 @@ from PIL import Image
 
 from egat_hub.attacks import PGD
 from egat_hub.core.randomness import SampleRandom
+from egat_hub.data import DataConfig, open_dataset
 from egat_hub.hub import from_pretrained
 
 
@@ -102,6 +103,24 @@ def test_the_prediction_is_the_truth_where_no_folder_is_a_class(call, small_mode
     assert called.code == 0
     assert "true classes: the model's predictions" in called.out
     assert "Clean accuracy 100.0 %" in called.out
+
+
+@pytest.mark.parametrize("command", ["explain", "attack"])
+def test_sampled_images_can_be_explained_and_attacked(call, synthetic_model, tmp_path, command):
+    words = ("--domain", "night", "--images", 3, "--data.image_size", 32, "--data.synthetic_size", 20)
+    sampled = call("sample", tmp_path / "photos", *words)
+    assert (sampled.code, sampled.err) == (0, "")
+    assert f"test images of synthetic/night to {tmp_path / 'photos'}\nNext:" in sampled.out
+    night = open_dataset(DataConfig(image_size=32, synthetic_size=20))["night"]
+    for path in (tmp_path / "photos").rglob("*.png"):
+        index = int(path.stem)
+        assert index in night.indices("test")
+        assert path.parent.name == night.classes[night.labels[index]]
+        assert np.array_equal(levels(path), np.asarray(night.load(index)[0]))
+    called = call(command, synthetic_model, tmp_path / "photos", "--output", tmp_path / "made", "--json")
+    assert called.code == 0
+    assert "trained on generated images" in called.err
+    assert len(called.data if command == "explain" else called.data["images"]) == 3
 
 
 @pytest.mark.parametrize("command", ["explain", "attack"])
