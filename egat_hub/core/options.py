@@ -107,13 +107,18 @@ def spelled(parser: ArgumentParser, words: Sequence[str]) -> list[str]:
 
     An option that the parser does not have ends the program with the one that may be meant.
     """
-    actions = {option: action for action in parser._actions for option in action.option_strings}
+    actions = {
+        option: action
+        for action in parser._actions
+        for option in action.option_strings
+        if not option.endswith(".help")
+    }
     spellings = {_key(option): option for option in actions}
     spellings |= {_key(name.removesuffix(".name")): name for name in actions if name.endswith(".name")}
     found, numeric = [], False
     for word in words:
         option, equals, value = word.partition("=")
-        if option.startswith("--") and option not in ("--help", "--version"):
+        if option.startswith("--") and option not in ("--help", "--version") and not option.endswith(".help"):
             option = spellings.get(_key(option)) or _within(parser, option, spellings)
             numeric = "float" in str(
                 getattr(actions.get(option), "_typehint", None)
