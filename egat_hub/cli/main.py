@@ -48,9 +48,9 @@ COMMANDS = {
     "push": "push a saved model to the Hub",
     "doctor": "check the installation",
 }
-"""What each command does; the function of that name in the module of that name is the command."""
+"""Commands and their descriptions; each is a function in a module of its name."""
 
-DESCRIPTION = "Image classifiers that withstand attack and show why they decide."
+DESCRIPTION = "Image classifiers that are robust to attacks and explain their predictions."
 HELP_ALL = "--help-all"
 EPILOG = "'egat-hub COMMAND --help' shows the options of a command, with an example."
 
