@@ -28,7 +28,7 @@ from egat_hub.experiments.tables.table import Entry, Table, markdown
 from egat_hub.hub import from_pretrained
 from egat_hub.metrics.accuracy import LIMIT
 from egat_hub.models import TimmModel
-from egat_hub.models.modes import evaluating
+from egat_hub.models.train_mode import evaluating
 
 Curve = Mapping[float, Summary]
 """Accuracy by budget; 0 is that of clean images."""

@@ -35,7 +35,7 @@ from egat_hub.explanations import GradCAM
 from egat_hub.hub import from_pretrained, save_pretrained
 from egat_hub.methods import EGAT
 from egat_hub.models import TimmModel, create_model
-from egat_hub.models.modes import evaluating, is_batchnorm
+from egat_hub.models.train_mode import evaluating, is_batchnorm
 
 
 @dataclass(frozen=True, kw_only=True)

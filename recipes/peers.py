@@ -35,7 +35,7 @@ from egat_hub.core.options import run_command
 from egat_hub.explanations import GradCAM
 from egat_hub.models import TimmModel, create_model
 from egat_hub.models.folding import find_pairs, folded
-from egat_hub.models.modes import is_batchnorm
+from egat_hub.models.train_mode import is_batchnorm
 
 STEPS, LENGTH = 10, 0.25
 """Number of steps, and step size relative to epsilon."""

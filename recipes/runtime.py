@@ -49,8 +49,8 @@ from egat_hub.methods import EGAT, METHODS, AdversarialMethod, Method
 from egat_hub.metrics import CONTROLS, Faithfulness
 from egat_hub.metrics.training_cost import Passes, count_passes
 from egat_hub.models import TimmModel, create_model
-from egat_hub.models.modes import evaluating
 from egat_hub.models.timm_model import View
+from egat_hub.models.train_mode import evaluating
 
 SEPARATE = "egat, separate CAMs"
 BY_HAND, LAST = "TRADES, by hand", "TRADES, by hand, channels last"

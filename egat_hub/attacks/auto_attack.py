@@ -25,7 +25,7 @@ from egat_hub.attacks.base import ATTACKS, Attack, AttackResult, Objective, proj
 from egat_hub.attacks.curve import WorstCase
 from egat_hub.core.config import check_choices
 from egat_hub.core.randomness import SampleRandom, derive_seed
-from egat_hub.models.modes import evaluating, frozen
+from egat_hub.models.train_mode import evaluating, frozen
 
 BLACK_BOX = "square_better"
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.core.registry import Registry
-from egat_hub.models.modes import evaluating
+from egat_hub.models.train_mode import evaluating
 
 if TYPE_CHECKING:
     from egat_hub.attacks.memory import PerturbationMemory

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from egat_hub.attacks.base import EMPTY, Attack
 from egat_hub.core.metric import is_correct
 from egat_hub.core.randomness import SampleRandom
-from egat_hub.models.modes import evaluating
+from egat_hub.models.train_mode import evaluating
 
 
 class WorstCase:

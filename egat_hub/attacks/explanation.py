@@ -28,7 +28,7 @@ from egat_hub.core.registry import Registry
 from egat_hub.explanations import Explanation, dead
 from egat_hub.explanations.similarity import STABILITY
 from egat_hub.models import TimmModel
-from egat_hub.models.modes import evaluating, frozen
+from egat_hub.models.train_mode import evaluating, frozen
 
 
 class ExplainedBatch(NamedTuple):

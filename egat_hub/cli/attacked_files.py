@@ -15,7 +15,7 @@ from egat_hub.attacks.curve import ROUNDING
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.data.images import to_image
 from egat_hub.hub.classifier import Classifier
-from egat_hub.models.modes import evaluating
+from egat_hub.models.train_mode import evaluating
 
 LEVELS = 255
 

@@ -27,7 +27,7 @@ from egat_hub.metrics.accuracy import (
     robust_accuracy_8bit,
 )
 from egat_hub.metrics.stability import explanation_attacks, stability
-from egat_hub.models.modes import evaluating, full_precision
+from egat_hub.models.train_mode import evaluating, full_precision
 
 PROTOCOL = 2
 """Version of the evaluation protocol; results of another version are measured again."""

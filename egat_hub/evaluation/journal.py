@@ -19,7 +19,7 @@ from egat_hub.core.files import atomic_write_text
 from egat_hub.core.metric import Key
 from egat_hub.evaluation.config import PROTOCOL
 from egat_hub.evaluation.model import device_of
-from egat_hub.models.modes import evaluating, full_precision
+from egat_hub.models.train_mode import evaluating, full_precision
 
 
 class Samples(Protocol):

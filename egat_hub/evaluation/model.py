@@ -9,7 +9,7 @@ from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 
 from egat_hub.models import TimmModel, unwrap
-from egat_hub.models.modes import evaluating
+from egat_hub.models.train_mode import evaluating
 
 
 def unwrapped(model: nn.Module) -> tuple[nn.Module, str]:

@@ -15,7 +15,7 @@ from egat_hub.attacks.pgd import IterativeAttack
 from egat_hub.core.metric import is_correct
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.metrics.accuracy import LIMIT
-from egat_hub.models.modes import evaluating
+from egat_hub.models.train_mode import evaluating
 
 CORNERS = 8
 """Number of random corners of the ball in the attack without gradients."""

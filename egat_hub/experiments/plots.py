@@ -22,7 +22,7 @@ from egat_hub.explanations import EXPLANATIONS, Explanation, dead
 from egat_hub.explanations.overlay import overlay, upsample
 from egat_hub.explanations.similarity import TOP_SHARE
 from egat_hub.models import TimmModel
-from egat_hub.models.modes import evaluating
+from egat_hub.models.train_mode import evaluating
 
 SMOOTHED = 1 / 48
 """Standard deviation of the smoothing of pixel-wise maps, relative to the side of the image."""

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from egat_hub.explanations.base import EXPLANATIONS, Explanation
 from egat_hub.models import TimmModel
-from egat_hub.models.modes import twice_differentiable
 from egat_hub.models.timm_model import View
+from egat_hub.models.train_mode import twice_differentiable
 
 
 @EXPLANATIONS.register("grad_cam")

@@ -14,8 +14,8 @@ from egat_hub.core.config import check_choices
 from egat_hub.explanations.base import EXPLANATIONS, Explanation
 from egat_hub.explanations.guides import on_grid
 from egat_hub.models import TimmModel
-from egat_hub.models.modes import frozen, twice_differentiable, without_dropout, without_recording
 from egat_hub.models.timm_model import View
+from egat_hub.models.train_mode import frozen, twice_differentiable, without_dropout, without_recording
 
 E = TypeVar("E", bound="PixelGradient")
 

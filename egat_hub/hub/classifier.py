@@ -20,7 +20,7 @@ from egat_hub.explanations import EXPLANATIONS, Explanation, dead
 from egat_hub.explanations.overlay import upsample
 from egat_hub.hub.prediction import ImageLike, Prediction, check_label_names, label_index, to_photo
 from egat_hub.models import TimmModel
-from egat_hub.models.modes import evaluating
+from egat_hub.models.train_mode import evaluating
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from egat_hub.core.config import from_dict, to_dict
 from egat_hub.core.files import read_json_object
 from egat_hub.models import TimmModel
-from egat_hub.models.modes import evaluating, full_precision
+from egat_hub.models.train_mode import evaluating, full_precision
 
 TOLERANCE = 1e-3
 """Largest deviation of logits at load: rounding gives some 1e-5, normalising twice some 0.1."""

@@ -33,7 +33,7 @@ from egat_hub.hub.prediction import check_label_names
 from egat_hub.hub.remote import upload
 from egat_hub.hub.timm_files import read_network, write_network
 from egat_hub.models import TimmModel, unwrap
-from egat_hub.models.modes import forget_biases
+from egat_hub.models.train_mode import forget_biases
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -14,7 +14,7 @@ from egat_hub.explanations import GradCAM
 from egat_hub.explanations.guides import on_grid
 from egat_hub.methods.base import METHODS, POSITIVE, Batch, Method, MethodConfig
 from egat_hub.methods.losses import Mixup, bce, l1
-from egat_hub.models.modes import evaluating, frozen
+from egat_hub.models.train_mode import evaluating, frozen
 
 
 class Masker(nn.Module):

@@ -18,8 +18,8 @@ from egat_hub.core.distributed import rank
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.core.registry import Registry
 from egat_hub.models import TimmModel
-from egat_hub.models.modes import is_batchnorm
 from egat_hub.models.timm_model import View
+from egat_hub.models.train_mode import is_batchnorm
 
 METHODS: Registry[type[Method]] = Registry("methods")
 

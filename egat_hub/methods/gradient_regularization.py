@@ -14,7 +14,7 @@ from egat_hub.explanations import GUIDES
 from egat_hub.methods.base import METHODS, Batch, Method, MethodConfig
 from egat_hub.methods.losses import kl_divergence
 from egat_hub.models import TimmModel
-from egat_hub.models.modes import evaluating, twice_differentiable
+from egat_hub.models.train_mode import evaluating, twice_differentiable
 
 
 def input_gradient(

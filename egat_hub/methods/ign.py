@@ -14,7 +14,7 @@ from egat_hub.attacks.base import ALL, Objective, Rows
 from egat_hub.methods.adversarial import AdversarialConfig, AdversarialMethod
 from egat_hub.methods.base import METHODS, Batch
 from egat_hub.models import TimmModel
-from egat_hub.models.modes import evaluating, twice_differentiable
+from egat_hub.models.train_mode import evaluating, twice_differentiable
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from egat_hub.explanations.similarity import pixel_ranks, top_count
 from egat_hub.metrics.batch import EvaluationBatch, Target
 from egat_hub.metrics.controls import FILLS
 from egat_hub.models import TimmModel
-from egat_hub.models.modes import evaluating
+from egat_hub.models.train_mode import evaluating
 
 CURVES = Section(
     "Insertion and deletion",

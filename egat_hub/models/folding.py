@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from egat_hub.models.modes import evaluating, is_batchnorm, prefers_channels_last
+from egat_hub.models.train_mode import evaluating, is_batchnorm, prefers_channels_last
 
 
 class Pair(NamedTuple):

@@ -12,8 +12,8 @@ from timm.layers import DropPath, PatchEmbed
 from timm.task import TrainingTask
 from torch import Tensor, nn
 
-from egat_hub.models.modes import is_batchnorm, prefers_channels_last, without_dropout, without_recording
 from egat_hub.models.probe import HeadForm, Probe, features_of, grid_of, head_of
+from egat_hub.models.train_mode import is_batchnorm, prefers_channels_last, without_dropout, without_recording
 
 
 class View(NamedTuple):

@@ -18,7 +18,7 @@ from torch.distributed.tensor import DTensor
 from egat_hub.core.distributed import world_size
 from egat_hub.methods import Method
 from egat_hub.models import TimmModel
-from egat_hub.models.modes import is_batchnorm
+from egat_hub.models.train_mode import is_batchnorm
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from egat_hub.attacks import EXPLANATION_ATTACKS
 from egat_hub.attacks.explanation import FIRST_WEIGHT, ExplainedBatch, MapObjective, SmoothReLU
 from egat_hub.explanations import EXPLANATIONS
-from egat_hub.models.modes import frozen
+from egat_hub.models.train_mode import frozen
 from tests.attacks.explanation_toy import CLASSES, SIZE, attack, explanation, make_images, trained
 
 IMAGES = make_images(2, seed=3)[0].double()

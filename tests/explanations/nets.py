@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from egat_hub.models import TimmModel
-from egat_hub.models.modes import is_batchnorm
+from egat_hub.models.train_mode import is_batchnorm
 
 
 def lively(name: str, *, size: int = 64, num_classes: int = 5, **arguments: Any) -> TimmModel:

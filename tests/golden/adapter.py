@@ -39,7 +39,7 @@ from egat_hub.hub import save_pretrained
 from egat_hub.methods import METHODS, Method
 from egat_hub.metrics import Faithfulness, InsertionDeletion, Localisation
 from egat_hub.models import TimmModel
-from egat_hub.models.modes import is_batchnorm
+from egat_hub.models.train_mode import is_batchnorm
 from egat_hub.training import Resources, TrainConfig, Transfer, train
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from egat_hub.models import TimmModel
-from egat_hub.models.modes import is_batchnorm
+from egat_hub.models.train_mode import is_batchnorm
 
 SIZE = 96  # 3 x 3 positions in the last feature map
 CLASSES = 4

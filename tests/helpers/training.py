@@ -15,7 +15,7 @@ from timm.layers import GroupNorm
 from egat_hub.data import DataConfig, Domain, EvaluationView, TrainingView, open_dataset
 from egat_hub.methods import METHODS, Method
 from egat_hub.models import TimmModel
-from egat_hub.models.modes import is_batchnorm
+from egat_hub.models.train_mode import is_batchnorm
 from egat_hub.training import Resources, TrainConfig, Trained, train
 
 SIZE = 32

@@ -16,7 +16,7 @@ from torch import nn
 from egat_hub.core import config
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.methods import METHODS, Method
-from egat_hub.models.modes import is_batchnorm
+from egat_hub.models.train_mode import is_batchnorm
 from tests.helpers.methods import CLASSES, FAST, batch, model
 
 AWAKE = {**FAST, "warmup": 0}

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from egat_hub.attacks import PGD
 from egat_hub.methods import EGAT, METHODS, AdversarialMethod
 from egat_hub.models.folding import find_pairs, folded
-from egat_hub.models.modes import evaluating, is_batchnorm
+from egat_hub.models.train_mode import evaluating, is_batchnorm
 from tests.helpers.methods import FAST, batch, model
 
 SIZE = 64

@@ -14,7 +14,7 @@ from torch import nn
 from egat_hub.attacks import PGD
 from egat_hub.explanations import GradCAM, InputGradient
 from egat_hub.models import TimmModel
-from egat_hub.models.modes import evaluating, frozen
+from egat_hub.models.train_mode import evaluating, frozen
 
 SMALL = {"img_size": 64, "depth": 2, "embed_dim": 24, "num_heads": 2}
 NETWORKS = {

@@ -1,147 +1,155 @@
-"""Training mode of a backbone: frozen BatchNorm, and heads with and without dropout."""
+"""Modes are switched for a moment and come back module by module."""
 
 from __future__ import annotations
+
+import copy
 
 import pytest
 import timm
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.nn import functional as F
 
-from egat_hub.models import TimmModel
-from egat_hub.models.modes import is_batchnorm, without_recording
-
-
-def images() -> Tensor:
-    return torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-
-
-def make(name: str = "test_resnet", *, freeze_bn: bool = False, **arguments) -> TimmModel:
-    torch.manual_seed(0)
-    return TimmModel(timm.create_model(name, num_classes=3, **arguments), image_size=64, freeze_bn=freeze_bn)
+from egat_hub.models.train_mode import (
+    evaluating,
+    forget_biases,
+    is_batchnorm,
+    twice_differentiable,
+    without_dropout,
+)
 
 
-def norms(model: TimmModel) -> list[nn.Module]:
-    return [module for module in model.modules() if is_batchnorm(module)]
+@pytest.fixture
+def net() -> nn.Sequential:
+    """Modes as no single call of train() would leave them."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.Dropout(0.5),
+        nn.Sequential(nn.BatchNorm2d(4), nn.Dropout2d(0.5)),
+    )
+    net[1].eval()
+    net[3][1].eval()
+    return net
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_a_backbone_starts_in_the_mode_of_its_network(training):
-    model = TimmModel(timm.create_model("test_resnet", num_classes=3).train(training), image_size=64)
-    assert {module.training for module in model.modules()} == {training}
+def modes(net: nn.Module) -> dict[str, bool]:
+    return {name: module.training for name, module in net.named_modules()}
 
 
-def test_frozen_batchnorm_stays_in_eval_mode():
-    model = make(freeze_bn=True)
-    for mode in (None, True, False, True):
-        if mode is not None:
-            assert model.train(mode) is model
-        assert norms(model)
-        assert not any(module.training for module in norms(model))
-        others = {module.training for module in model.modules() if not is_batchnorm(module)}
-        assert others == {mode is not False}
+def test_evaluating_turns_everything_off(net):
+    with evaluating(net):
+        assert not any(modes(net).values())
 
 
-def test_frozen_batchnorm_keeps_its_statistics_and_learns_its_weights():
-    model = make(freeze_bn=True).train()
-    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    model(images()).square().sum().backward()
-    assert all(torch.equal(buffer, before[name]) for name, buffer in model.named_buffers())
-    assert all(module.weight.grad is not None for module in norms(model))
+def test_without_dropout_leaves_batchnorm(net):
+    before = modes(net)
+    with without_dropout(net):
+        inside = modes(net)
+    for name, module in net.named_modules():
+        assert inside[name] == (before[name] if is_batchnorm(module) else False)
 
 
-def test_batchnorm_that_is_not_frozen_trains():
-    model = make().train()
-    assert all(module.training for module in norms(model))
-    before = norms(model)[0].running_mean.clone()
-    model(images())
-    assert not torch.equal(norms(model)[0].running_mean, before)
+@pytest.mark.parametrize("switch", [evaluating, without_dropout])
+def test_modes_come_back_one_by_one(net, switch):
+    before = modes(net)
+    with switch(net):
+        pass
+    assert modes(net) == before
+
+
+@pytest.mark.parametrize("switch", [evaluating, without_dropout])
+def test_modes_come_back_after_an_error(net, switch):
+    before = modes(net)
+    with pytest.raises(RuntimeError, match="inside"), switch(net):
+        raise RuntimeError("inside")
+    assert modes(net) == before
+
+
+@pytest.mark.parametrize("switch", [evaluating, without_dropout])
+def test_switches_nest(net, switch):
+    before = modes(net)
+    with evaluating(net):
+        with switch(net):
+            pass
+        assert not any(modes(net).values())
+    assert modes(net) == before
+
+
+def test_evaluating_keeps_batch_statistics(net):
+    net.train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with evaluating(net):
+        first, second = (net(torch.ones(2, 3, 8, 8)) for _ in range(2))
+    assert torch.equal(first, second)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_without_dropout_still_normalises_by_the_batch(net):
+    net.train()
+    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with without_dropout(net):
+        first, second = net(images), net(images)
+    assert torch.equal(first, second)
+    assert first.mean((0, 2, 3)).abs().max() < 1e-5
+    assert net[1].num_batches_tracked == 2
 
 
 @pytest.mark.parametrize(
-    ("arguments", "expected"),
+    ("module", "expected"),
     [
-        ({}, False),
-        ({"drop_rate": 0.3}, True),
-        ({"name": "test_vit", "img_size": 64}, False),
-        ({"name": "test_vit", "img_size": 64, "proj_drop_rate": 0.1}, True),
-        ({"name": "test_resnet", "drop_path_rate": 0.2}, False),
+        (nn.BatchNorm1d(2), True),
+        (nn.BatchNorm2d(2), True),
+        (nn.SyncBatchNorm(2), True),
+        (timm.layers.BatchNormAct2d(2), True),
+        (nn.GroupNorm(1, 2), False),
+        (nn.LayerNorm(2), False),
+        (nn.InstanceNorm2d(2), False),
+        (nn.Dropout(), False),
     ],
 )
-def test_has_dropout(arguments, expected):
-    assert make(**arguments).has_dropout == expected
+def test_is_batchnorm(module, expected):
+    assert is_batchnorm(module) == expected
 
 
-HEADS = {
-    "test_resnet": {},
-    "test_efficientnet": {},
-    "test_convnext": {},
-    "mobilenetv3_small_050": {},
-    "test_vit": {"img_size": 64},
-}
+def test_attention_has_a_second_derivative_where_it_is_wanted():
+    query = torch.rand(1, 2, 5, 4, dtype=torch.float64, requires_grad=True)
+
+    def attention(x):
+        with twice_differentiable():
+            return F.scaled_dot_product_attention(x, x, x)
+
+    assert torch.autograd.gradgradcheck(attention, query)
+    fused = F.scaled_dot_product_attention(query, query, query)
+    with twice_differentiable(False):
+        assert torch.equal(F.scaled_dot_product_attention(query, query, query), fused)
+    torch.testing.assert_close(attention(query), fused)
 
 
-@pytest.fixture(params=HEADS)
-def dropping(request) -> TimmModel:
-    return make(request.param, drop_rate=0.5, **HEADS[request.param])
-
-
-def test_the_head_without_dropout_is_that_of_eval_mode(dropping):
-    features = dropping.features(images()).detach()
-    expected = dropping.eval().head(features)
-    dropping.train()
-    first, second = (dropping.head(features, dropout=False) for _ in range(2))
-    assert torch.equal(first, second)
-    assert torch.equal(first, expected)
-    assert all(module.training for module in dropping.modules())
-
-
-def test_batchnorm_in_the_head_still_sees_the_batch():
-    """The head of MobileNetV4 has one."""
-    dropping, plain = (make("mobilenetv4_conv_small", drop_rate=rate).train() for rate in (0.5, 0.0))
-    features = plain.features(images()).detach()
-    assert torch.equal(dropping.head(features, dropout=False), plain.head(features))
-    assert not torch.equal(dropping.head(features, dropout=False), plain.eval().head(features))
-
-
-def test_the_head_drops_in_train_mode_alone(dropping):
-    features = dropping.features(images()).detach()
-    assert not torch.equal(dropping.train().head(features), dropping.head(features))
-    assert torch.equal(dropping.eval().head(features), dropping.head(features))
-
-
-def test_logits_of_a_view_without_dropout(dropping):
-    view = dropping.train().view(images())
-    assert torch.equal(dropping.without_dropout(view), dropping.head(view.features, dropout=False))
-    assert not torch.equal(dropping.without_dropout(view), view.logits)
-    view = dropping.eval().view(images())
-    assert dropping.without_dropout(view) is view.logits
-
-
-def test_a_view_without_any_dropout_costs_no_second_head(monkeypatch):
-    model = make().train()
-    view = model.view(images())
-    monkeypatch.setattr(model.net, "forward_head", None)
-    assert model.without_dropout(view) is view.logits
-
-
-def test_batchnorm_in_the_head_records_a_batch_once():
+@pytest.fixture
+def levit() -> nn.Module:
+    """A network that keeps its attention biases in eval mode."""
     torch.manual_seed(0)
-    net = timm.create_model("mobilenetv4_conv_small_035", num_classes=3)
-    inside = [name for name, m in net.named_modules() if is_batchnorm(m) and name.startswith("norm_head")]
-    assert inside, "the network has no BatchNorm in its head any more: choose another"
-    model = TimmModel(net, image_size=64).train()
-    view = model.view(torch.rand(4, 3, 64, 64))
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    again = model.head(view.features, dropout=False)
-    torch.testing.assert_close(again, view.logits)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert all(m.track_running_stats for m in net.modules() if is_batchnorm(m))
+    return timm.create_model("levit_128s", num_classes=3, img_size=64)
 
 
-def test_statistics_of_the_batch_are_used_without_being_recorded():
-    norm = torch.nn.BatchNorm2d(2)
-    images = torch.rand(4, 2, 3, 3)
-    with without_recording(norm):
-        out = norm(images)
-    assert norm.num_batches_tracked == 0
-    torch.testing.assert_close(out.mean((0, 2, 3)), torch.zeros(2), atol=1e-5, rtol=0)
+def test_biases_of_before_a_training_step_are_not_used_after_it(levit):
+    images = torch.rand(2, 3, 64, 64)
+    with evaluating(levit):
+        before = levit(images)
+    with torch.no_grad():
+        for name, parameter in levit.named_parameters():
+            if name.endswith("attention_biases"):
+                parameter.normal_()
+    with evaluating(levit):
+        after = levit(images)
+    assert not torch.equal(before, after)
+    assert torch.equal(levit.eval()(images), after)
+
+
+def test_a_network_can_be_copied_after_it_was_explained(levit):
+    levit.eval()(torch.rand(1, 3, 64, 64))
+    with pytest.raises(RuntimeError, match="deepcopy"):
+        copy.deepcopy(levit)
+    forget_biases(levit.modules())
+    copy.deepcopy(levit)

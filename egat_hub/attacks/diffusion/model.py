@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from egat_hub.models.modes import evaluating
+from egat_hub.models.train_mode import evaluating
 
 
 def resize(images: Tensor, height: int, width: int) -> Tensor:
