@@ -66,9 +66,8 @@ def _source(config: DataConfig, *, partial: bool) -> tuple[Source, DataConfig]:
     config = dataclasses.replace(config, name=name)
     if name == "synthetic":
         _check_unused(config, *STORED)
-        return SOURCES[name], config
-    _check_unused(config, *GENERATED)
     if name in BENCHMARKS or name == "folder":
+        _check_unused(config, *GENERATED)
         benchmark = BENCHMARKS.get(name)
         return functools.partial(cast(Any, open_folder), benchmark=benchmark, partial=partial), config
     return SOURCES[name], config
