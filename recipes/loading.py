@@ -20,7 +20,7 @@ from timing import Job, interleaved, machine, random_batch, training_step
 
 from egat_hub.core.options import run_command
 from egat_hub.data import DataConfig, MultiDomain, TrainingView, open_dataset, training_loader
-from egat_hub.data.transforms import apply, training_transform
+from egat_hub.data.transforms import TrainingTransform, apply
 from egat_hub.experiments.config import IMAGE_SIZE
 from egat_hub.methods import ERM
 from egat_hub.models import create_model
@@ -80,7 +80,7 @@ def _parts(view: TrainingView, image_size: int, batch_size: int) -> dict[str, Jo
     """Jobs that decode a batch and augment a decoded batch."""
     positions = [int(view.indices[n % len(view)]) for n in range(batch_size)]
     images = [view.domain.load(position) for position in positions]
-    transform = training_transform(image_size)
+    transform = TrainingTransform(image_size)
     return {
         "decoded": lambda: [view.domain.load(position) for position in positions],
         "augmented": lambda: [apply(transform, *image) for image in images],

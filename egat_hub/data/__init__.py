@@ -4,10 +4,9 @@ from egat_hub.data.config import BENCHMARKS, Benchmark, DataChanges, DataConfig
 from egat_hub.data.domains import SOURCES, Domain, MultiDomain
 from egat_hub.data.folder import open_folder
 from egat_hub.data.images import UnreadableImageError
-from egat_hub.data.loading import batch_positions, training_loader
+from egat_hub.data.loading import EvaluationView, TrainingView, batch_positions, training_loader
 from egat_hub.data.sources import open_dataset, verify_images
 from egat_hub.data.synthetic import open_synthetic
-from egat_hub.data.views import EvaluationView, TrainingView
 
 __all__ = [
     "BENCHMARKS",

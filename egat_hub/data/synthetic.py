@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -12,19 +14,8 @@ from PIL import Image
 from egat_hub.data.config import DataConfig
 from egat_hub.data.domains import SOURCES, Domain, MultiDomain, select_names
 
-Shape = Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-
-def circle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.hypot(x, y) - 0.8
-
-
-def square(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.maximum(np.abs(x), np.abs(y)) - 0.71
-
-
-def triangle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.maximum(-y, (np.sqrt(3) * np.abs(x) + y) / 2) - 0.52
+Outline = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""A function of coordinates ``x, y``."""
 
 
 def star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -43,57 +34,35 @@ def cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.maximum(np.minimum(x, y) - 0.24, np.maximum(x, y) - 0.9)
 
 
-SHAPES: dict[str, Shape] = {
-    "circle": circle,
+SHAPES: dict[str, Outline] = {
+    "circle": lambda x, y: np.hypot(x, y) - 0.8,
     "cross": cross,
-    "square": square,
+    "square": lambda x, y: np.maximum(np.abs(x), np.abs(y)) - 0.71,
     "star": star,
-    "triangle": triangle,
+    "triangle": lambda x, y: np.maximum(-y, (np.sqrt(3) * np.abs(x) + y) / 2) - 0.52,
 }
 """Signed distance of each class's outline: negative inside, for objects of radius about 1."""
 
 
-Pattern = Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-_CYCLES = 8
-"""Periods per image side."""
-
-
 def _wave(phase: np.ndarray) -> np.ndarray:
-    return np.sin(2 * np.pi * _CYCLES * phase)
+    return np.sin(2 * np.pi * 8 * phase)  # eight periods per image side
 
 
-def lying(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return _wave(y)
-
-
-def standing(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return _wave(x)
-
-
-def slanted(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return _wave((x + y) / np.sqrt(2))
-
-
-def checks(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.sqrt(2) * _wave(x) * _wave(y)
-
-
-def ripples(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return _wave(np.hypot(x, y))
-
-
-PATTERNS: tuple[Pattern, ...] = (lying, standing, slanted, checks, ripples)
+PATTERNS: tuple[Outline, ...] = (
+    lambda x, y: _wave(y),
+    lambda x, y: _wave(x),
+    lambda x, y: _wave((x + y) / np.sqrt(2)),
+    lambda x, y: np.sqrt(2) * _wave(x) * _wave(y),
+    lambda x, y: _wave(np.hypot(x, y)),
+)
 """One per class: brightness in about [-1,1] at ``(x, y)``, relative to the image side and a random origin."""
 
 
 RGB = tuple[float, float, float]
-Grid = tuple[np.ndarray, np.ndarray]
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 
 
-@dataclasses.dataclass(frozen=True)
-class Scene:
+class Scene(NamedTuple):
     """One domain of the generated data.
 
     Attributes:
@@ -101,15 +70,13 @@ class Scene:
         ground: RGB of the background, in [0,1].
         paints: mean RGB colours of the objects, in [0,1]; each object has one of them.
         texture: texture of the background, float ``[s,s]`` in about [-1,1].
-        grain: amplitude of the texture.
-        fill: texture of the objects, float ``[s,s]`` in about [-1,1].
+        fill: texture of the objects, likewise.
     """
 
     name: str
     ground: RGB
     paints: tuple[RGB, ...]
     texture: Draw
-    grain: float
     fill: Draw
 
 
@@ -119,7 +86,7 @@ def noise(generator: np.random.Generator, size: int, rows: int, columns: int) ->
     return _blend(size, rows) @ patches @ _blend(size, columns).T
 
 
-def pixel_grid(size: int) -> Grid:
+def pixel_grid(size: int) -> tuple[np.ndarray, np.ndarray]:
     """Pixel centres ``x, y``, each ``[size,size]`` in (0,1)."""
     centres = (np.arange(size) + 0.5) / size
     return np.meshgrid(centres, centres)
@@ -152,27 +119,21 @@ def _flat(generator: np.random.Generator, size: int) -> np.ndarray:
     return np.zeros((size, size))
 
 
-def _mottled(generator: np.random.Generator, size: int) -> np.ndarray:
-    return noise(generator, size, 14, 14)
-
-
 def _shaded(generator: np.random.Generator, size: int) -> np.ndarray:
     x, y = pixel_grid(size)
     angle = generator.uniform(0, 2 * np.pi)
     return 3 * (np.cos(angle) * (x - 0.5) + np.sin(angle) * (y - 0.5))
 
 
-def _streaked(generator: np.random.Generator, size: int) -> np.ndarray:
-    return noise(generator, size, 30, 4)
-
+_mottled = partial(noise, rows=14, columns=14)
+_streaked = partial(noise, rows=30, columns=4)
 
 SCENES: tuple[Scene, ...] = (
-    Scene("meadow", (0.38, 0.48, 0.30), ((0.92, 0.86, 0.70), (0.10, 0.06, 0.06)), _grass, 0.05, _flat),
-    Scene("desert", (0.60, 0.52, 0.40), ((0.96, 0.94, 0.88), (0.14, 0.12, 0.22)), _dunes, 0.05, _mottled),
-    Scene("ocean", (0.32, 0.46, 0.56), ((0.92, 0.80, 0.68), (0.08, 0.08, 0.12)), _waves, 0.05, _shaded),
-    Scene("night", (0.28, 0.27, 0.38), ((0.80, 0.84, 0.90), (0.02, 0.03, 0.05)), _stars, 0.05, _streaked),
+    Scene("meadow", (0.38, 0.48, 0.30), ((0.92, 0.86, 0.70), (0.10, 0.06, 0.06)), _grass, _flat),
+    Scene("desert", (0.60, 0.52, 0.40), ((0.96, 0.94, 0.88), (0.14, 0.12, 0.22)), _dunes, _mottled),
+    Scene("ocean", (0.32, 0.46, 0.56), ((0.92, 0.80, 0.68), (0.08, 0.08, 0.12)), _waves, _shaded),
+    Scene("night", (0.28, 0.27, 0.38), ((0.80, 0.84, 0.90), (0.02, 0.03, 0.05)), _stars, _streaked),
 )
-
 
 CLASSES = tuple(SHAPES)
 CUE_RATE = 0.93
@@ -231,7 +192,7 @@ def draw(
     """
     x, y = pixel_grid(image_size)
     origin = generator.random(2)
-    relief = scene.grain * scene.texture(generator, image_size)
+    relief = 0.05 * scene.texture(generator, image_size)
     relief += CUE_CONTRAST * PATTERNS[cue](x - origin[0], y - origin[1])
     background = _tint(scene.ground, generator, 0.05) + relief[..., None]
     colour = _tint(scene.paints[generator.integers(len(scene.paints))], generator, 0.12)
@@ -241,21 +202,20 @@ def draw(
     return image.clip(0, 1), coverage
 
 
+@dataclass(frozen=True)
 class _Painter:
     """Draws the image and mask at a position."""
 
-    def __init__(self, scene: Scene, config: DataConfig) -> None:
-        self.scene = scene
-        self.config = config
-        self.cues = cues(scene, size=config.synthetic_size, seed=config.synthetic_seed)
+    scene: Scene
+    config: DataConfig
+    cues: np.ndarray
 
     def __call__(self, index: int) -> tuple[Image.Image, Image.Image]:
-        generator = _generator(self.config.synthetic_seed, self.scene, index + 1)
         image, coverage = draw(
             self.scene,
             index % len(CLASSES),
             int(self.cues[index]),
-            generator=generator,
+            generator=_generator(self.config.synthetic_seed, self.scene, index + 1),
             image_size=self.config.image_size or 224,
         )
         mask = np.where(coverage >= 0.5, 255, 0).astype(np.uint8)
@@ -264,13 +224,14 @@ class _Painter:
 
 def _open_scene(scene: Scene, config: DataConfig) -> Domain:
     labels = np.arange(config.synthetic_size) % len(CLASSES)
+    drawn = cues(scene, size=config.synthetic_size, seed=config.synthetic_seed)
     return Domain(
         dataset="synthetic",
         name=scene.name,
         classes=CLASSES,
         labels=labels,
         keys=[f"{CLASSES[label]}/{index:05d}" for index, label in enumerate(labels)],
-        read=_Painter(scene, config),
+        read=_Painter(scene, config, drawn),
         has_masks=True,
         stored=False,
         split_seed=config.split_seed,

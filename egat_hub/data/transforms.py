@@ -14,60 +14,37 @@ _BILINEAR = v2.InterpolationMode.BILINEAR
 
 
 FULL_FRAME = torch.tensor([0.0, 0.0, 1.0, 1.0, 0.0])
-"""The frame of an image that is neither cropped nor flipped; see :class:`FramedTransform`."""
+"""The frame of an image that is neither cropped nor flipped; see :class:`TrainingTransform`."""
 
 
-class FramedTransform(torch.nn.Module):
-    """Crop, flip and further transforms; records the crop and the flip of the last call.
+class TrainingTransform(torch.nn.Module):
+    """DomainBed's augmentation: random crop, flip, colour jitter, grayscale. Uses torch's global RNG.
 
     Attributes:
-        frame: float32 [5]: ``top, left, height, width`` of the crop relative to the image, and 1 if flipped.
+        frame: float32 [5] of the last call: ``top, left, height, width`` of the crop relative to the image,
+            and 1 if flipped.
     """
 
-    def __init__(self, crop: _Crop, flip: _Flip, *others: torch.nn.Module) -> None:
+    frame = FULL_FRAME
+
+    def __init__(self, image_size: int) -> None:
         super().__init__()
-        self._crop, self._flip = crop, flip
-        self._all = v2.Compose([crop, flip, *others])
-
-    @property
-    def frame(self) -> torch.Tensor:
-        return torch.tensor([*self._crop.box, float(self._flip.flipped)])
-
-    def forward(self, *inputs: Any) -> Any:
-        return self._all(*inputs)
-
-
-class _Crop(v2.RandomResizedCrop):
-    box = 0.0, 0.0, 1.0, 1.0
-
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        chosen = super().make_params(flat_inputs)
-        height, width = functional.get_size(flat_inputs[0])
-        top, left, down, across = (chosen[name] for name in ("top", "left", "height", "width"))
-        self.box = top / height, left / width, down / height, across / width
-        return chosen
-
-
-class _Flip(v2.RandomHorizontalFlip):
-    flipped = False
+        self._crop = v2.RandomResizedCrop(
+            image_size, scale=(0.7, 1.0), interpolation=_BILINEAR, antialias=True
+        )
+        jitter = v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.3)
+        self._colour = v2.Compose([jitter, v2.RandomGrayscale(0.1)])
 
     def forward(self, *inputs: Any) -> Any:
-        self.flipped = False
-        return super().forward(*inputs)
-
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        self.flipped = True
-        return super().transform(inpt, params)
-
-
-def training_transform(image_size: int) -> FramedTransform:
-    """DomainBed's augmentation: random crop, flip, colour jitter, grayscale. Uses torch's global RNG."""
-    return FramedTransform(
-        _Crop(image_size, scale=(0.7, 1.0), interpolation=_BILINEAR, antialias=True),
-        _Flip(),
-        v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.3),
-        v2.RandomGrayscale(0.1),
-    )
+        height, width = functional.get_size(inputs[0])
+        box = self._crop.make_params(list(inputs))
+        flipped = bool(torch.rand(1) < 0.5)
+        inputs = tuple(self._crop.transform(given, box) for given in inputs)
+        if flipped:
+            inputs = tuple(functional.horizontal_flip(given) for given in inputs)
+        relative = box["top"] / height, box["left"] / width, box["height"] / height, box["width"] / width
+        self.frame = torch.tensor([*relative, float(flipped)])
+        return self._colour(*inputs)
 
 
 PREPROCESSING = {"interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "squash"}

@@ -9,7 +9,7 @@ from torchvision import tv_tensors
 
 from egat_hub.attacks import memory
 from egat_hub.attacks.memory import PerturbationMemory
-from egat_hub.data.transforms import training_transform
+from egat_hub.data.transforms import TrainingTransform
 from egat_hub.methods import PGDAT
 from tests.attacks.test_training_contract import EPSILON, INDEX, SIZE, attacked, make
 from tests.helpers.training import fit, network, same
@@ -39,7 +39,7 @@ def test_a_canvas_is_cropped_like_its_image(seed):
     """A picture of coordinates goes through the augmentation; the canvas holds the same."""
     ramps = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
     picture = torch.stack([*ramps, torch.zeros(SIDE, SIDE)]).to(torch.uint8)
-    transform = training_transform(SIDE)
+    transform = TrainingTransform(SIDE)
     torch.manual_seed(seed)
     _, moved = transform(Image.new("RGB", (SIDE, SIDE)), tv_tensors.Mask(picture))
     memory = PerturbationMemory()

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from timm.data import create_transform
 
-from egat_hub.data.transforms import apply, evaluation_transform, training_transform
+from egat_hub.data.transforms import TrainingTransform, apply, evaluation_transform
 from tests.data.conftest import picture
 
 
@@ -29,7 +29,7 @@ def test_evaluation_transform_equals_timm(size, image_size):
     assert torch.equal(ours, timm(image))
 
 
-@pytest.mark.parametrize("make", [training_transform, evaluation_transform])
+@pytest.mark.parametrize("make", [TrainingTransform, evaluation_transform])
 def test_shapes_and_ranges(make):
     mask = Image.fromarray(np.tile(np.uint8([0, 255]), (20, 12)))
     image, moved = apply(make(16), picture(1), mask)
@@ -50,7 +50,7 @@ def test_the_mask_moves_with_its_image():
     mask = Image.fromarray(pixels)
     for seed in range(20):
         torch.manual_seed(seed)
-        image, moved = apply(training_transform(48), mask.convert("RGB"), mask)
+        image, moved = apply(TrainingTransform(48), mask.convert("RGB"), mask)
         bright = image.mean(0) > image.mean(0).max() / 2
         assert (bright != (moved[0] > 0.5)).float().mean() < 0.06
 
@@ -58,7 +58,7 @@ def test_the_mask_moves_with_its_image():
 def test_augmentation_does_not_depend_on_the_mask():
     mask = Image.new("L", (24, 20), 255)
     torch.manual_seed(3)
-    without, _ = apply(training_transform(16), picture(2), None)
+    without, _ = apply(TrainingTransform(16), picture(2), None)
     torch.manual_seed(3)
-    with_mask, _ = apply(training_transform(16), picture(2), mask)
+    with_mask, _ = apply(TrainingTransform(16), picture(2), mask)
     assert torch.equal(without, with_mask)

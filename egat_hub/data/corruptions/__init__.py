@@ -1,26 +1,16 @@
 """Common corruptions of images (ImageNet-C), computed on the fly at any size."""
 
+from egat_hub.data.corruptions import blur, digital, weather  # registers the corruptions
 from egat_hub.data.corruptions.base import (
     CORRUPTIONS,
     IMAGENET_C,
     SEVERITIES,
     Corruption,
     check_severity,
+    corruption,
     families,
-    graded,
 )
-from egat_hub.data.corruptions.blur import defocus_blur, glass_blur, motion_blur, zoom_blur
 from egat_hub.data.corruptions.canvas import LENGTHS
-from egat_hub.data.corruptions.digital import (
-    contrast,
-    elastic_transform,
-    gaussian_noise,
-    impulse_noise,
-    jpeg_compression,
-    pixelate,
-    shot_noise,
-)
-from egat_hub.data.corruptions.weather import brightness, fog, frost, snow
 
 __all__ = [
     "CORRUPTIONS",
@@ -28,22 +18,10 @@ __all__ = [
     "LENGTHS",
     "SEVERITIES",
     "Corruption",
-    "brightness",
+    "blur",
     "check_severity",
-    "contrast",
-    "defocus_blur",
-    "elastic_transform",
+    "corruption",
+    "digital",
     "families",
-    "fog",
-    "frost",
-    "gaussian_noise",
-    "glass_blur",
-    "graded",
-    "impulse_noise",
-    "jpeg_compression",
-    "motion_blur",
-    "pixelate",
-    "shot_noise",
-    "snow",
-    "zoom_blur",
+    "weather",
 ]

@@ -58,29 +58,25 @@ class Corruption:
 CORRUPTIONS: Registry[Corruption] = Registry("corruptions")
 
 
-def graded(*levels: float | tuple[float, ...], **notes: Any) -> Callable[[Callable[..., Tensor]], Corruption]:
-    """Decorator that turns a function ``(images, random, *level)`` into a :class:`Corruption`.
+def corruption(
+    *levels: float | tuple[float, ...], **notes: Any
+) -> Callable[[Callable[..., Tensor]], Corruption]:
+    """Decorator that registers a function ``(images, random, *level)`` as a corruption of its name.
 
     Args:
         levels: the level at severity 1 to 5, one or several numbers.
         notes: added to the protocol of result rows.
     """
     tuples = tuple(level if isinstance(level, tuple) else (level,) for level in levels)
-
-    return lambda draw: Corruption(draw, tuples, notes)
+    return lambda draw: CORRUPTIONS.register(draw.__name__)(Corruption(draw, tuples, notes))
 
 
 def check_severity(severity: int) -> None:
-    """Raise an error for anything but 1 to 5.
-
-    Raises:
-        ValueError: another severity.
-    """
+    """Raise a ``ValueError`` for anything but 1 to 5."""
     if severity not in SEVERITIES:
         raise ValueError(f"Expected a severity from 1 to 5, got {severity!r}.")
 
 
-ALL = "all"
 IMAGENET_C = (
     "gaussian_noise",
     "shot_noise",
@@ -107,9 +103,7 @@ def families(names: Iterable[str]) -> tuple[str, ...]:
     Raises:
         UnknownNameError: no such corruption.
     """
-    unique: dict[str, None] = {}
-    for name in names:
-        unique |= dict.fromkeys(IMAGENET_C if name == ALL else (name,))
-    for name in unique:
+    expanded = [name for given in names for name in (IMAGENET_C if given == "all" else (given,))]
+    for name in expanded:
         CORRUPTIONS[name]
-    return tuple(unique)
+    return tuple(dict.fromkeys(expanded))

@@ -6,18 +6,15 @@ import torch
 from torch import Tensor
 
 from egat_hub.core.randomness import SampleRandom
-from egat_hub.data.corruptions.base import CORRUPTIONS, graded
+from egat_hub.data.corruptions.base import corruption
 from egat_hub.data.corruptions.canvas import convolve, kernel_of, positions, sample, scale, smooth, streak
 
 
-@CORRUPTIONS.register("defocus_blur")
-@graded((3.0, 0.1), (4.0, 0.5), (6.0, 0.5), (8.0, 0.5), (10.0, 0.5))
+@corruption((3.0, 0.1), (4.0, 0.5), (6.0, 0.5), (8.0, 0.5), (10.0, 0.5))
 def defocus_blur(images: Tensor, random: SampleRandom, radius: float, softness: float) -> Tensor:
     """Defocus: convolution with a disk.
 
     Args:
-        images: clean images [B,3,H,W].
-        random: unused.
         radius: radius of the disk, in pixels of the 224-pixel reference.
         softness: standard deviation of the Gaussian that smooths its edge.
     """
@@ -28,8 +25,7 @@ def defocus_blur(images: Tensor, random: SampleRandom, radius: float, softness: 
     return smooth(blurred, softness * scale(images))
 
 
-@CORRUPTIONS.register("glass_blur")
-@graded((0.7, 1, 2), (0.9, 2, 1), (1.0, 2, 3), (1.1, 3, 2), (1.5, 4, 2))
+@corruption((0.7, 1, 2), (0.9, 2, 1), (1.0, 2, 3), (1.1, 3, 2), (1.5, 4, 2))
 def glass_blur(images: Tensor, random: SampleRandom, sigma: float, reach: float, rounds: int) -> Tensor:
     """Frosted glass: pixels are swapped locally, between two Gaussian blurs.
 
@@ -38,8 +34,6 @@ def glass_blur(images: Tensor, random: SampleRandom, sigma: float, reach: float,
     2 pixels towards a corner.
 
     Args:
-        images: clean images [B,3,H,W].
-        random: keyed random numbers.
         sigma: standard deviation of both blurs.
         reach: maximum distance along each axis, in pixels of the 224-pixel reference.
         rounds: number of rounds.
@@ -53,22 +47,18 @@ def glass_blur(images: Tensor, random: SampleRandom, sigma: float, reach: float,
     return smooth(shuffled, sigma * scale(images))
 
 
-@CORRUPTIONS.register("motion_blur")
-@graded((10.0, 3.0), (15.0, 5.0), (15.0, 8.0), (15.0, 12.0), (20.0, 15.0))
+@corruption((10.0, 3.0), (15.0, 5.0), (15.0, 8.0), (15.0, 12.0), (20.0, 15.0))
 def motion_blur(images: Tensor, random: SampleRandom, radius: float, sigma: float) -> Tensor:
     """Camera motion along a line at most 45 degrees from the horizontal."""
     angles = random.uniform(images[:, 0, 0, 0], -45, 45, "motion_blur")
     return streak(images, angles, radius * scale(images), sigma * scale(images))
 
 
-@CORRUPTIONS.register("zoom_blur")
-@graded((1.11, 0.01), (1.15, 0.01), (1.2, 0.02), (1.24, 0.02), (1.3, 0.03))
+@corruption((1.11, 0.01), (1.15, 0.01), (1.2, 0.02), (1.24, 0.02), (1.3, 0.03))
 def zoom_blur(images: Tensor, random: SampleRandom, farthest: float, step: float) -> Tensor:
     """Zoom: the mean of the image and enlarged copies.
 
     Args:
-        images: clean images [B,3,H,W].
-        random: unused.
         farthest: largest zoom factor; the smallest is 1.
         step: increment of the zoom factor.
     """

@@ -11,27 +11,24 @@ from torch.nn import functional as F
 from torchvision.transforms.functional import pil_to_tensor
 
 from egat_hub.core.randomness import SampleRandom
-from egat_hub.data.corruptions.base import CORRUPTIONS, graded
+from egat_hub.data.corruptions.base import corruption
 from egat_hub.data.corruptions.canvas import REFERENCE, canvas, fit, positions, sample, scale, smooth
 from egat_hub.data.images import to_image
 
 
-@CORRUPTIONS.register("gaussian_noise")
-@graded(0.08, 0.12, 0.18, 0.26, 0.38)
+@corruption(0.08, 0.12, 0.18, 0.26, 0.38)
 def gaussian_noise(images: Tensor, random: SampleRandom, deviation: float) -> Tensor:
     """Additive Gaussian noise."""
     return images + deviation * random.normal(images, "gaussian_noise")
 
 
-@CORRUPTIONS.register("shot_noise")
-@graded(60.0, 25.0, 12.0, 5.0, 3.0)
+@corruption(60.0, 25.0, 12.0, 5.0, 3.0)
 def shot_noise(images: Tensor, random: SampleRandom, photons: float) -> Tensor:
     """Poisson noise; a value of 1 corresponds to ``photons`` photons."""
     return random.poisson(images * photons, "shot_noise") / photons
 
 
-@CORRUPTIONS.register("impulse_noise")
-@graded(0.03, 0.06, 0.09, 0.17, 0.27)
+@corruption(0.03, 0.06, 0.09, 0.17, 0.27)
 def impulse_noise(images: Tensor, random: SampleRandom, share: float) -> Tensor:
     """Salt-and-pepper noise: a fraction ``share`` of the values becomes 0 or 1."""
     chance = random.uniform(images, 0, 1, "impulse_noise")
@@ -39,16 +36,14 @@ def impulse_noise(images: Tensor, random: SampleRandom, share: float) -> Tensor:
     return salted.masked_fill(chance > 1 - share / 2, 0.0)
 
 
-@CORRUPTIONS.register("contrast")
-@graded(0.4, 0.3, 0.2, 0.1, 0.05)
+@corruption(0.4, 0.3, 0.2, 0.1, 0.05)
 def contrast(images: Tensor, random: SampleRandom, share: float) -> Tensor:
     """Reduced contrast: distances to the channel mean are multiplied by ``share``."""
     mean = images.mean((2, 3), keepdim=True)
     return mean + share * (images - mean)
 
 
-@CORRUPTIONS.register("pixelate")
-@graded(0.6, 0.5, 0.4, 0.3, 0.25)
+@corruption(0.6, 0.5, 0.4, 0.3, 0.25)
 def pixelate(images: Tensor, random: SampleRandom, share: float) -> Tensor:
     """Downsampling of each side by the factor ``share`` (area average), and back (nearest)."""
     rows, columns = (_blocks(side, share).to(images.device) for side in images.shape[-2:])
@@ -57,8 +52,7 @@ def pixelate(images: Tensor, random: SampleRandom, share: float) -> Tensor:
     return means[..., rows[:, None], columns]
 
 
-@CORRUPTIONS.register("jpeg_compression")
-@graded(25, 18, 15, 10, 7)
+@corruption(25, 18, 15, 10, 7)
 def jpeg_compression(images: Tensor, random: SampleRandom, quality: int) -> Tensor:
     """JPEG compression (libjpeg quality, 4:2:0) of the 8-bit image, on the CPU."""
     return torch.stack([_reread(image, quality) for image in images]).to(images.device)
@@ -82,8 +76,7 @@ CORNERS = ((1.0, 1.0), (1.0, -1.0), (-1.0, -1.0))
 """Control points (y, x) of the affine map, relative to the centre."""
 
 
-@CORRUPTIONS.register("elastic_transform")
-@graded(
+@corruption(
     (2 * SIDE, 0.7 * SIDE, 0.1 * SIDE),
     (2 * SIDE, 0.08 * SIDE, 0.2 * SIDE),
     (0.05 * SIDE, 0.01 * SIDE, 0.02 * SIDE),
@@ -100,8 +93,6 @@ def elastic_transform(
     sampled from output to input, so no inverse is needed.
 
     Args:
-        images: clean images [B,3,H,W].
-        random: keyed random numbers.
         amplitude: factor of the smoothed uniform noise.
         sigma: standard deviation of the smoothing.
         reach: maximum shift of the control points along each axis.

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from egat_hub.core.randomness import SampleRandom
-from egat_hub.data.corruptions.base import CORRUPTIONS, graded
+from egat_hub.data.corruptions.base import corruption
 from egat_hub.data.corruptions.canvas import canvas, fit, smooth, streak
 
 
@@ -20,7 +20,6 @@ def plasma(layer: Tensor, random: SampleRandom, decay: float, purpose: str) -> T
 
     Args:
         layer: gives shape [B,1,h,w] and device.
-        random: keyed random numbers.
         decay: the amplitude of the noise is divided by ``decay**2`` when distances halve.
         purpose: key of the random numbers.
     """
@@ -63,7 +62,6 @@ def frost_layer(layer: Tensor, random: SampleRandom) -> Tensor:
 
     Args:
         layer: gives shape [B,1,h,w] and device.
-        random: keyed random numbers.
     """
     tint = random.uniform(layer[:, 0, 0, 0], 0, 1, "frost tint")[:, None, None, None]
     clear, white = (layer.new_tensor(colour)[:, None, None] for colour in TINTS)
@@ -95,8 +93,7 @@ def _crystals(layer: Tensor, random: SampleRandom) -> Tensor:
 LUMINANCE = (0.299, 0.587, 0.114)
 
 
-@CORRUPTIONS.register("snow")
-@graded(
+@corruption(
     (0.1, 0.3, 3.0, 0.5, 10.0, 4.0, 0.8),
     (0.2, 0.3, 2.0, 0.5, 12.0, 4.0, 0.7),
     (0.55, 0.3, 4.0, 0.9, 12.0, 8.0, 0.7),
@@ -117,8 +114,6 @@ def snow(
     """Falling snowflakes with motion blur, over a whitened image.
 
     Args:
-        images: clean images [B,3,H,W].
-        random: keyed random numbers.
         mean: mean of the Gaussian noise that flakes are made of.
         deviation: standard deviation of the noise.
         size: size of a noise pixel.
@@ -141,15 +136,13 @@ def snow(
     return pale + fit(flakes + flakes.rot90(2, (2, 3)), images)
 
 
-@CORRUPTIONS.register("frost")
-@graded((1.0, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75), texture="procedural")
+@corruption((1.0, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75), texture="procedural")
 def frost(images: Tensor, random: SampleRandom, share: float, ice: float) -> Tensor:
     """Ice crystals on the lens. The original overlays five photographs; here the ice is procedural."""
     return share * images + ice * fit(frost_layer(canvas(images), random), images)
 
 
-@CORRUPTIONS.register("fog")
-@graded((1.5, 2.0), (2.0, 2.0), (2.5, 1.7), (2.5, 1.5), (3.0, 1.4))
+@corruption((1.5, 2.0), (2.0, 2.0), (2.5, 1.7), (2.5, 1.5), (3.0, 1.4))
 def fog(images: Tensor, random: SampleRandom, thickness: float, decay: float) -> Tensor:
     """Plasma clouds over the image; its maximum is preserved."""
     brightest = images.amax((1, 2, 3), keepdim=True)
@@ -157,8 +150,7 @@ def fog(images: Tensor, random: SampleRandom, thickness: float, decay: float) ->
     return (images + thickness * clouds) * brightest / (brightest + thickness)
 
 
-@CORRUPTIONS.register("brightness")
-@graded(0.1, 0.2, 0.3, 0.4, 0.5)
+@corruption(0.1, 0.2, 0.3, 0.4, 0.5)
 def brightness(images: Tensor, random: SampleRandom, added: float) -> Tensor:
     """Increased value in HSV; hue and saturation are unchanged."""
     value = images.amax(1, keepdim=True)
