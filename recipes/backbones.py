@@ -207,7 +207,7 @@ EPSILON = 0.01
 
 
 def check_forward(network: TimmModel, images: Tensor, _options: dict[str, Any]) -> None:
-    """Logits are finite, and those of the plain network on normalised images."""
+    """Logits are finite, and those of the plain network on normalized images."""
     with evaluating(network), torch.no_grad():
         found = network(images)
         expected = network.net((images - network.mean) / network.std)

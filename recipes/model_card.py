@@ -131,7 +131,7 @@ def add_model_card(
         run: folder of the run, or of the saved model itself.
         folder: folder to write; its name is the name of the model.
         command: trains the model again, ``accelerate launch recipes/...``.
-        repo_id: where its weights are published, ``"organisation/name"``.
+        repo_id: where its weights are published, ``"organization/name"``.
         revision: the commit there.
         weights: add the weights, which then ship with the package.
 

@@ -27,7 +27,7 @@ def model_flags(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, T
 
     - ``randomness``: the logits of two forwards differ;
     - ``probability_outputs``: the logits are positive and sum to 1, so a softmax is part of the model;
-    - ``gradient_in_forward``: the model takes gradients in its forward, as defences that optimise do;
+    - ``gradient_in_forward``: the model takes gradients in its forward, as defences that optimize do;
     - ``zero_margin_gradient``: the margin between the best other class and the true one has an input gradient
       of exact zeros.
 

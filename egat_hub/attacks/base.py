@@ -1,4 +1,4 @@
-"""The contract of attacks: what they maximise, how they are called and what they return."""
+"""The contract of attacks: what they maximize, how they are called and what they return."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Value = Callable[[Tensor, Rows], Tensor]
 
 
 class Objective:
-    """What an attack maximises: a function of the logits, summed over samples.
+    """What an attack maximizes: a function of the logits, summed over samples.
 
     The sum, unlike the mean, keeps gradients independent of the batch size. A subclass overrides
     :meth:`gradient` where the objective is not a function of the logits.
@@ -131,7 +131,7 @@ class Attack(ABC):
     Attributes:
         space: where the ball lies. Budgets in ``"latent"`` space are reported separately from those in
             ``"pixels"``, which are not bounded then.
-        takes_objective: whether the attack can maximise an objective of the caller.
+        takes_objective: whether the attack can maximize an objective of the caller.
         method_options: fields that a training method sets from its own ``attack_steps`` (here ``steps``),
             ``step_size`` and ``start``.
         variable_cost: whether the number of gradients changes from step to step of a training; it is then
@@ -175,7 +175,7 @@ class Attack(ABC):
             labels: true classes [B].
             epsilon: radius of the ball, in [0, 1]; in pixel units unless ``space`` is ``"latent"``.
             random: keyed random numbers; by default those of seed 0 and the position in the batch.
-            objective: what to maximise; by default cross-entropy against ``labels``.
+            objective: what to maximize; by default cross-entropy against ``labels``.
 
         Raises:
             ValueError: epsilon outside [0, 1], images that are not floating point, or an objective for an
@@ -268,7 +268,7 @@ class Attack(ABC):
         """Perturbed images [B,3,H,W], which the base class projects on the ball.
 
         Args:
-            objective: what to maximise, with the model and the labels.
+            objective: what to maximize, with the model and the labels.
             images: clean images [B,3,H,W] in [0,1]; gradients are not recorded here.
             epsilon: radius of the ball, above 0.
             random: keyed random numbers.

@@ -138,14 +138,14 @@ class SmoothReLU(TorchFunctionMode):
 
 
 Goal = Callable[[Tensor], Tensor]
-"""Signed maps [B,h,w] to the value to be maximised [B], differentiable."""
+"""Signed maps [B,h,w] to the value to be maximized [B], differentiable."""
 
 FIRST_WEIGHT = 0.05
 """Weight of the prediction's gradient beside the map's until the prediction is lost."""
 
 
 class MapObjective(Objective):
-    """Maximises a goal on maps under a constraint on the prediction, and keeps the best valid image.
+    """Maximizes a goal on maps under a constraint on the prediction, and keeps the best valid image.
 
     Where the constraint is violated, a step follows the prediction's gradient alone. Where it holds, a step
     follows the map's gradient plus ``weight`` times the prediction's, both of mean size 1; the weight doubles
@@ -157,7 +157,7 @@ class MapObjective(Objective):
         images: clean images [B,3,H,W].
         clean: their predictions and maps.
         epsilon: radius of the ball.
-        goal: what to maximise.
+        goal: what to maximize.
         flips: whether the prediction must change, rather than stay.
         sharpness: of the softplus that replaces ReLU in gradients, or None.
 
@@ -241,7 +241,7 @@ EXPLANATION_ATTACKS: Registry[type[ExplanationAttack]] = Registry("explanation_a
 class ExplanationAttack(ABC):
     """A perturbation within an L-infinity ball that changes the map, not only the prediction.
 
-    A gradient attack of :data:`~egat_hub.attacks.ATTACKS` maximises a goal on the maps; a subclass defines
+    A gradient attack of :data:`~egat_hub.attacks.ATTACKS` maximizes a goal on the maps; a subclass defines
     the goal. An image is valid if it is within the ball and within [0, 1], its prediction is as required
     (unchanged, or flipped for an attack that preserves the map), and its map is alive. The best valid image
     of all steps and restarts counts; where there is none, the clean image is returned. Images do not
@@ -284,7 +284,7 @@ class ExplanationAttack(ABC):
         self.build_optimizer()
 
     def build_optimizer(self) -> Attack:
-        """The gradient attack that maximises the goal."""
+        """The gradient attack that maximizes the goal."""
         optimizer = from_dict(ATTACKS[self.optimizer], self.optimizer_options)
         if not optimizer.takes_objective:
             raise ValueError(
@@ -306,7 +306,7 @@ class ExplanationAttack(ABC):
 
         Args:
             model: the network that is explained.
-            explanation: the explanation; its maps are attacked before ReLU and normalisation.
+            explanation: the explanation; its maps are attacked before ReLU and normalization.
             images: clean images [B,3,H,W] in [0,1].
             epsilon: radius of the ball in pixel units, in [0, 1].
             random: keyed random numbers; restart r draws from r steps later.
@@ -349,7 +349,7 @@ class ExplanationAttack(ABC):
 
     @abstractmethod
     def goal(self, maps: Tensor, size: tuple[int, ...]) -> Goal:
-        """What the attack maximises.
+        """What the attack maximizes.
 
         Args:
             maps: signed maps [B,h,w] of the clean images.

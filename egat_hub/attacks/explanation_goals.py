@@ -28,7 +28,7 @@ class KeepMap(ExplanationAttack):
     """Another prediction, whose map is as parallel as possible to that of the clean prediction, by cosine.
 
     Both are what a user would see: the positive part of the map of the predicted class. Cross-entropy is
-    maximised until the prediction flips, the agreement of the maps from then on (after Zhang et al. 2020).
+    maximized until the prediction flips, the agreement of the maps from then on (after Zhang et al. 2020).
     """
 
     flips: ClassVar[bool] = True
@@ -43,7 +43,7 @@ class KeepMap(ExplanationAttack):
 class MassCentre(ExplanationAttack):
     """The map's centre of mass as near as possible to the corner that it was farthest from.
 
-    Ghorbani et al. (2019, mass-centre attack) maximise its distance from where it was, whose gradient is zero
+    Ghorbani et al. (2019, mass-centre attack) maximize its distance from where it was, whose gradient is zero
     there. At the farthest corner that distance is largest, and the gradient towards it is never zero.
     """
 

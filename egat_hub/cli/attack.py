@@ -46,7 +46,7 @@ def attack(
     example: egat-hub attack org/name photos --epsilon 4/255 --restarts 3
 
     Args:
-        model: name in 'egat-hub list', folder of a saved model, or organisation/name on the Hub.
+        model: name in 'egat-hub list', folder of a saved model, or organization/name on the Hub.
         images: an image, or a folder that is searched with its subfolders, <class>/<image>.
         output: folder of the images and of attacked.json.
         attack: see 'egat-hub list --attacks'.

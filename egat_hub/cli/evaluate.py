@@ -40,7 +40,7 @@ def evaluate(
     example: egat-hub evaluate org/name --data vlcs --data.dir VLCS --epsilons 2/255 4/255
 
     Args:
-        model: name in 'egat-hub list', folder of a saved model, or organisation/name on the Hub.
+        model: name in 'egat-hub list', folder of a saved model, or organization/name on the Hub.
         evaluation: what is measured.
         data: the data set.
         domain: domain of the images; by default the one that the model was trained on, or the only one.

@@ -95,7 +95,7 @@ class Explanation(ABC):
         head_grad: whether gradients of a map reach the weights of the head through the map's channel
             weights. ``False`` treats them as constants, as captum's ``LayerGradCam`` does.
         relu: keep only evidence for the class (Eq. 2 of the EGAT paper).
-        normalize: name of a per-image normalisation (``"minmax"``, ``"max"``, ``"sum"``, ``"none"``).
+        normalize: name of a per-image normalization (``"minmax"``, ``"max"``, ``"sum"``, ``"none"``).
         signed: whether negative values are evidence against a class.
         second_order: whether the map is a derivative of the whole network, so that its own derivatives are
             second derivatives.

@@ -126,7 +126,7 @@ class IntegratedGradients(PixelGradient):
 
     Attributes:
         points: number of points on the path.
-        baseline: start of the path: ``"mean"``, the mean colour, which is zero after normalisation, or
+        baseline: start of the path: ``"mean"``, the mean colour, which is zero after normalization, or
             ``"black"``.
 
     Raises:

@@ -63,7 +63,7 @@ class Classifier(nn.Module):
     def transform(self, image: Image.Image) -> Tensor:
         """Convert a PIL image of any mode and size to the network's input, float32 [3,S,S] in [0,1].
 
-        This is timm's evaluation transform of the network, without normalisation.
+        This is timm's evaluation transform of the network, without normalization.
         """
         return self._preprocessing()[0](to_rgb(image)).float() / 255
 

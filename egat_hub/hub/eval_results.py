@@ -25,7 +25,7 @@ def eval_result_files(rows: Iterable[Row], metadata: Mapping[str, Any]) -> dict[
     Args:
         rows: what was measured.
         metadata: its ``dataset_id`` is the data set on the Hub; without one, rows whose data set is no
-            ``organisation/name`` are left out, for such a file must name a data set that exists there.
+            ``organization/name`` are left out, for such a file must name a data set that exists there.
     """
     entries: dict[str, list[dict[str, Any]]] = {}
     for row in rows:

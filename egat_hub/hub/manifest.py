@@ -19,7 +19,7 @@ from egat_hub.models import TimmModel
 from egat_hub.models.train_mode import evaluating, full_precision
 
 TOLERANCE = 1e-3
-"""Largest deviation of logits at load: rounding gives some 1e-5, normalising twice some 0.1."""
+"""Largest deviation of logits at load: rounding gives some 1e-5, normalizing twice some 0.1."""
 
 HALF_TOLERANCE = 3e-2
 """The same for weights that were stored in float16 or bfloat16."""

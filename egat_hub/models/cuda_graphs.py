@@ -27,7 +27,7 @@ class FoldedGraphs:
         images: example images [B,3,H,W] of the shape to capture.
 
     Raises:
-        RuntimeError: the network does something that cannot be captured, such as synchronising with the host.
+        RuntimeError: the network does something that cannot be captured, such as synchronizing with the host.
     """
 
     def __init__(self, network: nn.Module, foldings: Mapping[str, Folding], images: Tensor) -> None:

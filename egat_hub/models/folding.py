@@ -137,7 +137,7 @@ def _copies_its_input(act: Any) -> bool:
 
 
 def _rest(norm: nn.Module) -> nn.Sequential:
-    """What a norm does after normalising: timm's variants have dropout and an activation.
+    """What a norm does after normalizing: timm's variants have dropout and an activation.
 
     It is the same object every time, so that a compiled network is not compiled again.
     """

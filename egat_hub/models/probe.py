@@ -46,14 +46,14 @@ class Probe:
 
         Args:
             net: a timm classifier.
-            images: three [3,3,S,S], normalised; their values matter little.
+            images: three [3,3,S,S], normalized; their values matter little.
         """
         with torch.autocast(images.device.type, enabled=False):
             return _probed(probe_copy(net), images.clone())
 
 
 def features_of(net: Any, tap: FeatureTap | None, images: Tensor) -> Tensor:
-    """The features [B,...] of normalised images [B,3,H,W]."""
+    """The features [B,...] of normalized images [B,3,H,W]."""
     return net.forward_features(images) if tap is None else tap.features(net, images)
 
 

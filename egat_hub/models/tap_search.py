@@ -56,7 +56,7 @@ def find_tap(net: Any, images: Tensor) -> FeatureTap:
 
     Args:
         net: a network made by :func:`~egat_hub.models.copies.probe_copy`.
-        images: three or more [B,3,S,S], normalised.
+        images: three or more [B,3,S,S], normalized.
 
     Raises:
         NoTapError: with the reason.

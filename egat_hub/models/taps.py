@@ -159,7 +159,7 @@ class FeatureTap:
 
     @torch.compiler.disable
     def features(self, net: nn.Module, images: Tensor) -> Tensor:
-        """Features of images [B,3,H,W], normalised: the module's output, or [B,D] if that is several tensors.
+        """Features of images [B,3,H,W], normalized: the module's output, or [B,D] if that is several tensors.
 
         Raises:
             ValueError: the images have another size than the one the tap was found with.

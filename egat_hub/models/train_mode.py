@@ -66,7 +66,7 @@ def forget_biases(modules: Iterable[nn.Module]) -> None:
 
 @contextmanager
 def without_recording(module: nn.Module) -> Iterator[None]:
-    """BatchNorm in train mode still normalises by the batch inside, but keeps its running statistics."""
+    """BatchNorm in train mode still normalizes by the batch inside, but keeps its running statistics."""
     with _switched_off(
         [m for m in module.modules() if is_batchnorm(m) and m.training], "track_running_stats"
     ):
