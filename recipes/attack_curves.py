@@ -41,7 +41,7 @@ def curve_figure(
 
     Args:
         panels: curves by name of the attack and method; at least one.
-        title: of the figure.
+        title: title of the figure.
         caption: the protocol, below.
         chance: accuracy of guessing in percent, drawn as a dotted line.
     """
@@ -155,7 +155,7 @@ def _page(options: SweepOptions, domain: str, results: Sequence[RunResults]) -> 
     view = EvaluationView(dataset[domain], "test", image_size=results[0].config.image_size)
     tables = [curve_table(panels, title), transferred(options, results, view)]
     text = [*(f"### {t.title}\n\n{markdown(t)}\n" for t in tables), f"{caption}\n"]
-    text += [f"- {line}" for line in fooled(tables[-1])]
+    text += [f"- {line}" for line in worse_transfer(tables[-1])]
     rows = [row for row in own if row.metric in SHOWN or row.metric.startswith("robust_accuracy")]
     return Page(text, tables, rows, curve_figure(panels, title, caption, 100 / len(dataset.classes)))
 
@@ -259,8 +259,8 @@ def transferred(options: SweepOptions, results: Sequence[RunResults], view: Eval
     return transfer_table(complete, title)
 
 
-def fooled(table: Table) -> Iterable[str]:
-    """Models that images made against another one harm more than those made against themselves."""
+def worse_transfer(table: Table) -> Iterable[str]:
+    """Failed checks of models that attacks on another model harm more than their own attack does."""
     names = list(table.lines)
     for position, (name, entries) in enumerate(table.lines.items()):
         own = entries[position].summary

@@ -143,7 +143,7 @@ def traded(
 
 def _is(row: Row, attack: ExtraAttack, epsilon: float) -> bool:
     settings = ATTACKS[attack.attack](**attack.attack_options).protocol()
-    settings.pop("version", None)  # AutoAttack may have to run another one than it is told
+    settings.pop("version", None)  # AutoAttack may run another version
     named = {
         "attack": attack.attack,
         "restarts": attack.restarts,

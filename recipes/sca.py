@@ -54,7 +54,7 @@ def sca(
     """
     state = join_processes()
     classifier = from_pretrained(model)
-    told = classifier.metadata
+    metadata = classifier.metadata
     view = evaluation_images(classifier, data, domain=domain, split=split)
     attack = SCA(
         diffusion=load_diffusion(diffusion, dtype=getattr(torch, precision), device=state.device),
@@ -68,7 +68,7 @@ def sca(
         attack=attack,
         journal=output / "batches",
         workers=workers,
-        **{key: told[key] for key in ("method", "train_domain", "seed", "selection") if key in told},
+        **{key: metadata[key] for key in ("method", "train_domain", "seed", "selection") if key in metadata},
     )
     if state.is_main_process:
         write_outcomes(output / "outcomes.jsonl", outcomes)

@@ -121,7 +121,7 @@ def pareto_figure(trades: Sequence[Trade], title: str, caption: str) -> Figure:
 
     Args:
         trades: at least one that is not ERM.
-        title: of the figure.
+        title: title of the figure.
         caption: the protocol, below.
     """
     bases = list(dict.fromkeys(trade.base for trade in trades if trade.base != ERM))

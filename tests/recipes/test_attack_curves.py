@@ -98,5 +98,5 @@ def test_a_model_without_a_gradient_falls_by_images_made_against_another():
     }
     table = transfer_table([found, found], "title")
     assert "against sound" in markdown(table)
-    (flag,) = attack_curves.fooled(table)
+    (flag,) = attack_curves.worse_transfer(table)
     assert "masked falls to 0.0 % by images made against sound" in flag

@@ -22,15 +22,15 @@ def distinct(titles: Mapping[K, str], settings: Mapping[K, str]) -> dict[K, str]
         titles: titles by key.
         settings: settings by key, from ``protocol_text``.
     """
-    told = dict(titles)
+    found = dict(titles)
     for title in set(titles.values()):
         same = [key for key in titles if titles[key] == title]
         if len(same) > 1:
             shared = set.intersection(*(set(settings[key].split(", ")) for key in same))
             for key in same:
                 own = [part for part in settings[key].split(", ") if part not in shared]
-                told[key] = f"{title} ({', '.join(own)})" if own else title
-    return told
+                found[key] = f"{title} ({', '.join(own)})" if own else title
+    return found
 
 
 COMPARED = {"map", "measure", "prediction"}
