@@ -83,7 +83,6 @@ def test_one_process_and_two_run_a_recipe_on_cpus(tmp_path):
         output = tmp_path / Path(config).stem
         done = launched(config, str(ROOT / "recipes" / "vlcs.py"), *TINY, "--output", str(output))
         assert done.returncode == 0, done.stderr[-4000:]
-        assert not list(output.glob("*/claim*"))
         assert {row.n for row in read_rows(output / "results.json") if row.metric == "clean_accuracy"} == {10}
         runs[config] = [path.parent.name for path in output.glob("*/model/model.safetensors")]
     assert len(runs["cpu.yaml"]) == 1
