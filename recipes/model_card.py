@@ -24,8 +24,9 @@ from egat_hub.data import DataConfig
 from egat_hub.experiments import RunConfig, SweepOptions
 from egat_hub.experiments.runner import MODEL, recorded
 from egat_hub.experiments.variants import VARIANTS, over_domains_and_seeds, with_methods
-from egat_hub.hub.cards import card_files
+from egat_hub.hub.cards import card_text
 from egat_hub.hub.layout import (
+    CARD,
     CONFIG,
     ENTRY,
     MANIFEST,
@@ -161,9 +162,7 @@ def add_model_card(
         for name in kept:
             shutil.copyfile(place / name, partial / name)
         ZooEntry(command=command, repo_id=repo_id, revision=revision).write(partial)
-        for name, text in card_files(partial, name=folder.name).items():
-            (partial / name).parent.mkdir(exist_ok=True)
-            (partial / name).write_text(text, encoding="utf-8")
+        (partial / CARD).write_text(card_text(partial, name=folder.name), encoding="utf-8")
 
 
 def model_card(

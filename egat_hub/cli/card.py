@@ -6,7 +6,7 @@ from pathlib import Path
 
 from egat_hub.cli.main import Answer
 from egat_hub.core.files import atomic_write_text
-from egat_hub.hub.layout import CARD, MANIFEST, model_folder
+from egat_hub.hub.layout import MANIFEST, model_folder
 
 
 def card(model: Path, *, output: Path | None = None, repo_id: str | None = None) -> Answer:
@@ -21,7 +21,7 @@ def card(model: Path, *, output: Path | None = None, repo_id: str | None = None)
         output: file to write; default: print the card.
         repo_id: org/name of the model on the Hub, for the instructions in the card.
     """
-    from egat_hub.hub.cards import card_files
+    from egat_hub.hub.cards import card_text
 
     folder = model_folder(model.expanduser())
     if not (folder / MANIFEST).is_file():
@@ -29,7 +29,7 @@ def card(model: Path, *, output: Path | None = None, repo_id: str | None = None)
             f"Expected the folder of a saved model or of a run, found no {MANIFEST} in {folder}. To download "
             "a model from the Hub, use 'egat-hub pull'."
         )
-    text = card_files(folder, repo_id=repo_id)[CARD]
+    text = card_text(folder, repo_id=repo_id)
     if output is None:
         return Answer(text=text, data={"card": text})
     atomic_write_text(output, text)

@@ -51,26 +51,18 @@ def list(
     """
     if methods or attacks or explanations:
         return _registered(methods, attacks, explanations)
-    patterns = {"dataset": dataset, "architecture": architecture, "method": method}
     if folders and (hub or author is not None):
         raise ValueError("Expected folders, or --hub and --author, got both; ask for one at a time.")
-    if folders:
-        found = [
-            info
-            for folder in folders
-            for info in zoo.saved_models(folder)
-            if zoo.is_like(info, **patterns) and zoo.was_attacked(info, attack, epsilon)
-        ]
-    else:
-        found = zoo.find_models(
-            dataset=dataset,
-            architecture=architecture,
-            method=method,
-            attack=attack,
-            epsilon=epsilon,
-            hub=hub,
-            author=author,
-        )
+    found = zoo.find_models(
+        folders=folders,
+        dataset=dataset,
+        architecture=architecture,
+        method=method,
+        attack=attack,
+        epsilon=epsilon,
+        hub=hub,
+        author=author,
+    )
     if not found:
         raise ValueError(
             "No model matches; 'egat-hub list' without options shows all that ship with the package."

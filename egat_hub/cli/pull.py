@@ -7,7 +7,7 @@ from pathlib import Path
 
 from egat_hub.cli.main import Answer
 from egat_hub.core.files import atomic_folder
-from egat_hub.hub.layout import NEEDED, RESULTS, is_replaceable
+from egat_hub.hub.layout import CARD, NEEDED, RESULTS, is_replaceable
 
 
 def pull(model: str, *, revision: str | None = None, output: Path | None = None) -> Answer:
@@ -23,7 +23,7 @@ def pull(model: str, *, revision: str | None = None, output: Path | None = None)
         revision: branch, tag or commit.
         output: folder to write; default: the name of the model.
     """
-    from egat_hub.hub.cards import card_files
+    from egat_hub.hub.cards import card_text
     from egat_hub.hub.loading import load_folder
     from egat_hub.hub.remote import download
 
@@ -35,8 +35,6 @@ def pull(model: str, *, revision: str | None = None, output: Path | None = None)
         for name in (*NEEDED, RESULTS):
             if (fetched / name).is_file():
                 shutil.copyfile(fetched / name, partial / name)
-        for name, text in card_files(partial, repo_id=repo_id).items():
-            (partial / name).parent.mkdir(exist_ok=True)
-            (partial / name).write_text(text, encoding="utf-8")
+        (partial / CARD).write_text(card_text(partial, repo_id=repo_id), encoding="utf-8")
     data = {"model": repo_id, "commit": fetched.name, "folder": str(folder)}
     return Answer(text=f"Downloaded {repo_id} at {fetched.name[:10]} to {folder}", data=data)

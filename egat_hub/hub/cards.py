@@ -1,4 +1,4 @@
-"""Model cards and evaluation results, written from the files of a saved model."""
+"""Model cards, written from the files of a saved model."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from timm.models import is_model_pretrained
 
 from egat_hub.core.results import Row
 from egat_hub.hub.card_tables import protocol_text, result_sections, settings_table, summary_table
-from egat_hub.hub.eval_results import eval_result_files
 from egat_hub.hub.layout import (
-    CARD,
     CARDS,
     CONFIG,
     ENTRY,
@@ -36,14 +34,7 @@ from egat_hub.metrics import metric_of
 def card_header(
     rows: Sequence[Row], metadata: Mapping[str, Any], *, name: str, license: str
 ) -> ModelCardData:
-    """The YAML header of a card, with the headline results as ``model-index``.
-
-    Args:
-        rows: results.
-        metadata: see :func:`render_card`.
-        name: name of the model.
-        license: license of the weights.
-    """
+    """The YAML header of a card, with the headline results as ``model-index``."""
     datasets = [str(metadata.get(key, "")) for key in ("dataset_id", "dataset")]
     return ModelCardData(
         model_name=name,
@@ -59,7 +50,7 @@ def card_header(
 
 
 def _base_model(name: str) -> str | None:
-    """The repository on the Hub of the weights that training started from; None if they are in a folder."""
+    """Repository on the Hub of the weights that training started from; None if they are in a folder."""
     if "/" in name:
         return name.partition("@")[0]
     return f"timm/{name}" if is_model_pretrained(name) else None
@@ -121,28 +112,17 @@ def render_card(
 ) -> str:
     """Write a model card for the Hugging Face Hub, Markdown with a YAML header.
 
-    Every result in the card is one of ``rows``. Accuracies among the metadata are left out.
-
     Args:
-        rows: results of one model and one method.
-        metadata: how the model was made: ``method``, ``dataset`` (names), ``dataset_id`` (data set on the
-            Hub), ``base_model`` (timm's name of the pretrained weights, ``"resnet50.a1_in1k"``, a repository
-            on the Hub, or the name of a saved model), ``config`` (configuration of the method, nested),
-            ``versions`` (by package), ``license``; all other keys are listed as training settings.
-        label_names: one name per class.
-        architecture: timm's name of the network.
-        image_size: side of the input images in pixels.
-        license: license of the weights.
+        rows: results of one model; accuracies among the metadata are left out.
+        metadata: how the model was made: ``method``, ``dataset``, ``dataset_id`` (on the Hub), ``base_model``
+            (timm's name of the pretrained weights, a repository on the Hub, or the name of a saved model),
+            ``config`` (of the method), ``versions``, ``license``; other keys are listed as training settings.
         figures: file names of figures beside the card; the first is shown on top.
-        repo_id: repository on the Hub, ``"org/name"``; default: the model is in a folder.
-        cropped: whether preprocessing crops the images.
-        shipped_as: name of a model that ships with the package.
-        command: command that trains the model.
+        shipped_as: name of a model that ships with the package, trained by ``command``.
         has_weights: whether the weights ship with the package or are published.
 
     Raises:
-        ValueError: results of more than one model or method, of another network or data set than the
-            model's, or not finite.
+        ValueError: results of several models, of another network or data set, or not finite.
     """
     _check_rows(rows, metadata, architecture)
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -179,16 +159,13 @@ def render_card(
     )
 
 
-def card_files(folder: Path, *, repo_id: str | None = None, name: str = "") -> dict[str, str]:
-    """Write card and evaluation results of the model in a folder, from its own files alone.
+def card_text(folder: Path, *, repo_id: str | None = None, name: str = "") -> str:
+    """Write the card of the model in a folder from its own files alone.
 
     Args:
         folder: folder of a saved model, or of one that ships with the package.
         repo_id: repository on the Hub, for the card's instructions.
         name: name of a model that ships with the package; default: that of the folder.
-
-    Returns:
-        Contents by path.
 
     Raises:
         ValueError: a malformed file, or results of another model.
@@ -203,7 +180,7 @@ def card_files(folder: Path, *, repo_id: str | None = None, name: str = "") -> d
             "command": entry.command,
             "has_weights": (folder / WEIGHTS).is_file() or bool(entry.repo_id),
         }
-    card = render_card(
+    return render_card(
         rows=rows,
         metadata=manifest.metadata,
         label_names=manifest.label_names,
@@ -214,7 +191,6 @@ def card_files(folder: Path, *, repo_id: str | None = None, name: str = "") -> d
         cropped=cfg.get("crop_mode") != "squash" or cfg.get("crop_pct") != 1,
         **place,
     )
-    return {CARD: card, **eval_result_files(rows, manifest.metadata)}
 
 
 def _check_rows(rows: Sequence[Row], metadata: Mapping[str, Any], architecture: str) -> None:

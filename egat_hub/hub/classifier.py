@@ -118,7 +118,6 @@ class Classifier(nn.Module):
             FileNotFoundError: no file at a path.
             ValueError: an unreadable image, a tensor of another shape or range, an unknown label, or logits
                 that are not finite.
-            UnknownNameError: no explanation of that name.
         """
         if not isinstance(explanation, Explanation):
             explanation = (EXPLANATIONS[explanation] if isinstance(explanation, str) else explanation)()
@@ -207,20 +206,9 @@ class Classifier(nn.Module):
         rows: Sequence[Row] | None = None,
         figures: Mapping[str, Figure] | None = None,
     ) -> None:
-        """Save the model, its results and its card in a folder, atomically and in float32.
+        """Save the model, its results and its card in a folder, which timm and transformers load too.
 
-        timm and transformers load the folder too.
-
-        Args:
-            folder: folder to write to; an earlier save is replaced.
-            rows: results of the model; default: those that it was loaded with, unless its weights changed.
-            figures: matplotlib figures for the card by file name, without suffix.
-
-        Raises:
-            ValueError: metadata that is not JSON, logits or results that are not finite, or a network that
-                ``config.json`` cannot restore.
-            FileExistsError: ``folder`` holds something else than a saved model.
-            OSError: the folder cannot be written; an earlier save is unchanged.
+        See :func:`egat_hub.hub.save_pretrained`.
         """
         from egat_hub.hub.saving import save_pretrained
 
@@ -240,17 +228,7 @@ class Classifier(nn.Module):
             repo_id: ``"org/name"``, created if it is missing.
             rows: as for :meth:`save_pretrained`.
             figures: as for :meth:`save_pretrained`.
-            options: ``revision``, ``private``, ``create_pr``, ``commit_message`` and ``token`` of
-                :func:`egat_hub.hub.push_to_hub`.
-
-        Returns:
-            The commit; ``commit_url`` is its address.
-
-        Raises:
-            ValueError: see :meth:`save_pretrained`.
-            FileExistsError: the repository holds something else than a model of this package.
-            PermissionError: no token, an invalid one, or one without write access.
-            ConnectionError: the Hub cannot be reached or failed; push again, nothing is sent twice.
+            options: those of :func:`egat_hub.hub.push_to_hub`, which describes the errors too.
         """
         import tempfile
 

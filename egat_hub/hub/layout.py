@@ -18,7 +18,6 @@ WEIGHTS = "model.safetensors"
 MANIFEST = "egat.json"
 RESULTS = "results.json"
 CARD = "README.md"
-EVAL_RESULTS = ".eval_results"
 ENTRY = "zoo.json"
 
 NEEDED = (CONFIG, WEIGHTS, MANIFEST)
@@ -42,7 +41,7 @@ def is_figure(name: str) -> bool:
 
 def is_replaceable(name: str) -> bool:
     """Whether a folder that holds this file may be replaced by a saved model."""
-    return name in (*NEEDED, RESULTS, CARD, EVAL_RESULTS) or name.endswith(".png")
+    return name in (*NEEDED, RESULTS, CARD) or name.endswith(".png")
 
 
 def model_folder(folder: Path) -> Path:
@@ -52,11 +51,7 @@ def model_folder(folder: Path) -> Path:
 
 
 def read_results(path: Path) -> list[Row]:
-    """Read and check result rows; none if there is no file.
-
-    Raises:
-        ValueError: not a list of rows, or values of another type; the message names the file.
-    """
+    """Read and check result rows; none if there is no file."""
     try:
         return [_row(item) for item in read_json(path)] if path.exists() else []
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -81,13 +76,7 @@ def _is_printable(value: Any) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class ZooEntry:
-    """``zoo.json`` of a model that ships with the package.
-
-    Attributes:
-        command: command that trains the model.
-        repo_id: its repository on the Hub; empty if it has none.
-        revision: commit in that repository.
-    """
+    """``zoo.json`` of a model that ships with the package: how to train it, and where its weights are."""
 
     command: str
     repo_id: str = ""
@@ -95,11 +84,9 @@ class ZooEntry:
 
     @classmethod
     def read(cls, folder: Path) -> ZooEntry:
-        """Read the entry in ``folder``."""
         return from_dict(cls, read_json_object(folder / ENTRY))
 
     def write(self, folder: Path) -> None:
-        """Write the entry to ``folder``."""
         (folder / ENTRY).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
 

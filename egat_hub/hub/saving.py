@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.utils import extract_model_from_parallel
-from huggingface_hub import CommitInfo
+from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
 from torch import nn
 
 from egat_hub.core.files import atomic_folder
 from egat_hub.core.results import Row, write_rows
-from egat_hub.hub.cards import card_files
+from egat_hub.hub.cards import card_text
 from egat_hub.hub.classifier import Classifier
 from egat_hub.hub.layout import (
+    CARD,
     CONFIG,
     MANIFEST,
     NEEDED,
@@ -30,13 +31,16 @@ from egat_hub.hub.layout import (
 from egat_hub.hub.loading import load_folder
 from egat_hub.hub.manifest import TOLERANCE, Fingerprint, Manifest
 from egat_hub.hub.prediction import check_label_names
-from egat_hub.hub.remote import upload
+from egat_hub.hub.remote import check_repo_id, hub_errors
 from egat_hub.hub.timm_files import read_network, write_network
 from egat_hub.models import TimmModel, unwrap
 from egat_hub.models.train_mode import forget_biases
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+UNRELATED = {".gitattributes", ".gitignore", "LICENSE", CARD}
+"""Files of a repository that do not stop a model from being pushed to it."""
 
 RESTORE_HINT = (
     "It was made with arguments that timm did not record; pass them in metadata['model_args'], as "
@@ -111,9 +115,7 @@ def save_pretrained(
         write_rows(partial / RESULTS, rows)
         for name, figure in figures.items():
             figure.savefig(partial / f"{name}.png", dpi=150, bbox_inches="tight")
-        for name, text in card_files(partial).items():
-            (partial / name).parent.mkdir(exist_ok=True)
-            (partial / name).write_text(text, encoding="utf-8")
+        (partial / CARD).write_text(card_text(partial), encoding="utf-8")
 
 
 def push_to_hub(
@@ -152,19 +154,26 @@ def push_to_hub(
     folder = model_folder(Path(folder).expanduser())
     load_folder(folder)
     files = [*NEEDED, RESULTS, *sorted(entry.name for entry in folder.iterdir() if is_figure(entry.name))]
-    contents: dict[str, str | bytes] = {
-        name: str(folder / name) for name in files if (folder / name).is_file()
-    }
-    contents |= {name: text.encode() for name, text in card_files(folder, repo_id=repo_id).items()}
-    return upload(
-        contents,
-        repo_id,
-        revision=revision,
-        private=private,
-        create_pr=create_pr,
-        commit_message=commit_message,
-        token=token,
-    )
+    sent = [CommitOperationAdd(name, folder / name) for name in files if (folder / name).is_file()]
+    sent.append(CommitOperationAdd(CARD, card_text(folder, repo_id=repo_id).encode()))
+    check_repo_id(repo_id)
+    api = HfApi(token=token, library_name="egat_hub")
+    with hub_errors("Cannot push to", repo_id):
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        present = set(api.list_repo_files(repo_id, revision=revision))
+    foreign = sorted(present - UNRELATED)
+    if foreign and MANIFEST not in present and not create_pr:
+        raise FileExistsError(
+            f"{repo_id} holds something else than a model of egat_hub ({', '.join(foreign[:3])}). Choose "
+            "another name, or propose the model with create_pr=True."
+        )
+    summary = f"{'Update' if MANIFEST in present else 'Add'} {repo_id.partition('/')[2]}"
+    with hub_errors("Cannot push to", repo_id):
+        return api.create_commit(
+            repo_id, sent, commit_message=commit_message or summary, revision=revision, create_pr=create_pr
+        )
 
 
 def _rows_of(model: nn.Module, network: TimmModel) -> Sequence[Row]:

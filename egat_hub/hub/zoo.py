@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +26,6 @@ from egat_hub.hub.layout import (
 
 TAG = "egat_hub"
 """Tag of the repositories on the Hub that this package pushes."""
-
-LIMIT = 1000
-"""Limit on repositories of the Hub that are listed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +67,19 @@ class ModelInfo:
         """Where the weights are: ``"local"``, ``"Hub"`` or ``"not published"``."""
         return "local" if self.weights else "Hub" if self.repo_id else "not published"
 
+    @property
+    def dataset(self) -> str:
+        """Name of the data set that the model was trained on."""
+        return str(self.metadata.get("dataset") or "")
+
+    @property
+    def method(self) -> str:
+        """Name of the training method."""
+        return str(self.metadata.get("method") or "")
+
     @classmethod
     def read(cls, folder: Path, name: str, *, repo_id: str = "", revision: str = "") -> ModelInfo:
-        """Read the files in a folder.
-
-        Raises:
-            ValueError: a malformed file; the message names it.
-        """
+        """Read the files in a folder; a ValueError names a malformed one."""
         config, manifest = read_json_object(folder / CONFIG), read_json_object(folder / MANIFEST)
         try:
             info = cls(
@@ -101,16 +103,6 @@ class ModelInfo:
             ) from error
         return info
 
-    @property
-    def dataset(self) -> str:
-        """Name of the data set that the model was trained on."""
-        return str(self.metadata.get("dataset") or "")
-
-    @property
-    def method(self) -> str:
-        """Name of the training method."""
-        return str(self.metadata.get("method") or "")
-
 
 def list_models(filter: str = "", **options: Any) -> list[str]:
     """List names of models that ship with the package and, with ``hub=True``, of those on the Hub.
@@ -119,15 +111,12 @@ def list_models(filter: str = "", **options: Any) -> list[str]:
         filter: wildcard pattern of names, such as ``"resnet*"``; default: all.
         options: ``method``, ``dataset`` and ``architecture`` (wildcard patterns); ``attack`` and ``epsilon``
             (only models with robust accuracy under this attack, at this epsilon in [0,1] up to 2 %);
-            ``hub`` (also list models on the Hub); ``author`` (only those of this user or organization);
-            ``token`` and ``cache_dir`` (see :func:`egat_hub.from_pretrained`).
+            ``folders`` (list models saved in these instead); ``hub`` (also list models on the Hub);
+            ``author`` (only those of this user or organization); ``token`` and ``cache_dir`` (see
+            :func:`egat_hub.from_pretrained`).
 
     Returns:
         Names for :func:`egat_hub.from_pretrained` and :func:`egat_hub.model_info`.
-
-    Raises:
-        ConnectionError: the Hub cannot be reached.
-        PermissionError: an invalid token.
     """
     return [info.name for info in find_models(filter, **options)]
 
@@ -158,6 +147,7 @@ def model_info(name: str, **options: Any) -> ModelInfo:
 def find_models(
     filter: str = "",
     *,
+    folders: Sequence[Path] = (),
     dataset: str | None = None,
     architecture: str | None = None,
     method: str | None = None,
@@ -169,52 +159,36 @@ def find_models(
     cache_dir: str | Path | None = None,
 ) -> list[ModelInfo]:
     """As :func:`list_models`, with everything that is known about each model."""
-    found = [_read_shipped(name) for name in shipped_models()]
+    found = list(_saved_models(folders)) if folders else [_read_shipped(name) for name in shipped_models()]
     if hub:
         shipped = {info.repo_id for info in found}
         published = _models_on_hub(author, token=token, cache_dir=cache_dir)
         found += [info for info in published if info.repo_id not in shipped]
-    patterns = {"name": filter or None, "dataset": dataset, "architecture": architecture, "method": method}
+    patterns = {"name": filter or "*", "dataset": dataset, "architecture": architecture, "method": method}
     chosen = [
         info
         for info in found
-        if is_like(info, **patterns)
-        and was_attacked(info, attack, epsilon)
+        if all(fnmatch(getattr(info, key).lower(), (like or "*").lower()) for key, like in patterns.items())
+        and _was_attacked(info, attack, epsilon)
         and (author is None or info.repo_id.startswith(f"{author}/"))
     ]
     return sorted(chosen, key=lambda info: info.name)
 
 
-def is_like(info: ModelInfo, **patterns: str | None) -> bool:
-    """Whether attributes of a model match wildcard patterns; case is ignored."""
-    return all(
-        pattern is None or fnmatch(str(getattr(info, key)).lower(), pattern.lower())
-        for key, pattern in patterns.items()
+def _was_attacked(info: ModelInfo, attack: str | None, epsilon: float | None) -> bool:
+    return (attack is None and epsilon is None) or any(
+        attack in (None, row.protocol.get("attack"))
+        and (epsilon is None or math.isclose(row.protocol.get("epsilon", math.inf), epsilon, rel_tol=0.02))
+        for row in info.rows
     )
 
 
-def was_attacked(info: ModelInfo, attack: str | None, epsilon: float | None) -> bool:
-    """Whether robust accuracy was measured under an attack and, up to 2 %, at an epsilon; None: any."""
-    if attack is None and epsilon is None:
-        return True
-    protocols = [row.protocol for row in info.rows]
-    return any(
-        attack in (None, protocol.get("attack"))
-        and (epsilon is None or math.isclose(protocol.get("epsilon", math.inf), epsilon, rel_tol=0.02))
-        for protocol in protocols
-    )
-
-
-def saved_models(folder: Path) -> Iterator[ModelInfo]:
-    """Models saved in a folder and its subfolders.
-
-    Raises:
-        FileNotFoundError: no such folder.
-    """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"Expected a folder with saved models, found none at {folder}.")
-    for manifest in sorted(folder.rglob(MANIFEST)):
-        yield ModelInfo.read(manifest.parent, str(manifest.parent))
+def _saved_models(folders: Sequence[Path]) -> Iterator[ModelInfo]:
+    for folder in folders:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"Expected a folder with saved models, found none at {folder}.")
+        for manifest in folder.rglob(MANIFEST):
+            yield ModelInfo.read(manifest.parent, str(manifest.parent))
 
 
 def _read_shipped(name: str) -> ModelInfo:
@@ -237,7 +211,7 @@ def _models_on_hub(author: str | None, *, token: str | bool | None, **options: A
     from egat_hub.hub.remote import hub_errors
 
     with hub_errors("Cannot list", "models of the Hub"):
-        listed = list(islice(HfApi(token=token).list_models(filter=TAG, author=author), LIMIT))
+        listed = list(HfApi(token=token).list_models(filter=TAG, author=author, limit=1000))
     for model in listed:
         try:
             yield _read_published(model.id, token=token, **options)

@@ -182,7 +182,7 @@ def test_figures_lie_beside_the_card(original, tmp_path):
         save_pretrained(original, tmp_path / "other", label_names=LABELS, figures={"../x": figure})
 
 
-@pytest.mark.parametrize("step", ["write_network", "write_rows", "card_files"])
+@pytest.mark.parametrize("step", ["write_network", "write_rows", "card_text"])
 def test_a_full_disk_leaves_the_earlier_save_and_nothing_else(saved, original, monkeypatch, step):
     before = {path.name: path.read_bytes() for path in saved.iterdir()}
 

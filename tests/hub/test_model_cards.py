@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 import timm
-import yaml
-from huggingface_hub import ModelCard, parse_eval_result_entries
+from huggingface_hub import ModelCard
 from model_card import check_training_command
 
 from egat_hub.core.config import from_dict
@@ -19,8 +18,7 @@ from egat_hub.data import DataConfig, EvaluationView, open_dataset
 from egat_hub.evaluation import EvaluationConfig, evaluate
 from egat_hub.hub import from_pretrained
 from egat_hub.hub.card_tables import LATENT, protocol_text
-from egat_hub.hub.cards import card_files, is_headline
-from egat_hub.hub.eval_results import eval_result_files
+from egat_hub.hub.cards import card_text, is_headline
 from egat_hub.hub.layout import (
     CARD,
     CONFIG,
@@ -112,13 +110,12 @@ def test_files_are_sound(folder, monkeypatch):
 
 @every
 def test_the_card_is_made_of_its_files(folder):
-    for name, text in card_files(folder).items():
-        assert (folder / name).read_text(encoding="utf-8") == text
+    assert (folder / CARD).read_text(encoding="utf-8") == card_text(folder)
 
 
 @every
 def test_the_hub_takes_card_and_results(folder, tmp_path):
-    rows, metadata = read_results(folder / RESULTS), Manifest.read(folder / MANIFEST).metadata
+    rows = read_results(folder / RESULTS)
     data = ModelCard.load(folder / CARD).data
     found = Counter(
         (r.metric_name, r.metric_value, r.metric_args["n"], r.metric_args["seed"], r.dataset_config)
@@ -131,9 +128,6 @@ def test_the_hub_takes_card_and_results(folder, tmp_path):
         expected[row.metric, round(row.value, 4), row.n, row.seed, config] += 1
     assert found == expected
     assert (data.library_name, data.pipeline_tag) == ("timm", "image-classification")
-    published = eval_result_files(rows, {**metadata, "dataset_id": "org/name"})
-    entries = [e for text in published.values() for e in parse_eval_result_entries(yaml.safe_load(text))]
-    assert Counter(entry.value for entry in entries) == Counter(round(row.value, 4) for row in rows)
 
 
 @every
@@ -208,8 +202,8 @@ def test_the_card_of_a_model_without_weights_says_so(tmp_path):
     for path in (CONFIG, MANIFEST, RESULTS):
         (tmp_path / path).write_bytes((folder / path).read_bytes())
     ZooEntry(command="accelerate launch recipes/pacs.py").write(tmp_path)
-    text = card_files(tmp_path, name=name)[CARD]
+    text = card_text(tmp_path, name=name)
     assert "The weights are not published" in text
     assert "accelerate launch recipes/pacs.py" in text
     (tmp_path / WEIGHTS).touch()
-    assert "not published" not in card_files(tmp_path, name=name)[CARD]
+    assert "not published" not in card_text(tmp_path, name=name)

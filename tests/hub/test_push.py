@@ -10,16 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import timm
 import torch
-import yaml
-from huggingface_hub import ModelCard, parse_eval_result_entries
+from huggingface_hub import ModelCard
 from matplotlib.figure import Figure
 from timm.data import resolve_model_data_config
 
 from egat_hub.core.results import Row, write_rows
-from egat_hub.hub import Classifier, from_pretrained, push_to_hub
+from egat_hub.hub import from_pretrained, push_to_hub
 from egat_hub.hub.cards import is_headline
 from tests.helpers.local_hub import GUEST
-from tests.hub.conftest import LABELS, METADATA, ROWS, images, row, small_backbone
+from tests.hub.conftest import LABELS, METADATA, ROWS, images, row
 
 FILES = ["config.json", "model.safetensors", "egat.json", "results.json", "README.md"]
 
@@ -156,26 +155,6 @@ def test_what_is_not_sound_is_not_published(hub, small_model, tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         push_to_hub(tmp_path / "no_such", "org/dog")
     assert not hub.store.repositories
-
-
-def test_evaluation_results_name_a_data_set_of_the_hub(hub):
-    metadata = {**METADATA, "dataset_id": "org/synthetic"}
-    Classifier(small_backbone(), LABELS, metadata).push_to_hub("org/dog", rows=ROWS)
-    files = hub.model("org/dog").files()
-    written = {path: file.content for path, file in files.items() if path.startswith(".eval_results/")}
-    assert set(written) == {
-        ".eval_results/egat_hub_clean_accuracy.yaml",
-        ".eval_results/egat_hub_robust_accuracy_pgd_0.01.yaml",
-    }
-    entries = [e for content in written.values() for e in parse_eval_result_entries(yaml.safe_load(content))]
-    assert sorted(entry.value for entry in entries) == [47.25, 63.0, 91.5]
-    assert len({entry.task_id for entry in entries}) == 3
-    assert {entry.dataset_id for entry in entries} == {"org/synthetic"}
-    assert any("epsilon 0.01, steps 10, restarts 1; n 120; seed 3" in entry.notes for entry in entries)
-    hub.model("org/dog").files()[".eval_results/by_others.yaml"] = files["README.md"]
-    Classifier(small_backbone(), LABELS, metadata).push_to_hub("org/dog", rows=ROWS[:1])
-    left = {path for path in hub.model("org/dog").files() if path.startswith(".eval_results/")}
-    assert left == {".eval_results/egat_hub_clean_accuracy.yaml", ".eval_results/by_others.yaml"}
 
 
 def test_two_first_pushes_at_once(hub, small_model, tmp_path):

@@ -70,7 +70,7 @@ def test_info_of_shipped_and_saved_models(small_model, tmp_path):
     assert (info.timm_name, info.method, info.rows) == ("test_resnet.egat_synthetic", "egat", ROWS)
     shutil.copytree(small_model, tmp_path / "run/model")
     assert model_info(str(tmp_path / "run")).rows == ROWS
-    assert [one.name for one in zoo.saved_models(tmp_path)] == [str(tmp_path / "run/model")]
+    assert list_models(folders=[tmp_path]) == [str(tmp_path / "run/model")]
     with pytest.raises(FileNotFoundError, match=r"Expected a saved model.*got 'no_such'"):
         model_info("no_such")
 
