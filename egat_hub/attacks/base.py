@@ -38,8 +38,7 @@ Value = Callable[[Tensor, Rows], Tensor]
 class Objective:
     """What an attack maximizes: a function of the logits, summed over samples.
 
-    The sum, unlike the mean, keeps gradients independent of the batch size. A subclass overrides
-    :meth:`gradient` where the objective is not a function of the logits.
+    A subclass overrides :meth:`gradient` where the objective is not a function of the logits.
 
     Args:
         model: images in [0,1] to logits, in eval mode.
@@ -62,10 +61,7 @@ class Objective:
         self.evaluations = 0
 
     def gradient(self, images: Tensor, rows: Rows = ALL) -> Tensor:
-        """Gradient [b,3,H,W] of the summed objective at ``images``, which are these ``rows`` of the batch.
-
-        Cost: one forward, one backward to the input.
-        """
+        """Gradient [b,3,H,W] of the summed objective at ``images``, which are these ``rows`` of the batch."""
         with torch.enable_grad():
             images = images.detach().requires_grad_()
             logits = self.model(images)
@@ -109,11 +105,7 @@ class AttackResult(NamedTuple):
 
 
 def check_epsilon(epsilon: float) -> None:
-    """Refuse a budget that is not a number in [0, 1].
-
-    Raises:
-        ValueError: the message has the remedy for budgets given in 8-bit steps.
-    """
+    """Raise a ValueError for a budget that is not a number in [0, 1]."""
     if not 0 <= epsilon <= 1:
         raise ValueError(
             f"Expected epsilon in [0, 1] (pixels run from 0 to 1), got {epsilon}; 8/255 is 0.0314."
@@ -188,7 +180,7 @@ class Attack(ABC):
                 f"Expected floating-point images in [0, 1], got {images.dtype}. Divide 8-bit values by 255."
             )
         if objective is not None and not self.takes_objective:
-            raise ValueError(f"{type(self).__name__} maximises losses of its own. Leave out objective.")
+            raise ValueError(f"{type(self).__name__} maximizes losses of its own. Leave out objective.")
         images, in_pixels = images.detach(), self.space == "pixels"
         if len(images) == 0 or (in_pixels and epsilon == 0):
             return AttackResult(images.clone())
@@ -212,12 +204,7 @@ class Attack(ABC):
         return result._replace(images=perturbed.detach(), gradients=objective.evaluations / len(images))
 
     def adapted(self, model: nn.Module, images: Tensor) -> Attack:
-        """The attack as it runs on a model: itself, unless it depends on the number of classes or the like.
-
-        Args:
-            model: images in [0,1] to logits.
-            images: any images [B,3,H,W] of the shape to be attacked.
-        """
+        """The attack as it runs on a model and images: itself, unless it depends on the number of classes."""
         return self
 
     def state(self) -> PerturbationMemory | None:
@@ -265,14 +252,7 @@ class Attack(ABC):
     def perturb(
         self, objective: Objective, images: Tensor, epsilon: float, random: SampleRandom
     ) -> Tensor | AttackResult:
-        """Perturbed images [B,3,H,W], which the base class projects on the ball.
-
-        Args:
-            objective: what to maximize, with the model and the labels.
-            images: clean images [B,3,H,W] in [0,1]; gradients are not recorded here.
-            epsilon: radius of the ball, above 0.
-            random: keyed random numbers.
-        """
+        """Perturbed images [B,3,H,W], which the base class projects on the ball; autograd is off."""
 
 
 def project(perturbed: Tensor, images: Tensor, epsilon: float) -> Tensor:

@@ -22,12 +22,6 @@ class WorstCase:
     An image counts as correct as long as a fresh forward classifies every perturbation of it correctly. The
     worst perturbation is one that is misclassified, else the one of highest cross-entropy.
 
-    Args:
-        model: images in [0,1] to logits.
-        images: [B,3,H,W], the worst perturbations before anything was tried.
-        labels: true classes [B].
-        correct: [B], which images are classified correctly so far.
-
     Attributes:
         correct: [B], which images are still classified correctly.
         images: [B,3,H,W], the worst perturbations.
@@ -63,13 +57,7 @@ ROUNDING = 1e-3
 def to_eight_bits(perturbed: Tensor, images: Tensor, epsilon: float) -> Tensor:
     """The nearest images of 8 bits a channel that stay within ``epsilon`` of ``images``.
 
-    Rounding alone may leave the ball. Where the ball contains no level (a budget below half a level around a
-    value between two levels), the nearest level to the clean image is taken.
-
-    Args:
-        perturbed: images [B,3,H,W] in [0,1] within the ball.
-        images: clean images [B,3,H,W] in [0,1].
-        epsilon: radius of the ball in pixel units.
+    Both are [B,3,H,W] in [0,1]. Where the ball contains no level, the nearest to the clean image is taken.
     """
     lowest = ((images - epsilon) * LEVELS - ROUNDING).ceil()
     highest = ((images + epsilon) * LEVELS + ROUNDING).floor()
@@ -125,9 +113,6 @@ def attack_curve(
         restarts: independent runs per budget, the worst of which counts.
         random: keyed random numbers; restart r draws from step r.
         correct: [B], whether the clean images are classified correctly, if that is known already.
-
-    Raises:
-        ValueError: no restart, or an attack that leaves the ball.
     """
     if restarts < 1:
         raise ValueError(f"Expected at least 1 restart, got {restarts}.")

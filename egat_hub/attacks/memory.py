@@ -35,15 +35,7 @@ class PerturbationMemory(nn.Module):
         self.frames: Tensor | None = None
 
     def recall(self, index: tuple[int, ...], like: Tensor) -> Tensor:
-        """Perturbations [B,3,H,W] in [-1, 1] of the shape of ``like``, NaN where there are none.
-
-        Args:
-            index: numbers of the images.
-            like: gives shape, dtype and device.
-
-        Raises:
-            ValueError: images of another size than those stored.
-        """
+        """Perturbations [B,3,H,W] in [-1, 1] with shape, dtype and device of ``like``; NaN where unseen."""
         self._grow(index, like)
         levels = self.levels[torch.tensor(index)]
         if self.frames is not None:
@@ -54,12 +46,7 @@ class PerturbationMemory(nn.Module):
         return torch.where(levels.to(like.device) == UNSEEN, torch.nan, perturbations)
 
     def keep(self, index: tuple[int, ...], perturbations: Tensor) -> None:
-        """Store perturbations [B,3,H,W] in [-1, 1]; every process calls this and stores those of all.
-
-        Args:
-            index: numbers of the images.
-            perturbations: relative to epsilon.
-        """
+        """Store perturbations [B,3,H,W] in [-1, 1]; every process calls this and stores those of all."""
         device = perturbations.device
         numbers = all_gather(torch.tensor(index, device=device)).tolist()
         levels = all_gather((perturbations.clamp(-1, 1) * LARGEST).round().to(torch.int8)).cpu()

@@ -42,9 +42,6 @@ class IterativeAttack(Attack):
     Attributes:
         steps: number of steps T.
         step_size: length of a step relative to epsilon; by default that of the attack.
-
-    Raises:
-        ValueError: less than one step, or a step size that is not positive.
     """
 
     steps: int = 10
@@ -91,9 +88,6 @@ class PGD(IterativeAttack):
         step_size: length of a step relative to epsilon; by default 2.5 / T.
         start: where in the ball to begin: ``"uniform"`` (Madry), ``"normal"`` (0.001 N(0,1), TRADES) or
             ``"clean"``.
-
-    Raises:
-        ValueError: less than one step, a step size that is not positive, or an unknown start.
     """
 
     method_options: ClassVar[tuple[str, ...]] = ("steps", "step_size", "start")
@@ -137,9 +131,6 @@ class MIFGSM(IterativeAttack):
         steps: number of steps T.
         momentum: factor of the accumulated gradient.
         step_size: length of a step relative to epsilon; by default 1 / T.
-
-    Raises:
-        ValueError: less than one step, a negative momentum, or a step size that is not positive.
     """
 
     momentum: float = 1.0

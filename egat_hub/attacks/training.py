@@ -26,9 +26,6 @@ class NFGSM(Attack):
     Attributes:
         noise: k, the noise relative to epsilon.
         step: a, the length of the step relative to epsilon.
-
-    Raises:
-        ValueError: negative noise, or a step that is not positive.
     """
 
     noise: float = 2.0
@@ -61,9 +58,6 @@ class FGSMRS(Attack):
 
     Attributes:
         step: length of the step relative to epsilon.
-
-    Raises:
-        ValueError: a step that is not positive.
     """
 
     step: float = 1.25
@@ -92,9 +86,6 @@ class Ramp(PGD):
         over: training steps after which it is ``steps``.
         schedule: growth with the share s of ``over`` that has passed: ``"linear"``, or ``"quadratic"``, which
             is cheaper, by s^2.
-
-    Raises:
-        ValueError: less than one step, or an unknown schedule.
     """
 
     variable_cost: ClassVar[bool] = True
@@ -105,9 +96,8 @@ class Ramp(PGD):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("first", "over"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"Expected {name} of at least 1, got {getattr(self, name)}.")
+        if min(self.first, self.over) < 1:
+            raise ValueError(f"Expected first and over of at least 1, got {self.first} and {self.over}.")
 
     def perturb(self, objective: Objective, images: Tensor, epsilon: float, random: SampleRandom) -> Tensor:
         pgd = PGD(steps=self.steps_at(random.step), step_size=self.step_size, start=self.start)
@@ -133,9 +123,6 @@ class EarlyStop(PGD):
 
     Attributes:
         tau: steps that a misclassified image still moves (the paper: 0 to 3, growing).
-
-    Raises:
-        ValueError: a negative number.
     """
 
     variable_cost: ClassVar[bool] = True
@@ -176,9 +163,6 @@ class Warm(PGD):
     Attributes:
         steps: steps per visit of an image.
         step_size: their length relative to epsilon; the default is an assumption.
-
-    Raises:
-        ValueError: less than one step, or a step size that is not positive.
     """
 
     method_options: ClassVar[tuple[str, ...]] = ("start",)

@@ -25,10 +25,7 @@ def rank() -> int:
 
 
 def all_gather(tensor: Tensor) -> Tensor:
-    """Gather local batches [B,...] of equal size to [world*B,...] in rank order; differentiable.
-
-    The gradient is that of the sum of the losses of all processes, as data-parallel averaging expects.
-    """
+    """Gather batches [B,...] of equal size to [world*B,...]; gradients are those of the summed losses."""
     return tensor if world_size() == 1 else _AllGather.apply(tensor)
 
 
@@ -41,7 +38,7 @@ def gather_objects(item: T) -> list[T]:
     return items
 
 
-def main_says(question: Callable[[], bool]) -> bool:
+def broadcast_from_main(question: Callable[[], bool]) -> bool:
     """The main process's answer, in all processes."""
     return gather_objects(question() if rank() == 0 else False)[0]
 
@@ -67,11 +64,7 @@ def cpu_count() -> int:
 
 
 def join_processes() -> PartialState:
-    """Initialize Accelerate's process state, on CPUs where the launcher says so or there is no accelerator.
-
-    Raises:
-        RuntimeError: Accelerate was initialized before, with another number of processes.
-    """
+    """Initialize Accelerate's process state, on CPUs if the launcher says so or there is nothing else."""
     use_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true"
     state = PartialState(cpu=use_cpu or ("LOCAL_RANK" in os.environ and not torch.accelerator.is_available()))
     if state.num_processes != world_size():

@@ -42,7 +42,14 @@ def atomic_folder(folder: Path, *, may_hold: Callable[[str], bool]) -> Iterator[
         FileExistsError: ``folder`` is a file, or holds files that must not be replaced.
     """
     folder = folder.resolve()
-    _check_replaceable(folder, may_hold)
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file; name a folder.")
+    foreign = sorted(e.name for e in folder.iterdir() if not may_hold(e.name)) if folder.exists() else []
+    if foreign:
+        raise FileExistsError(
+            f"Refusing to replace {folder}: it holds {', '.join(foreign[:3])}, which egat_hub did not write. "
+            "Name a new folder."
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
         new, old = Path(scratch) / "new", Path(scratch) / "old"
@@ -58,31 +65,15 @@ def atomic_folder(folder: Path, *, may_hold: Callable[[str], bool]) -> Iterator[
             raise
 
 
-def _check_replaceable(folder: Path, may_hold: Callable[[str], bool]) -> None:
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise FileExistsError(f"{folder} is a file; name a folder.")
-    foreign = sorted(entry.name for entry in folder.iterdir() if not may_hold(entry.name))
-    if foreign:
-        raise FileExistsError(
-            f"Refusing to replace {folder}: it holds {', '.join(foreign[:3])}, which egat_hub did not write. "
-            "Name a new folder."
-        )
-
-
-MAX_BYTES = 10_000_000
-"""Size limit of JSON files; those of a model have a few thousand bytes."""
-
-MAX_DEPTH = 32
+MAX_BYTES, MAX_DEPTH = 10_000_000, 32
+"""Limits of JSON files; those of a model have a few thousand bytes."""
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file, bounded in size, depth and range of numbers.
+    """Read a JSON file, bounded in size and depth; numbers must be finite and integers fit into 64 bits.
 
     Raises:
-        ValueError: invalid JSON, more than :data:`MAX_BYTES` bytes, nested deeper than :data:`MAX_DEPTH`, or
-            a number that is not finite or exceeds 64 bits; the message names the file.
+        ValueError: the message names the file.
     """
     size = path.stat().st_size
     if size > MAX_BYTES:
@@ -99,11 +90,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds an object.
-
-    Raises:
-        ValueError: as :func:`read_json`, or another JSON type; the message names the file.
-    """
+    """As :func:`read_json`, for a file that holds an object."""
     content = read_json(path)
     if not isinstance(content, dict):
         raise ValueError(f"Expected a JSON object in {path}, got a {type(content).__name__}.")

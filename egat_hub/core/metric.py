@@ -27,10 +27,10 @@ Values = dict[Key, Tensor]
 
 @dataclass(frozen=True)
 class Section:
-    """Metrics that are read together.
+    """Metrics that are read together in model cards.
 
     Attributes:
-        title: heading in model cards.
+        title: heading.
         about: how to read them.
         across: setting of the protocol whose values get columns side by side.
     """
@@ -99,11 +99,7 @@ METRICS = _Metrics("metrics")
 
 
 def register(*metrics: Metric) -> None:
-    """Add metrics, which tables, model cards and leaderboards then show.
-
-    Raises:
-        ValueError: a name is not in snake case or is taken.
-    """
+    """Add metrics, which tables, model cards and leaderboards then show."""
     for metric in metrics:
         METRICS.register(metric.name)(metric)
 

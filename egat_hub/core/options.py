@@ -79,17 +79,13 @@ class Parser(ArgumentParser):
 
 
 def add_options(parser: ArgumentParser, command: Callable[..., Any], **defaults: Any) -> None:
-    """Add an option for every parameter of a command.
+    """Add an option for every parameter of a command, a function with type hints.
 
     Positional parameters become positional arguments, keyword-only ones ``--options``. A ``bool`` is a flag,
     a tuple takes several values, and a dataclass gives a group of options, as does each class of
     :class:`Each`. A command with the single parameter ``options``, a dataclass, has that class's fields as
     options. Help comes from the docstrings. With any group there is ``--config`` for a YAML file.
-
-    Args:
-        parser: parser to add the options to.
-        command: function with type hints.
-        defaults: defaults that replace those of the signature.
+    ``defaults`` replace those of the signature.
     """
     owner, hints = _owner(command), _hints(_owner(command))
     parser.description = parse(command.__doc__ or "").description
@@ -187,11 +183,7 @@ def invoke(
 ) -> Any:
     """Parse a command line and call the command, or make the dataclass, whose options it has.
 
-    Args:
-        command: as for :func:`add_options`, or a dataclass.
-        words: command line.
-        description: help text; by default the command's docstring.
-        defaults: as for :func:`add_options`.
+    Arguments are those of :func:`add_options`; ``description`` replaces the command's docstring.
     """
     parser = Parser()
     add_options(parser, command, **defaults)
@@ -199,23 +191,10 @@ def invoke(
     return call(command, vars(parser.instantiate(parser.parse_args(spelled(parser, words)))))
 
 
-def run_command(
-    command: Callable[..., Any],
-    arguments: Sequence[str] | None = None,
-    *,
-    description: str | None = None,
-    **defaults: Any,
-) -> None:
-    """Run a program that is one command; expected errors end it with one message.
-
-    Args:
-        command: as for :func:`add_options`.
-        arguments: command line; by default the program's.
-        description: help text; by default the command's docstring.
-        defaults: as for :func:`add_options`.
-    """
+def run_command(command: Callable[..., Any], arguments: Sequence[str] | None = None, **options: Any) -> None:
+    """Run a program that is one command, as :func:`invoke`; expected errors end it with one message."""
     try:
-        invoke(command, sys.argv[1:] if arguments is None else arguments, description=description, **defaults)
+        invoke(command, sys.argv[1:] if arguments is None else arguments, **options)
     except Exception as error:
         message = message_of(error)
         if message is None:
@@ -226,28 +205,26 @@ def run_command(
 
 
 def _add(parser: ArgumentParser, parameter: inspect.Parameter, hint: Any, text: str) -> None:
-    kind, skip = _plain(hint), _skipped(hint)
-    flag = f"--{parameter.name}"
+    kind, flag = _plain(hint), f"--{parameter.name}"
+    several = typing.get_origin(kind) is tuple
+    item: Any = typing.get_args(kind)[0] if several else kind
     required = parameter.default is parameter.empty
     default = None if required else parameter.default
     if each := _each(hint):
         for name, config in each.classes().items():
             _add_group(parser, name, config, None, set(each.skip))
     elif dataclasses.is_dataclass(kind):
-        _add_group(parser, parameter.name, typing.cast(type, kind), default, skip)
+        _add_group(parser, parameter.name, typing.cast(type, kind), default, _skipped(hint))
     elif kind is bool:
         parser.add_argument(flag, action="store_true", help=text)
     elif parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
-        if typing.get_origin(kind) is tuple:
-            parser.add_argument(parameter.name, nargs="*", type=typing.get_args(kind)[0], help=text)
-        else:
-            parser.add_argument(parameter.name, type=kind, help=text)
-    elif typing.get_origin(kind) is tuple and not dataclasses.is_dataclass(typing.get_args(kind)[0]):
-        item = typing.get_args(kind)[0]
+        nargs: Any = {"nargs": "*"} if several else {}
+        parser.add_argument(parameter.name, type=item, help=text, **nargs)
+    elif several and not dataclasses.is_dataclass(item):
         parser.add_argument(flag, nargs="+", type=item, default=list(default or ()), help=text)
+    elif several:
+        parser.add_argument(flag, type=list[item], default=list(default or ()), required=required, help=text)
     else:
-        if typing.get_origin(kind) is tuple:
-            kind, default = list[typing.get_args(kind)[0]], list(default or ())  # type: ignore[misc]
         parser.add_argument(flag, type=kind, default=default, required=required, help=text)
 
 

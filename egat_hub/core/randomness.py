@@ -1,8 +1,6 @@
 """Random numbers keyed by (seed, step, image).
 
-Attack starts, mixup coefficients and guide noise are drawn per image, from generators seeded with the run's
-seed, the training step and the index of the image. They do not depend on restarts, the composition of batches
-or the number of processes, and there is no state to save.
+They do not depend on restarts, the composition of batches or the number of processes, and have no state.
 """
 
 from __future__ import annotations
@@ -10,6 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import compress
 
 import numpy as np
 import torch
@@ -46,18 +45,12 @@ class SampleRandom:
 
     def select(self, mask: Tensor) -> SampleRandom:
         """The random numbers of the images where the boolean ``mask`` [B] is true."""
-        return replace(
-            self, index=tuple(i for i, chosen in zip(self.index, mask.tolist(), strict=True) if chosen)
-        )
+        return replace(self, index=tuple(compress(self.index, mask.tolist())))
 
     def uniform(self, like: Tensor, low: float, high: float, purpose: str) -> Tensor:
         """Uniform numbers with the shape, device and dtype of ``like`` [B,...].
 
-        Args:
-            like: gives shape, device and dtype; its memory format has no effect.
-            low: lower bound.
-            high: upper bound.
-            purpose: key that makes draws for different purposes independent.
+        Draws for different purposes are independent. The memory format of ``like`` has no effect.
         """
         out = torch.empty_like(like, memory_format=torch.contiguous_format)
         for row, generator in self._rows(out, purpose):

@@ -17,8 +17,7 @@ class Registry(Mapping[str, T], Generic[T]):
     loaded when all names are listed, or when a name is not registered yet.
 
     Args:
-        kind: what the registry contains, in the plural (``"methods"``); used in messages and in the name of
-            the entry-point group.
+        kind: what the registry contains, in the plural (``"methods"``).
     """
 
     def __init__(self, kind: str) -> None:
@@ -27,11 +26,7 @@ class Registry(Mapping[str, T], Generic[T]):
         self._entry_points_loaded = False
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that registers an object as ``name`` (lower case, underscores).
-
-        Raises:
-            ValueError: the name is not a lower-case identifier, or is registered for another object.
-        """
+        """Decorator that registers an object under a lower-case identifier that is not taken yet."""
         if not name.isidentifier() or name != name.lower():
             raise ValueError(f"A name among {self.kind} must be a lower-case identifier, got {name!r}.")
 

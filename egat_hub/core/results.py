@@ -72,9 +72,8 @@ class Summary(NamedTuple):
     @classmethod
     def of(cls, values: Sequence[float]) -> Summary:
         """Summarize at least one value."""
-        return cls(
-            statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0, len(values)
-        )
+        sd = statistics.stdev(values) if len(values) > 1 else 0.0
+        return cls(statistics.fmean(values), sd, len(values))
 
 
 def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
@@ -83,11 +82,7 @@ def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
 
 
 def read_rows(path: str | Path) -> list[Row]:
-    """Read what :func:`write_rows` wrote.
-
-    Raises:
-        ValueError: the file is not a list of rows.
-    """
+    """Read what :func:`write_rows` wrote; ValueError if the file holds anything else."""
     try:
         return [Row(**item) for item in json.loads(Path(path).read_text())]
     except (json.JSONDecodeError, TypeError) as error:
@@ -104,17 +99,10 @@ def write_outcomes(path: str | Path, outcomes: Iterable[Outcome]) -> None:
 
 
 def read_outcomes(path: str | Path) -> list[Outcome]:
-    """Read what :func:`write_outcomes` wrote.
-
-    Raises:
-        ValueError: the file does not hold outcomes.
-    """
+    """Read what :func:`write_outcomes` wrote; ValueError if the file holds anything else."""
     try:
-        lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
-        return [
-            Outcome(Row(**line["row"]), [math.nan if v is None else v for v in line["values"]])
-            for line in lines
-        ]
+        lines = map(json.loads, Path(path).read_text().splitlines())
+        return [Outcome(Row(**x["row"]), [math.nan if v is None else v for v in x["values"]]) for x in lines]
     except (json.JSONDecodeError, TypeError, KeyError) as error:
         raise ValueError(f"{path} does not hold outcomes as egat_hub writes them: {error}") from error
 

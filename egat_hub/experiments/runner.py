@@ -17,7 +17,7 @@ from accelerate import PartialState
 from matplotlib.figure import Figure
 
 from egat_hub.core.config import digest, non_default, to_dict
-from egat_hub.core.distributed import join_processes, main_says, rank
+from egat_hub.core.distributed import broadcast_from_main, join_processes, rank
 from egat_hub.core.files import atomic_write_text
 from egat_hub.core.results import Outcome, Row, read_outcomes, write_outcomes
 from egat_hub.data import DataConfig, EvaluationView, MultiDomain, TrainingView, open_dataset
@@ -106,7 +106,7 @@ def run(
 def read_results(config: RunConfig, folder: Path) -> RunResults | None:
     """Results of a run with a resolved config, or None unless it is finished."""
     files = _files(config, folder)
-    if not main_says(lambda: all(path.exists() for path in files)):
+    if not broadcast_from_main(lambda: all(path.exists() for path in files)):
         return None
     return _results(config, folder, [read_outcomes(path) for path in files])
 
@@ -200,7 +200,7 @@ def measured_once(path: Path, measure: Callable[[Path], list[Outcome]]) -> list[
         path: the file.
         measure: function of the folder of a journal, which is removed once the file exists.
     """
-    if main_says(path.exists):
+    if broadcast_from_main(path.exists):
         return read_outcomes(path)
     found = measure(_journal(path))
     _write(path, found)
@@ -235,7 +235,7 @@ class _Run:
             atomic_write_text(self.folder / CONFIG, text + "\n")
         network, metadata = self._trained()
         files = _files(self.config, self.folder)
-        found = {path: read_outcomes(path) for path in files if main_says(path.exists)}
+        found = {path: read_outcomes(path) for path in files if broadcast_from_main(path.exists)}
         missing = [path for path in files if path not in found]
         for path in missing:
             found[path] = self._measure(files[path], network, metadata, _journal(path))
@@ -250,7 +250,7 @@ class _Run:
 
     def _trained(self) -> tuple[TimmModel, dict[str, Any]]:
         """The trained network and its metadata, from the folder if they are there."""
-        if main_says((self.folder / MODEL).exists):
+        if broadcast_from_main((self.folder / MODEL).exists):
             classifier = from_pretrained(self.folder / MODEL)
             return classifier.model.to(PartialState().device), classifier.metadata
         network, metadata = self._train()

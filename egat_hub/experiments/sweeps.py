@@ -10,7 +10,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from egat_hub.core.distributed import join_processes, main_says, rank, world_size
+from egat_hub.core.distributed import broadcast_from_main, join_processes, rank, world_size
 from egat_hub.data import DataConfig, MultiDomain, open_dataset
 from egat_hub.experiments.config import RunConfig, with_absolute_paths
 from egat_hub.experiments.executors import EXECUTORS, FAILED, ExecutorConfig, Job
@@ -91,7 +91,7 @@ def _resolved(runs: Sequence[RunConfig], dataset: MultiDomain | None) -> list[Ru
 
 def _ended(run: RunConfig, output: Path) -> bool:
     folder = output / run.name
-    return read_results(run, folder) is not None or main_says((folder / FAILED).exists)
+    return read_results(run, folder) is not None or broadcast_from_main((folder / FAILED).exists)
 
 
 def _portable(run: RunConfig) -> RunConfig:

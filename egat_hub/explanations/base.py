@@ -59,21 +59,7 @@ def _divide(maps: Tensor, scale: Tensor) -> Tensor:
 def enlarge(maps: Tensor, size: Sequence[int]) -> Tensor:
     """Maps [B,h,w] resized bilinearly to ``size`` (H, W), in float32 or float64; differentiable."""
     exact = maps if maps.element_size() >= 4 else maps.float()
-    return F.interpolate(exact[:, None], tuple(size), mode="bilinear", align_corners=False)[:, 0]
-
-
-def check_finite(logits: Tensor) -> None:
-    """Refuse logits [B,C] that are not finite.
-
-    Raises:
-        ValueError: with the number of images.
-    """
-    broken = int((~torch.isfinite(logits)).any(1).sum())
-    if broken:
-        raise ValueError(
-            f"The logits of {broken} of {len(logits)} images are not finite, so there is nothing to explain. "
-            "Check the weights and the images for NaN."
-        )
+    return F.interpolate(exact[:, None], tuple(size), mode="bilinear")[:, 0]
 
 
 def _check_weights(model: TimmModel) -> None:
@@ -121,21 +107,16 @@ class Explanation(ABC):
         """
         _check_weights(model)
         view = model.view(images)
-        check_finite(view.logits)
+        if broken := int((~torch.isfinite(view.logits)).any(1).sum()):
+            raise ValueError(
+                f"The logits of {broken} of {len(images)} images are not finite, so there is nothing to "
+                "explain. Check the weights and the images for NaN."
+            )
         return self.of(model, view, view.logits.argmax(1) if classes is None else classes)
 
     @final
     def of(self, model: TimmModel, view: View, classes: Tensor) -> Tensor:
-        """Maps [B,h,w] from an existing forward pass, which may come from inference mode.
-
-        Args:
-            model: the network that computed ``view``.
-            view: images, features and logits of one forward pass.
-            classes: class indices [B], or weights [B,C] of a sum of logits.
-
-        Raises:
-            ValueError: a network that cannot be explained.
-        """
+        """As a call, from an existing forward pass of the network, which may come from inference mode."""
         _check_weights(model)
         if torch.is_inference_mode_enabled() or view.logits.is_inference():
             recorded = torch.is_grad_enabled()
@@ -151,13 +132,8 @@ class Explanation(ABC):
         """The form of this explanation used in training: cheaper, and on the grid of the features."""
         return self
 
-    def check(self, model: TimmModel) -> None:
-        """Refuse a network that cannot be explained; the base class accepts all.
-
-        Raises:
-            ValueError: with the remedy.
-        """
-        return None
+    def check(self, model: TimmModel) -> None:  # noqa: B027
+        """Raise a ValueError for a network that cannot be explained; the base class accepts all."""
 
     @abstractmethod
     def raw(self, model: TimmModel, view: View, target: Tensor) -> Tensor:

@@ -18,10 +18,8 @@ from egat_hub.models.train_mode import twice_differentiable
 class GradCAM(Explanation):
     """``s = sum_k alpha_k A_k`` with ``alpha_k = mean_ij d logit / d A_kij`` (Selvaraju et al. 2017).
 
-    For a pooled-linear head, ``alpha_k`` is the head's weight divided by the number of positions, so a map
-    costs one weighted sum of existing features. Any other head is differentiated by itself, never the rest of
-    the network. If features are taken inside the network, as for class-token transformers, everything after
-    them is the head. Dropout in the head is left out.
+    For a pooled-linear head, ``alpha_k`` is the head's weight divided by the number of positions. Any other
+    head is differentiated by itself, never the rest of the network. Dropout in the head is left out.
     """
 
     def raw(self, model: TimmModel, view: View, target: Tensor) -> Tensor:
@@ -59,15 +57,11 @@ class FinerCAM(GradCAM):
     """Grad-CAM of ``sum_i p_i (f_n - alpha f_i) / sum_i p_i`` (Zhang et al., CVPR 2025).
 
     The classes i are those whose logits f_i are nearest to f_n, p_i their probabilities. This is Grad-CAM of
-    a sum of logits weighted by the derivatives of the scalar, at the cost of Grad-CAM. With
-    ``head_grad=False`` the weights are constants.
+    a sum of logits weighted by the derivatives of the scalar, which are constants if not ``head_grad``.
 
     Attributes:
         alpha: how much of a similar class is subtracted.
         references: number of similar classes, at most all others.
-
-    Raises:
-        ValueError: no reference class.
     """
 
     alpha: float = 1.0

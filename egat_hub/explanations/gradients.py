@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -17,16 +17,13 @@ from egat_hub.models import TimmModel
 from egat_hub.models.timm_model import View
 from egat_hub.models.train_mode import frozen, twice_differentiable, without_dropout, without_recording
 
-E = TypeVar("E", bound="PixelGradient")
-
 
 @dataclass(frozen=True, kw_only=True)
 class PixelGradient(Explanation):
     """Maps at the resolution of the images, or on the grid of the network's features.
 
-    Dropout is left out, and running statistics are not updated. A derivative of such a map is a second
-    derivative of the network; with respect to the images it is zero almost everywhere if all activations are
-    ReLUs.
+    Dropout is left out, and running statistics are not updated. The derivative of such a map with respect to
+    the images is zero almost everywhere if all activations are ReLUs.
 
     Attributes:
         grid: average maps over the cells of the feature map, to compare them with guides and other maps.
@@ -40,10 +37,7 @@ class PixelGradient(Explanation):
         return replace(self, grid=True)
 
     def slope(self, model: TimmModel, images: Tensor, target: Tensor) -> Tensor:
-        """Gradient [B,3,H,W] of ``sum_c target[b,c] * logits[b,c]``.
-
-        The result is differentiable with respect to parameters, and to images that require gradients.
-        """
+        """Gradient [B,3,H,W] of ``sum_c target[b,c] * logits[b,c]``, itself differentiable."""
         trained = torch.is_grad_enabled()
         constant = nullcontext() if self.head_grad else frozen(model.classifier)
         twice = twice_differentiable(trained)
@@ -85,9 +79,6 @@ class SmoothGrad(PixelGradient):
         samples: number of noisy copies.
         noise: standard deviation of the noise in pixel units (0.1 to 0.2 in the paper).
         seed: seed of the noise.
-
-    Raises:
-        ValueError: no sample, or a negative noise.
     """
 
     signed: ClassVar[bool] = False
@@ -97,10 +88,10 @@ class SmoothGrad(PixelGradient):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.samples < 1:
-            raise ValueError(f"Expected at least 1 sample, got {self.samples}.")
-        if self.noise < 0:
-            raise ValueError(f"Expected a noise of at least 0, got {self.noise}.")
+        if self.samples < 1 or self.noise < 0:
+            raise ValueError(
+                f"Expected at least 1 sample and a noise of at least 0, got {self.samples} and {self.noise}."
+            )
 
     def training(self) -> Any:
         return replace(super().training(), samples=2)
@@ -128,9 +119,6 @@ class IntegratedGradients(PixelGradient):
         points: number of points on the path.
         baseline: start of the path: ``"mean"``, the mean colour, which is zero after normalization, or
             ``"black"``.
-
-    Raises:
-        ValueError: no point, or an unknown baseline.
     """
 
     points: int = 50

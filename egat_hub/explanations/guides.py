@@ -26,11 +26,7 @@ def grayscale(images: Tensor, masks: Tensor | None = None) -> Tensor:
 
 @GUIDES.register("mask")
 def mask(images: Tensor, masks: Tensor | None = None) -> Tensor:
-    """The object masks of the data set ("golden" guides).
-
-    Raises:
-        ValueError: the batch comes without masks.
-    """
+    """The object masks of the data set, which every batch must have."""
     if masks is None:
         raise ValueError(
             "guide='mask' needs a data set with object masks, and this batch has none. Give the data set a "
@@ -47,8 +43,7 @@ def none(images: Tensor, masks: Tensor | None = None) -> Tensor:
 
 def on_grid(values: Tensor, maps: Tensor) -> Tensor:
     """Values [B,1,H,W] averaged over the cells of maps [B,h,w]."""
-    height, width = maps.shape[-2:]
-    return F.adaptive_avg_pool2d(values, (height, width))[:, 0]
+    return F.adaptive_avg_pool2d(values, (maps.shape[-2], maps.shape[-1]))[:, 0]
 
 
 def add_noise(guide: Tensor, level: float, random: SampleRandom) -> Tensor:

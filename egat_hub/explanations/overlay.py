@@ -1,4 +1,4 @@
-"""A saliency map over its image, and the answer of ``explain``."""
+"""A saliency map over its image."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from PIL import Image
 from torch import Tensor
 
 from egat_hub.explanations.base import NORMALIZATIONS, enlarge
-
-COLORMAP = "inferno"
-"""Perceptually uniform: what is brighter is more salient, in colour and in grayscale print."""
 
 
 def upsample(maps: Tensor, size: Sequence[int]) -> Tensor:
@@ -26,9 +23,6 @@ def overlay(image: Image.Image, saliency: Tensor, *, alpha: float = 0.5) -> Imag
         image: PIL image of the size of the map.
         saliency: [H,W] in [0,1].
         alpha: share of the map, from 0 (image only) to 1 (map only).
-
-    Raises:
-        ValueError: map and image differ in size, or alpha lies outside [0, 1].
     """
     if tuple(saliency.shape) != (image.height, image.width):
         raise ValueError(
@@ -39,6 +33,7 @@ def overlay(image: Image.Image, saliency: Tensor, *, alpha: float = 0.5) -> Imag
         raise ValueError(f"Expected alpha in [0, 1], got {alpha}.")
     import matplotlib  # half a second that only figures need
 
-    colours = matplotlib.colormaps[COLORMAP](saliency.detach().cpu().numpy(), bytes=True)[..., :3]
+    # perceptually uniform: what is brighter is more salient, in colour and in grayscale print
+    colours = matplotlib.colormaps["inferno"](saliency.detach().cpu().numpy(), bytes=True)[..., :3]
     gray = image.convert("L").convert("RGB")
     return Image.blend(gray, Image.fromarray(np.ascontiguousarray(colours)), alpha)

@@ -26,11 +26,7 @@ def pixel_ranks(maps: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 def top_region(maps: Tensor, q: float, size: tuple[int, ...]) -> Tensor:
-    """The fraction ``q`` of most salient pixels, as a boolean [B,H,W].
-
-    Maps [B,h,w] are resized bilinearly to ``size`` (H, W). Exactly ``round(q H W)`` pixels are chosen; of
-    ties, those that come first in reading order.
-    """
+    """The ``round(q H W)`` most salient pixels of maps [B,h,w], as a boolean [B,H,W]; see above for ties."""
     return pixel_ranks(maps, size) < top_count(q, size)
 
 
@@ -49,6 +45,7 @@ It is symmetric, at most 1, finite for finite maps, and invariant to a positive 
 STABILITY: Registry[Agreement] = Registry("stability_measures")
 
 TOP_SHARE = 0.2
+"""Share of pixels that :func:`topk_overlap` compares."""
 
 
 @STABILITY.register("topk_overlap")
@@ -67,20 +64,14 @@ def cosine(maps: Tensor, other: Tensor, size: tuple[int, ...]) -> Tensor:
 
 @STABILITY.register("spearman")
 def spearman(maps: Tensor, other: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Rank correlation of the signed values at the positions of the grid, in [-1, 1]; 0 for a constant map.
-
-    Ties share the mean of their ranks.
-    """
+    """Rank correlation of signed values, in [-1, 1]; ties share their mean rank, a constant map gives 0."""
     first, second = (_centred_ranks(m.flatten(1)) for m in (maps, other))
     return F.cosine_similarity(first, second, dim=1)
 
 
 @STABILITY.register("centre_of_mass")
 def centre_of_mass(maps: Tensor, other: Tensor, size: tuple[int, ...]) -> Tensor:
-    """1 minus the distance of the centres of mass, relative to the image's diagonal, in [0, 1].
-
-    The mass is the positive part of a map; without any, the centre is the middle of the image.
-    """
+    """1 minus the distance of the positive parts' centres of mass, in image diagonals, in [0, 1]."""
     shift = _centre(maps, size) - _centre(other, size)
     return 1 - shift.norm(dim=1) / math.hypot(*size)
 
@@ -105,17 +96,15 @@ def _centre(maps: Tensor, size: tuple[int, ...]) -> Tensor:
     return torch.stack(places, dim=1)
 
 
-WINDOW, SIGMA = 11, 1.5
-C1, C2 = 0.01**2, 0.03**2
-"""The standard constants, for values from 0 to 1."""
+WINDOW, SIGMA, C1, C2 = 11, 1.5, 0.01**2, 0.03**2
+"""The standard constants of structural similarity, for values from 0 to 1."""
 
 
 @STABILITY.register("ssim")
 def ssim(maps: Tensor, other: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Mean structural similarity of the positive parts, resized to the image and divided by their maximum.
+    """Mean structural similarity of the positive parts, divided by their maximum, in [-1, 1].
 
-    In [-1, 1]. The window is a Gaussian of 11 x 11 pixels, sigma 1.5, at all positions within the image; for
-    a smaller image, it has the size of the image.
+    The window is a Gaussian of 11 x 11 pixels, sigma 1.5, at all positions within the resized maps.
     """
     a, b = (max_(enlarge(m.relu(), size)) for m in (maps, other))
     down, across = (_windows(side).to(a) for side in size)

@@ -1,4 +1,4 @@
-"""Methods that attack while they train, and PGD-AT."""
+"""Methods that attack while they train: their base class, PGD-AT and TRADES."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from egat_hub.attacks import TRAINING_ATTACKS, Attack, Objective
-from egat_hub.attacks.base import ALL, Rows, Value, check_epsilon
+from egat_hub.attacks.base import ALL, Rows, Value, check_epsilon, without_float16
 from egat_hub.core.config import from_dict
 from egat_hub.methods.base import METHODS, Batch, Method, MethodConfig
+from egat_hub.methods.losses import kl_divergence
 from egat_hub.models.cuda_graphs import GraphCache, check_capturable
 from egat_hub.models.folding import Folding, Pair, find_pairs, folded
 
@@ -34,10 +35,6 @@ class AdversarialConfig(MethodConfig):
         training_attack_options: its fields, such as ``{"tau": 1}``.
         attack_dtype: ``"bfloat16"`` to run the network in autocast to that type during the attack only. It
             rounds gradients, which changes the sign of small ones.
-
-    Raises:
-        ValueError: epsilon outside [0, 1], or an option out of its range.
-        UnknownNameError: a training attack that does not exist.
     """
 
     start: ClassVar[str] = "uniform"
@@ -68,10 +65,7 @@ class AdversarialConfig(MethodConfig):
 
 
 class AdversarialMethod(Method):
-    """A method that attacks while it trains, on a network with folded BatchNorm during the attack.
-
-    State of the attack, if it has any, is part of ``state_dict``; folded weights are not.
-    """
+    """A method that attacks while it trains; state of the attack, if any, is part of ``state_dict``."""
 
     config: AdversarialConfig
 
@@ -103,14 +97,7 @@ class AdversarialMethod(Method):
 
     @contextmanager
     def attacking(self) -> Iterator[None]:
-        """Eval mode with folded BatchNorm, which is equal up to rounding.
-
-        Weights are constants: compute attacks and their targets here, but no losses. Differentiate results
-        before the next attack.
-
-        Raises:
-            ValueError: the device does not support ``attack_dtype``.
-        """
+        """Eval mode with folded BatchNorm, for attacks and their targets; weights are constants inside."""
         if self._foldings is not None:
             yield
             return
@@ -135,12 +122,7 @@ class AdversarialMethod(Method):
         check_capturable(self.model, device)
 
     def perturb(self, batch: Batch, objective: Objective | Value | None = None) -> Tensor:
-        """Attacked images [B,3,H,W] of a training step.
-
-        Args:
-            batch: of the step.
-            objective: what to maximize; by default the cross-entropy.
-        """
+        """Attacked images [B,3,H,W] of a step, which maximize an objective, by default the cross-entropy."""
         images, labels, epsilon = batch.images, batch.labels, self.config.epsilon_at(batch.step)
         if self.memory is not None:
             self.memory.frames = batch.frames
@@ -203,3 +185,47 @@ class PGDAT(AdversarialMethod):
     def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         logits = self.model(self.perturb(batch))
         return logits, {"adv": F.cross_entropy(logits, batch.labels)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TRADESConfig(AdversarialConfig):
+    """Options of TRADES.
+
+    Attributes:
+        beta: weight of the divergence between clean and attacked predictions (official CIFAR-10 script: 6).
+    """
+
+    start: ClassVar[str] = "normal"
+
+    beta: float = 6.0
+
+
+@METHODS.register("trades")
+class TRADES(AdversarialMethod):
+    """``CE(f(x), y) + beta KL(p(x) || p(x'))``, where x' maximizes the divergence (Zhang et al. 2019).
+
+    The divergence ignores dropout, and both predictions get gradients.
+    Cost: one forward for the attack's target, T forwards and input backwards, two forwards, two backwards.
+    """
+
+    config_class = TRADESConfig
+    config: TRADESConfig
+
+    def terms(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        if self.config.beta == 0:
+            return self.plain(batch)
+        clean, attacked = self.views(batch.images, self._attacked(batch))
+        predicted, predicted_attacked = map(self.model.without_dropout, (clean, attacked))
+        return clean.logits, {
+            "cls": F.cross_entropy(clean.logits, batch.labels),
+            "adv_kl": self.config.beta * kl_divergence(predicted, predicted_attacked),
+        }
+
+    def _attacked(self, batch: Batch) -> Tensor:
+        with self.attacking():
+            with torch.no_grad(), without_float16(batch.images):
+                target = self.model(batch.images)
+            torch.clear_autocast_cache()  # older releases would train with these, cast without a graph
+            return self.perturb(
+                batch, lambda logits, rows: kl_divergence(target[rows], logits, reduction="none")
+            )

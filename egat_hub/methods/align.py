@@ -20,9 +20,8 @@ from egat_hub.models.train_mode import evaluating, frozen
 class Masker(nn.Module):
     """Maps images [B,3,H,W] in [0,1] to masks [B,1,H,W] in (0,1), high on what to keep.
 
-    Five convolutions, two of them with stride 2, and two bilinear upsamplings: 46 thousand parameters.
-    Group normalization does not depend on the batch. Initial masks are about 0.73. All of this is assumed;
-    the paper only says "a lightweight convolutional network".
+    Five convolutions and two bilinear upsamplings with 46 thousand parameters; initial masks are about 0.73.
+    All of this is assumed; the paper only says "a lightweight convolutional network".
     """
 
     def __init__(self) -> None:
@@ -46,10 +45,6 @@ def _block(channels_in: int, channels_out: int, *, stride: int = 1) -> nn.Sequen
         nn.GroupNorm(4, channels_out),
         nn.ReLU(),
     )
-
-
-COLLAPSED = 0.1, 0.8
-"""Masks whose mean leaves this range carry no information."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +76,7 @@ class ALIGN(Method):
 
     The masker minimizes ``mean (d - 1)^2 + l_size mean M + l_tv TV(M)`` with ``d = p_y(x M) - p_y(x (1 -
     M))`` and a fixed classifier. The classifier minimizes ``CE + l_egl BCE(Phi, M) + l_reg L_reg`` with
-    fixed masks, where L_reg is EGAT's Eq. 10. Masked pixels get the network's mean colour. Both losses are
-    computed at the same weights and updated in one optimizer step.
+    fixed masks, where L_reg is EGAT's Eq. 10, in the same optimizer step. Masked pixels get the mean colour.
     Cost: two forwards, two backwards; for the masker two forwards and two backwards to the input.
     """
 
@@ -109,7 +103,6 @@ class ALIGN(Method):
         terms = {"cls": F.cross_entropy(clean.logits, labels)}
         if c.lambda_egl and batch.step >= c.warmup:
             masks = self.masker(batch.images)
-            self._watch(masks, batch)
             terms["egl"] = c.lambda_egl * bce(maps, on_grid(masks.detach(), maps))
             terms |= self._masker_terms(masks, batch)
         elif c.lambda_egl:
@@ -123,6 +116,13 @@ class ALIGN(Method):
 
     def _masker_terms(self, masks: Tensor, batch: Batch) -> dict[str, Tensor]:
         c, mean = self.config, self.model.mean
+        batch.metrics["mask_mean"] = share = masks.detach().mean()
+        if batch.step % 100 == 0 and not 0.1 < share < 0.8:
+            warnings.warn(
+                f"ALIGN's masks have a mean of {share:.2f} at step {batch.step}, outside 0.1 to 0.8: they "
+                f"carry no information. {'Lower' if share <= 0.1 else 'Raise'} lambda_size.",
+                stacklevel=2,
+            )
         content = batch.images - mean
         with evaluating(self.model), frozen(self.model):
             logits = self.model(mean + torch.cat([content * masks, content * (1 - masks)]))
@@ -133,13 +133,3 @@ class ALIGN(Method):
             "mask_size": c.lambda_size * masks.mean(),
             "mask_tv": c.lambda_tv * variation,
         }
-
-    def _watch(self, masks: Tensor, batch: Batch) -> None:
-        batch.metrics["mask_mean"] = mean = masks.detach().mean()
-        low, high = COLLAPSED
-        if batch.step % 100 == 0 and not low < mean < high:
-            warnings.warn(
-                f"ALIGN's masks have a mean of {mean:.2f} at step {batch.step}, outside {low} to {high}: "
-                f"they carry no information. {'Lower' if mean <= low else 'Raise'} lambda_size.",
-                stacklevel=2,
-            )

@@ -23,7 +23,6 @@ from egat_hub.models.train_mode import is_batchnorm
 
 METHODS: Registry[type[Method]] = Registry("methods")
 
-
 POSITIVE = {"positive": True}
 """Metadata of config fields that must be above 0."""
 
@@ -87,9 +86,6 @@ class Method(TrainingTask):
         config: the method's config; by default ``config_class(**overrides)``.
         seed: seed of attacks, mixup and guide noise.
         overrides: fields of the config.
-
-    Raises:
-        TypeError: ``network`` is not a timm classifier, or the config has no such field.
     """
 
     config_class: ClassVar[type[MethodConfig]] = MethodConfig
@@ -143,7 +139,7 @@ class Method(TrainingTask):
         mask: Tensor | None = None,
         frame: Tensor | None = None,
     ) -> dict[str, Any]:
-        """Compute the loss of a training step.
+        """Compute the loss of a training step. Inputs are checked at the first call.
 
         Args:
             images: [B,3,H,W] in [0,1], not normalized.
@@ -157,10 +153,6 @@ class Method(TrainingTask):
         Returns:
             ``"loss"``, ``"output"`` (logits [B,C]), ``"metrics"`` (detached scalars to log, by name) and the
             weighted loss terms by name, which sum to the loss.
-
-        Raises:
-            ValueError: ``index`` is needed but missing; at the first call also wrong shapes, images outside
-                [0, 1], labels out of range, or missing masks.
         """
         if step is None:
             step = int(self._next_step)
@@ -175,9 +167,8 @@ class Method(TrainingTask):
         if not self._checked:
             self._check(images, labels, mask)
             self._checked = True
-        labels = labels.long()
         random = SampleRandom(self.seed, tuple(index.tolist()), step)
-        batch = Batch(images, labels, mask, random, frame)
+        batch = Batch(images, labels.long(), mask, random, frame)
         logits, terms = self.terms(batch)
         loss = torch.stack(list(terms.values())).sum()
         return {"loss": loss, "output": logits, "metrics": batch.metrics, **terms}
@@ -187,11 +178,7 @@ class Method(TrainingTask):
         """Logits [B,C] of the clean images, and the weighted terms of the loss by name."""
 
     def check_model(self) -> None:
-        """Refuse a network that the method cannot train, before the first step.
-
-        Raises:
-            ValueError: with the remedy.
-        """
+        """Raise a ValueError for a network that the method cannot train, before the first step."""
 
     @contextmanager
     def seeded(self) -> Iterator[None]:
@@ -206,19 +193,11 @@ class Method(TrainingTask):
 
         Without effect on methods without attack, objectives that are not a function of the logits (IGN) and
         batches of another shape than the first. The method cannot be copied meanwhile.
-
-        Raises:
-            ValueError: as :meth:`check_capturable`.
-            RuntimeError: at the first step, if the network cannot be captured.
         """
         yield
 
     def check_capturable(self, device: torch.device) -> None:
-        """Check that :meth:`captured` supports the method on a device.
-
-        Raises:
-            ValueError: the method attacks, and its device or network is not supported.
-        """
+        """Raise a ValueError if :meth:`captured` does not support the method on a device."""
 
     def plain(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """``CE(f(x), y)`` alone, for methods whose other terms have weight 0."""
@@ -233,18 +212,11 @@ class Method(TrainingTask):
         )
         if not joint or len(images) == 1:
             return [self.model.view(version) for version in images]
-        features, logits = self.model.view(torch.cat(images))[1:]
-        count = len(images)
-        return [
-            View(*parts) for parts in zip(images, features.chunk(count), logits.chunk(count), strict=True)
-        ]
+        parts = (part.chunk(len(images)) for part in self.model.view(torch.cat(images))[1:])
+        return [View(*view) for view in zip(images, *parts, strict=True)]
 
     def prepare_distributed(self, device_ids: list | None = None, **ddp_kwargs: Any) -> TrainingTask:
-        """Not supported: DDP must wrap the whole method.
-
-        Raises:
-            RuntimeError: always.
-        """
+        """Not supported: DDP must wrap the whole method."""
         raise RuntimeError(
             "DDP must wrap the whole method: use accelerator.prepare(method) or "
             "torch.nn.parallel.DistributedDataParallel(method), and call only the result."

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from egat_hub.core.distributed import all_gather
 from egat_hub.methods.base import METHODS, POSITIVE, Batch, Method, MethodConfig
-from egat_hub.methods.environments import change_look
+from egat_hub.methods.irm import change_look
 from egat_hub.methods.losses import Mixup
 
 
@@ -56,10 +56,10 @@ class DMADA(Method):
     """DMADA-lite: ``CE(f(x), y)``, with features that do not reveal whether an image was altered.
 
     Not the published method: DM-ADA (Xu et al., AAAI 2020) adapts to an unlabelled target domain with a
-    generator of 32 x 32 images. Here the target domain is the training images with changed colours or focus,
-    and there is no generator. The rest remains: a discriminator with gradient reversal on pooled features,
-    mixup of both domains in pixels and features with soft domain labels, and a triplet loss that pulls a
-    mixture to its nearer domain. Cost: three forwards, three backwards.
+    generator of 32 x 32 images. Here the target domain is the training images with changed colours or focus.
+    The rest remains: a discriminator with gradient reversal on pooled features, mixup of both domains in
+    pixels and features, and a triplet loss that pulls a mixture to its nearer domain.
+    Cost: three forwards, three backwards.
     """
 
     config_class = DMADAConfig
@@ -91,14 +91,10 @@ class DMADA(Method):
         pooled = [self.model.grid(view.features).mean((2, 3)) for view in views]
         pooled.append(ratio * pooled[0] + (1 - ratio) * pooled[1])
         source, other, blend, between = (self.embed(reverse_gradient(p, strength)) for p in pooled)
+        scores = map(self.discriminator, (source, other, between, blend))
         domain = sum(
             F.binary_cross_entropy_with_logits(score, torch.full_like(score, share))
-            for score, share in (
-                (self.discriminator(source), 1.0),
-                (self.discriminator(other), 0.0),
-                (self.discriminator(between), ratio),
-                (self.discriminator(blend), ratio),
-            )
+            for score, share in zip(scores, (1.0, 0.0, ratio, ratio), strict=True)
         )
         near, far = (source, other) if ratio > 0.5 else (other, source)
         triplet = F.triplet_margin_loss(blend, near, far, margin=abs(2 * ratio - 1))

@@ -39,9 +39,6 @@ class EGATConfig(AdversarialConfig):
         explanation: name of an explanation.
         head_grad: whether explanations also train the head.
         normalize: per-image normalization of the maps.
-
-    Raises:
-        ValueError: ``alignment="bce"`` without normalization.
     """
 
     lambda_cls: float = 1.0
@@ -73,9 +70,8 @@ class EGATConfig(AdversarialConfig):
 class EGAT(AdversarialMethod):
     """``L = L_cls + l1 L_adv + l2 L_egl + l3 L_reg``.
 
-    Clean, attacked and mixed images share one forward if that changes nothing. Explanations come from the
-    same features. Terms with weight 0 are not computed. Cost: T forwards and input backwards for the
-    attack, three forwards, three backwards.
+    Explanations come from the features of the classification. Terms with weight 0 are not computed.
+    Cost: T forwards and input backwards for the attack, three forwards, three backwards.
     """
 
     config_class = EGATConfig

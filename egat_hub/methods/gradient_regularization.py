@@ -20,15 +20,9 @@ from egat_hub.models.train_mode import evaluating, twice_differentiable
 def input_gradient(
     model: TimmModel, images: Tensor, objective: Callable[[Tensor], Tensor], *, create_graph: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Logits [B,C] of images, and the gradient [B,3,H,W] of an objective with respect to pixels.
+    """Logits [B,C] of images [B,3,H,W], and the gradient of the sum of an objective [B] of the logits.
 
     Runs without autocast, because second derivatives need float32.
-
-    Args:
-        model: the network.
-        images: [B,3,H,W] in [0,1].
-        objective: logits [B,C] -> one value per image [B]. Values are summed.
-        create_graph: whether the gradient can be differentiated again.
     """
     with torch.autocast(images.device.type, enabled=False), twice_differentiable(create_graph):
         images = images.detach().float().requires_grad_()
@@ -90,8 +84,7 @@ class RRRConfig(MethodConfig):
 class RRR(Method):
     """``CE + lambda sum_i |A_i * d/dx_i sum_c log p_c(x_i)|^2`` (Ross et al., IJCAI 2017), A = 1 - guide.
 
-    The sum is over all classes. The penalty of an image is divided by the sum of its A and averaged over the
-    batch.
+    The sum is over all classes. The penalty of an image is divided by the sum of its A.
     Cost: one forward, one backward to the input, one double backward.
     """
 

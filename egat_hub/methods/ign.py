@@ -139,9 +139,6 @@ class IGNConfig(AdversarialConfig):
         warmup: steps over which the weight grows linearly to its full size. Assumed, because the norm of
             an untrained network's attributions is large.
         objective: ``"norm"`` for IG-NORM, ``"sum_norm"`` for IG-SUM-NORM.
-
-    Raises:
-        ValueError: a path without points, or ``attack_dtype``, since second derivatives need float32.
     """
 
     lambda_ign: float = 0.1
@@ -158,22 +155,12 @@ class IGNConfig(AdversarialConfig):
             raise ValueError(
                 "The attack of IGN takes second derivatives, which need float32. Leave out attack_dtype."
             )
-        if self.points < 1 or self.attack_points < 1:
-            raise ValueError(
-                f"A path needs at least 1 point, got points={self.points}, "
-                f"attack_points={self.attack_points}."
-            )
+        if min(self.points, self.attack_points) < 1:
+            raise ValueError(f"A path needs 1 point, got {self.points} and {self.attack_points} in attacks.")
 
 
 class PathObjective(Objective):
-    """The objective of IGN's attack: the norm of IG, or the loss plus ``weight`` times the norm.
-
-    Args:
-        model: the network, in eval mode.
-        batch: of the step.
-        config: objective and points of the path.
-        weight: of the norm, for ``objective="sum_norm"``.
-    """
+    """The objective of IGN's attack: the norm of IG, or the loss plus ``weight`` times the norm."""
 
     def __init__(self, model: TimmModel, batch: Batch, config: IGNConfig, weight: float) -> None:
         super().__init__(model, batch.labels)
@@ -194,9 +181,8 @@ class PathObjective(Objective):
 class IGN(AdversarialMethod):
     """``CE(f(x), y) + lambda max_x' |IG(x, x')|_1`` (IG-NORM; Chen et al., NeurIPS 2019).
 
-    IG are the integrated gradients of the loss from x to x', whose norm bounds the growth of the loss between
-    them. ``objective="sum_norm"`` is IG-SUM-NORM, ``max_x' [CE(f(x'), y) + lambda |IG|_1]``. Attributions use
-    the network in eval mode. The norm is a sum over pixels and channels and a mean over images.
+    IG are the integrated gradients of the loss from x to x', in eval mode. ``objective="sum_norm"`` is
+    IG-SUM-NORM, ``max_x' [CE(f(x'), y) + lambda |IG|_1]``. The norm is a mean over images.
     Cost for T attack steps on m' points and a loss of m: ``T ((2m' - 1)(F + I) + m' D)`` in the attack,
     ``(2m - 1)(F + I) + m D`` in the loss, and a forward and a backward.
     """

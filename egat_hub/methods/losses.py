@@ -48,9 +48,8 @@ def l2(maps: Tensor, reference: Tensor) -> Tensor:
 def bce(maps: Tensor, reference: Tensor) -> Tensor:
     """Binary cross-entropy of maps in [0,1] against a reference in [0,1].
 
-    A map that is min-max scaled contains exact zeros and ones, where the gradient of the logarithm is
-    infinite, and many values near zero, whose gradients would dominate the loss. Maps are therefore clamped
-    to [0.05, 0.95]; clamped values get no gradient.
+    Min-max scaled maps contain zeros and ones, where the gradient of the logarithm is infinite. Maps are
+    therefore clamped to [0.05, 0.95]; clamped values get no gradient.
     """
     inner = maps.clamp(MARGIN, 1 - MARGIN)
     return -(reference * inner.log() + (1 - reference) * (1 - inner).log()).mean()
@@ -58,12 +57,7 @@ def bce(maps: Tensor, reference: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Mixup:
-    """Pairs of images and their mixing weights.
-
-    Attributes:
-        partner: position of each image's partner in the global batch [B].
-        share: weight of the image itself [B]; its partner has ``1 - share``.
-    """
+    """Each image's partner, a position in the global batch [B], and the weight of the image itself [B]."""
 
     partner: Tensor
     share: Tensor
@@ -72,8 +66,7 @@ class Mixup:
     def draw(cls, batch: Batch, *, alpha: float, same_class: bool) -> Mixup:
         """Draw random partners, within the class or among all images, and weights from Beta(alpha, alpha).
 
-        Partners are a permutation of the *global* batch, so the number of processes does not matter. An image
-        that is alone in its class is its own partner.
+        Partners are a permutation of the global batch; an image alone in its class is its own partner.
         """
         chance = batch.random.uniform(torch.empty(len(batch.random)), 0, 1, "partner")
         chance = all_gather(chance.to(batch.labels.device))

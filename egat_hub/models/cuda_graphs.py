@@ -18,16 +18,12 @@ class FoldedGraphs:
     """Forward, and backward to the images, of a folded network, each launched as one CUDA graph.
 
     With small batches, launching kernels one by one takes longer than running them. The graphs use weights at
-    fixed addresses: the network's, and the folded ones, which :meth:`refresh` recomputes. The memory of
-    activations is held as long as the graphs exist.
+    fixed addresses: the network's, and the folded ones, which :meth:`refresh` recomputes.
 
     Args:
         network: images in [0,1] to logits, currently folded, on a CUDA device.
         foldings: what is folded.
         images: example images [B,3,H,W] of the shape to capture.
-
-    Raises:
-        RuntimeError: the network does something that cannot be captured, such as synchronizing with the host.
     """
 
     def __init__(self, network: nn.Module, foldings: Mapping[str, Folding], images: Tensor) -> None:
@@ -56,12 +52,7 @@ class FoldedGraphs:
             self._refresh.replay()
 
     def slope(self, images: Tensor, objective: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-        """The gradient [B,3,H,W] of the summed objective with respect to images, and the logits [B,C].
-
-        Args:
-            images: [B,3,H,W] of the captured shape.
-            objective: logits [B,C] to one value per sample [B].
-        """
+        """Image gradient [B,3,H,W] of the sum of an objective [B] of the logits, and the logits [B,C]."""
         with torch.no_grad():
             self._images.copy_(images)
         self._forward.replay()
@@ -98,10 +89,7 @@ class GraphCache:
         self._made_for: tuple[object, ...] = ()
 
     def refreshed(self, network: nn.Module) -> dict[str, Folding] | None:
-        """The foldings of the graphs, with current weights, or None if there are no graphs.
-
-        Call this before folding the network.
-        """
+        """The foldings of the graphs, with current weights, if there are graphs; call it before folding."""
         places = [tensor.data_ptr() for tensor in (*network.parameters(), *network.buffers())]
         precision = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
         if (*precision, *places) != self._made_for:
@@ -114,11 +102,7 @@ class GraphCache:
     def graphs(
         self, network: nn.Module, foldings: Mapping[str, Folding], images: Tensor
     ) -> FoldedGraphs | None:
-        """Graphs of the currently folded network, or None if they were captured for other shapes.
-
-        Raises:
-            RuntimeError: the network cannot be captured.
-        """
+        """Graphs of the currently folded network, or None if they were captured for other shapes."""
         if self._graphs is None:
             try:
                 self._graphs = FoldedGraphs(network, foldings, images)
@@ -134,11 +118,7 @@ class GraphCache:
 
 
 def check_capturable(network: nn.Module, device: torch.device) -> None:
-    """Refuse what cannot be captured, up front.
-
-    Raises:
-        ValueError: not a CUDA device, or a network that caches values computed from its weights.
-    """
+    """Raise a ValueError for what cannot be captured, up front."""
     if device.type != "cuda":
         raise ValueError(f"CUDA graphs need a CUDA device, got {device}. Leave out train.cuda_graphs.")
     if any(hasattr(module, "attention_bias_cache") for module in network.modules()):

@@ -1,4 +1,4 @@
-"""Networks by name, and their last layers."""
+"""Create networks by name, and change their heads."""
 
 from __future__ import annotations
 
@@ -36,8 +36,7 @@ def create_model(
         model_args: further arguments of ``timm.create_model``.
 
     Raises:
-        ValueError: timm does not know the name (close matches are given), or cannot create the network for
-            images of this size.
+        ValueError: timm does not know the name, or cannot create the network for images of this size.
     """
     architecture = name.split(".")[0]
     if ":" not in name and not timm.is_model(architecture):
@@ -92,13 +91,9 @@ class ModelConfig:
 
 
 def new_head(model: TimmModel, num_classes: int) -> None:
-    """Replace the head by an untrained one, in place; its weights come from the global random state.
-
-    Raises:
-        ValueError: the network has no head that can be replaced.
-    """
+    """Replace the head by an untrained one, in place; its weights come from the global random state."""
     net = model.net
-    if not hasattr(net, "reset_classifier") or not any(True for _ in model.classifier.parameters()):
+    if not hasattr(net, "reset_classifier") or not list(model.classifier.parameters()):
         raise ValueError(
             f"{model.architecture} has no head to replace: no reset_classifier, or a last layer without "
             "weights. Choose another network."
@@ -108,15 +103,7 @@ def new_head(model: TimmModel, num_classes: int) -> None:
 
 @torch.no_grad()
 def reorder_head(model: TimmModel, order: Sequence[int]) -> None:
-    """Put the classes of the head into another order, in place.
-
-    Args:
-        model: its logit i becomes what its logit ``order[i]`` was.
-        order: a permutation of the classes.
-
-    Raises:
-        ValueError: the weights of the head are not laid out class by class.
-    """
+    """Permute the classes of the head, in place: logit i becomes what logit ``order[i]`` was."""
     parameters = list(model.classifier.parameters())
     if any(parameter.shape[:1] != (len(order),) for parameter in parameters):
         raise ValueError(

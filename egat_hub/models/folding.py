@@ -7,13 +7,13 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from types import FunctionType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from egat_hub.models.train_mode import evaluating, is_batchnorm, prefers_channels_last
 
@@ -33,6 +33,11 @@ class Folding(NamedTuple):
     norm: Any
     both: dict[str, Tensor]
 
+    @classmethod
+    def of(cls, layer: Any, norm: Any) -> Folding:
+        """Fold the current weights."""
+        return cls(layer.weight, layer.bias, norm, _folded_weights(layer.weight, layer.bias, norm))
+
     def refresh(self) -> None:
         """Recompute ``both`` from the current weights, in place."""
         for name, value in _folded_weights(self.weight, self.bias, self.norm).items():
@@ -47,10 +52,8 @@ def folded(
 
     With ``g = gamma / sqrt(var + eps)``, ``BN(W x + b) = g (W x + b - mean) + beta`` is a convolution by
     ``g W`` with the bias ``g (b - mean) + beta``: outputs and gradients of images are equal up to rounding.
-    Folded weights are constants, computed on entry: no gradient reaches the parameters of a pair. On devices
-    that prefer it they are ``torch.channels_last``, and so are the activations. Activation functions of the
-    norms that would copy what they overwrite do not work in place. Pairs that can no longer be folded are
-    skipped. The network is modified inside, so it must not be used by other threads.
+    Folded weights are constants, computed on entry: no gradient reaches the parameters of a pair. Pairs that
+    can no longer be folded are skipped. The network must not be used by other threads meanwhile.
 
     Args:
         network: the network that the pairs were found in, or one of the same structure.
@@ -67,15 +70,15 @@ def folded(
         for pair in pairs:
             layer, norm = modules.get(pair.layer), modules.get(pair.norm)
             if layer is not None and norm is not None and can_fold(layer, norm):
-                folding = (kept or {}).get(pair.layer) or _fold(layer, norm)
+                folding = (kept or {}).get(pair.layer) or Folding.of(layer, norm)
                 stack.callback(layer._parameters.update, dict(layer._parameters))
                 layer._parameters.update(folding.both)
                 stack.callback(norm.__dict__.pop, "forward")
                 norm.__dict__["forward"] = rest = _rest(norm)
-                acts: list[Any] = [act for act in rest if _copies_its_input(act)]
-                for act in acts:
-                    stack.callback(setattr, act, "inplace", True)
-                    act.inplace = False
+                for act in rest:
+                    if isinstance(act, _COPYING) and act.inplace:
+                        stack.callback(setattr, act, "inplace", True)
+                        act.inplace = False
                 foldings[pair.layer] = folding
         yield foldings
 
@@ -91,17 +94,13 @@ def can_fold(layer: nn.Module, norm: nn.Module) -> bool:
         and type(weight) is nn.Parameter
         and not weight.is_meta
         and len(weight) == len(norm.running_mean)
-        and all(_untouched(module) for module in (layer, norm))
+        and not any(any(_hooks(module)) or "forward" in module.__dict__ for module in (layer, norm))
     )
 
 
-def _untouched(module: nn.Module) -> bool:
-    hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks
-    return not any(hooks) and not module._backward_pre_hooks and "forward" not in module.__dict__
-
-
-def _fold(layer: Any, norm: Any) -> Folding:
-    return Folding(layer.weight, layer.bias, norm, _folded_weights(layer.weight, layer.bias, norm))
+def _hooks(module: nn.Module) -> tuple[dict[int, Any], ...]:
+    forward = module._forward_hooks, module._forward_pre_hooks
+    return *forward, module._backward_hooks, module._backward_pre_hooks
 
 
 @torch.inference_mode(False)
@@ -117,23 +116,15 @@ def _folded_weights(weight: Tensor, bias: Tensor | None, norm: Any) -> dict[str,
     scaled = weight * gain.view(-1, *[1] * (weight.ndim - 1))
     if weight.ndim == 4 and prefers_channels_last(weight.device):
         scaled = scaled.contiguous(memory_format=torch.channels_last)
-    dtype = torch.bfloat16 if _is_lowered(weight) else weight.dtype
+    dtype, device = weight.dtype, weight.device.type
+    lowered = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
+    if lowered and dtype == torch.float32:
+        dtype = torch.bfloat16  # once, not in every forward
     return {"weight": scaled.to(dtype), "bias": shift.to(dtype)}
 
 
-def _is_lowered(weight: Tensor) -> bool:
-    """Whether autocast would cast them to bfloat16 in every forward. Attacks do not run in float16."""
-    device = weight.device.type
-    return (
-        weight.dtype == torch.float32
-        and torch.is_autocast_enabled(device)
-        and torch.get_autocast_dtype(device) == torch.bfloat16
-    )
-
-
-def _copies_its_input(act: Any) -> bool:
-    """Whether an activation works in place, and its gradient needs the input that it overwrites."""
-    return isinstance(act, (nn.Hardtanh, nn.Hardswish, nn.Mish, nn.SiLU)) and act.inplace
+_COPYING = nn.Hardtanh, nn.Hardswish, nn.Mish, nn.SiLU
+"""Activations whose gradient needs their input, so that they copy what they overwrite in place."""
 
 
 def _rest(norm: nn.Module) -> nn.Sequential:
@@ -152,7 +143,7 @@ def _rest(norm: nn.Module) -> nn.Sequential:
 _RESTS: WeakKeyDictionary[nn.Module, nn.Sequential] = WeakKeyDictionary()
 
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 TOLERANCE = 1e-8
 """Largest difference in double precision, relative to the largest value."""
@@ -162,9 +153,9 @@ def find_pairs(network: nn.Module, images: Tensor) -> tuple[Pair, ...]:
     """The norms that can be folded into the layer before them, by their names in ``network``.
 
     A copy in double precision, with random statistics and affine parameters, shows which norm receives the
-    output of which layer. Folding must not change logits and gradients of images; pairs that do, such as
-    weight-standardised convolutions or outputs that are used twice, are dropped. Cost: three forwards and two
-    backwards of ``images`` on the CPU, more if pairs have to be dropped, and none if there is no norm.
+    output of which layer. Pairs whose folding changes logits or gradients of images, such as
+    weight-standardized convolutions or outputs that are used twice, are dropped. Cost: three forwards and two
+    backwards on the CPU, more if pairs have to be dropped, and none if there is no norm.
 
     Args:
         network: images to logits; not modified.
@@ -177,8 +168,8 @@ def find_pairs(network: nn.Module, images: Tensor) -> tuple[Pair, ...]:
             try:
                 found = _search(copy.deepcopy(network).cpu().double(), images.detach().cpu().double().clone())
             except Exception as error:  # other people's networks: one that cannot be copied, or made double
-                log.debug("%s: not folded, for its copy fails: %s", name, error)
-    log.debug("%s: %d of %d BatchNorm layers can be folded.", name, len(found), norms)
+                _log.debug("%s: not folded, for its copy fails: %s", name, error)
+    _log.debug("%s: %d of %d BatchNorm layers can be folded.", name, len(found), norms)
     return found
 
 
@@ -205,12 +196,7 @@ def _search(network: nn.Module, images: Tensor) -> tuple[Pair, ...]:
 def _forget_watchers(network: nn.Module) -> None:
     """Remove hooks of users, who should not see the copy. Hooks of PyTorch compute weights."""
     for module in network.modules():
-        for hooks in (
-            module._forward_hooks,
-            module._forward_pre_hooks,
-            module._backward_hooks,
-            module._backward_pre_hooks,
-        ):
+        for hooks in _hooks(module):
             for key, hook in list(hooks.items()):
                 if not type(hook).__module__.startswith("torch.nn.utils."):
                     del hooks[key]
@@ -218,7 +204,7 @@ def _forget_watchers(network: nn.Module) -> None:
 
 @torch.no_grad()
 def _fill_zeros(network: nn.Module, generator: torch.Generator) -> None:
-    """Randomise parameters that are all zero, as these hide what comes before them."""
+    """Randomize parameters that are all zero, as these hide what comes before them."""
     for p in network.parameters():
         if not p.any():
             p.copy_(torch.empty(p.shape, dtype=p.dtype).uniform_(0.5, 1.5, generator=generator))
@@ -234,12 +220,13 @@ def _follow(network: nn.Module, images: Tensor, generator: torch.Generator) -> t
     def random(like: Tensor, low: float, high: float) -> Tensor:
         return torch.empty(like.shape, dtype=like.dtype).uniform_(low, high, generator=generator)
 
-    def after_layer(name: str, output: Any) -> None:
+    def after_layer(name: str, layer: nn.Module, args: Any, output: Any) -> None:
         calls[name] += 1
         if isinstance(output, Tensor):
             made[id(output)] = name, output  # kept alive, so that no other tensor gets its id
 
-    def before_norm(name: str, norm: _BatchNorm, x: Tensor) -> None:
+    def before_norm(name: str, norm: Any, args: tuple[Tensor]) -> None:
+        (x,) = args
         calls[name] += 1
         if id(x) in made:
             received[name] = made[id(x)][0]
@@ -258,14 +245,11 @@ def _follow(network: nn.Module, images: Tensor, generator: torch.Generator) -> t
         modules = dict(network.named_modules())
         for name, module in modules.items():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
-                hook = module.register_forward_hook(lambda m, args, out, name=name: after_layer(name, out))
+                after = partial(after_layer, name)
+                stack.callback(module.register_forward_hook(after).remove)
             elif is_batchnorm(module):
-                hook = module.register_forward_pre_hook(
-                    lambda m, args, name=name: before_norm(name, m, args[0])
-                )
-            else:
-                continue
-            stack.callback(hook.remove)
+                before = partial(before_norm, name)
+                stack.callback(module.register_forward_pre_hook(before).remove)
         network(images)
     receivers = Counter(received.values())
     return tuple(
@@ -288,10 +272,8 @@ def _equal(
     network: nn.Module, pairs: Sequence[Pair], images: Tensor, expected: tuple[Tensor, Tensor]
 ) -> bool:
     with folded(network, pairs):
-        found = _response(network, images)
-    return all(
-        bool((a - b).abs().max() <= TOLERANCE * b.abs().max()) for a, b in zip(found, expected, strict=True)
-    )
+        found = zip(_response(network, images), expected, strict=True)
+    return all(bool((a - b).abs().max() <= TOLERANCE * b.abs().max()) for a, b in found)
 
 
 def _proven(

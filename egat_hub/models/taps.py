@@ -1,8 +1,12 @@
-"""Feature taps: the features of a module inside a network, and the logits that follow from them."""
+"""Feature taps: the features of a module inside a network, and the logits that follow from them.
+
+They run on shallow copies of networks, which share weights and can be changed while others use the original.
+"""
 
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -10,31 +14,15 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-
-from egat_hub.models.copies import Wrapper, with_forwards
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 MAX_PREFIX = 8
 """Most class tokens and registers of a network that does not declare how many it has."""
 
 
-def map_structure(value: Any, kind: type, new: Callable[[Any], Any]) -> Any:
-    """The same nested structure with ``new(item)`` for every item of type ``kind``, in order."""
-    if isinstance(value, kind):
-        return new(value)
-    if isinstance(value, dict):
-        return {key: map_structure(item, kind, new) for key, item in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(map_structure(item, kind, new) for item in value))
-    if isinstance(value, (tuple, list)):
-        return type(value)(map_structure(item, kind, new) for item in value)
-    return value
-
-
 def tensors(value: Any) -> list[Tensor]:
     """Every tensor of a nested structure, in order."""
-    found: list[Tensor] = []
-    map_structure(value, Tensor, found.append)
-    return found
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
 
 
 @dataclass(frozen=True)
@@ -53,11 +41,7 @@ class Shape:
 
     @classmethod
     def of(cls, few: Tensor, many: Tensor, batches: tuple[int, int]) -> Shape:
-        """Infer the shape from what one module returned for two batch sizes.
-
-        Raises:
-            ValueError: a size is neither constant nor proportional to the batch.
-        """
+        """Infer the shape from what one module returned for two batch sizes."""
         sizes, scales = [], []
         for a, b in zip(few.shape, many.shape, strict=True):
             if a != b and a * batches[1] != b * batches[0]:
@@ -71,7 +55,7 @@ class Shape:
         return tuple(s * batch if g else s for s, g in zip(self.sizes, self.scales, strict=True))
 
     def zeros(self, like: Tensor) -> Tensor:
-        """Zeros for the batch of ``like``, on its device; floating-point types are those of ``like``."""
+        """Zeros for the batch of ``like``, on its device and, if floating-point, of its type."""
         dtype = like.dtype if self.dtype.is_floating_point else self.dtype
         return torch.zeros(self.at(len(like)), dtype=dtype, device=like.device)
 
@@ -94,9 +78,7 @@ class Layout:
     def of(cls, tensor: Tensor, prefix: int = 0) -> Layout | None:
         """The layout of a tensor [B,...] of square images, or None if it has no map of several positions.
 
-        Args:
-            tensor: output of a module.
-            prefix: number of prefix tokens that the network declares.
+        ``prefix`` is the number of prefix tokens that the network declares.
         """
         if tensor.ndim == 4:
             _, a, b, c = tensor.shape
@@ -132,11 +114,9 @@ class FeatureTap:
     """A module call whose output is used as the features of a network.
 
     :meth:`head` runs the network's own ``forward_features`` on a shallow copy in which the tapped module
-    returns the given features, and earlier modules that depend on the images are skipped. So all code after
-    the tap runs unchanged, and what precedes it costs nothing. The network itself is never modified, so
-    several threads may use it at once.
-
-    If the module returns several tensors, the features are all of them, flattened and concatenated.
+    returns the given features, and earlier modules that depend on the images are skipped. The network itself
+    is never modified, so several threads may use it at once. If the module returns several tensors, the
+    features are all of them, flattened and concatenated.
 
     Attributes:
         module: dotted name of the module.
@@ -159,11 +139,7 @@ class FeatureTap:
 
     @torch.compiler.disable
     def features(self, net: nn.Module, images: Tensor) -> Tensor:
-        """Features of images [B,3,H,W], normalized: the module's output, or [B,D] if that is several tensors.
-
-        Raises:
-            ValueError: the images have another size than the one the tap was found with.
-        """
+        """Features of normalized images [B,3,H,W]: the module's output, or [B,D] for several tensors."""
         if images.shape[-2:] != self.size:
             raise ValueError(
                 f"Expected images of {self.size[0]} x {self.size[1]} pixels, got {images.shape[-2]} x "
@@ -184,7 +160,7 @@ class FeatureTap:
         try:
             with_forwards(net, {self.module: stopping}).forward_features(images)
         except _Reached as reached:
-            found = tensors(reached.output)
+            found = tensors(reached.args[0])
             return found[0] if len(found) == 1 else torch.cat([t.reshape(len(images), -1) for t in found], 1)
         raise RuntimeError(
             f"{type(net).__name__} never called {self.module}, whose output explanations need. If it "
@@ -195,7 +171,7 @@ class FeatureTap:
     def head(self, net: nn.Module, features: Tensor) -> Any:
         """What ``forward_features`` returns for the images behind these features."""
         parts = iter(self.parts(features))
-        output = map_structure(self.output, Shape, lambda _: next(parts))
+        output = tree_map_only(Shape, lambda _: next(parts), self.output)
 
         def scripted(queue: tuple[Any, ...]) -> Wrapper:
             actions = iter(queue)
@@ -207,7 +183,7 @@ class FeatureTap:
                         return forward(*args, **kwargs)
                     if action is Action.INJECT:
                         return output
-                    return map_structure(action, Shape, lambda shape: shape.zeros(features))
+                    return tree_map_only(Shape, lambda shape: shape.zeros(features), action)
 
                 return run
 
@@ -234,12 +210,87 @@ class FeatureTap:
         return [p.reshape(shape) for p, shape in zip(features.split(lengths, dim=1), shapes, strict=True)]
 
     def _shapes(self) -> list[Shape]:
-        shapes: list[Shape] = []
-        map_structure(self.output, Shape, shapes.append)
-        return shapes
+        return [leaf for leaf in tree_leaves(self.output) if isinstance(leaf, Shape)]
 
 
 class _Reached(Exception):
-    def __init__(self, output: Any) -> None:
-        super().__init__()
-        self.output = output
+    """Stops a forward pass at the tapped module; its argument is what that returned."""
+
+
+Wrapper = Callable[[Callable[..., Any]], Callable[..., Any]]
+"""From the ``forward`` of a module to another one in its place."""
+
+
+def with_forwards(net: nn.Module, wrappers: Mapping[str, Wrapper]) -> Any:
+    """A copy of a network in which the ``forward`` of some modules is wrapped, by their dotted names.
+
+    Only the modules named and those that contain them are copied; everything else is shared.
+    """
+    return _with_forwards(net, {net.get_submodule(name): wrapper for name, wrapper in wrappers.items()}, {})
+
+
+def _with_forwards(
+    module: nn.Module, wrappers: Mapping[nn.Module, Wrapper], copies: dict[nn.Module, Any]
+) -> Any:
+    if module not in copies:
+        children = {
+            n: _with_forwards(c, wrappers, copies) for n, c in module._modules.items() if c is not None
+        }
+        changed = {name: child for name, child in children.items() if child is not module._modules[name]}
+        copies[module] = module
+        if changed or module in wrappers:
+            copies[module] = copy = _shallow_copy(module)
+            copy._modules.update(changed)
+            if module in wrappers:
+                forward = wrappers[module](module.__dict__.get("forward") or _weakly_bound_forward(copy))
+                copy.__dict__.update(forward=forward, _compiled_call_impl=None)
+    return copies[module]
+
+
+def probe_copy(net: nn.Module) -> Any:
+    """A copy of a network to experiment on: in eval mode, with constant weights and a random last layer.
+
+    A gradient through the copy reaches the images alone. The last layer is random because that of an
+    untrained network may be zero. Weights other than those are shared.
+    """
+    probe = _constant_copy(net, {})
+    generator = torch.Generator().manual_seed(0)
+    last = probe.get_classifier()
+    for layer in last if isinstance(last, (tuple, list)) else [last]:
+        for module in layer.modules() if isinstance(layer, nn.Module) else ():
+            weight = module._parameters.get("weight")
+            if isinstance(module, nn.Linear | nn.Conv2d) and weight is not None:
+                random = torch.randn(weight.shape, generator=generator, dtype=torch.float32, device="cpu")
+                module._parameters["weight"] = random.to(weight)  # type: ignore[assignment]
+    return probe
+
+
+def _constant_copy(module: nn.Module, copies: dict[nn.Module, Any]) -> Any:
+    if module not in copies:
+        copies[module] = copy = _shallow_copy(module)
+        copy.__dict__.update(training=False, _compiled_call_impl=None)
+        for tensors in (copy._parameters, copy._buffers):
+            tensors.update({name: _constant(value) for name, value in tensors.items()})
+        children = {n: _constant_copy(c, copies) for n, c in module._modules.items() if c is not None}
+        copy._modules.update(children)
+    return copies[module]
+
+
+def _constant(value: Tensor | None) -> Tensor | None:
+    if value is None:
+        return None
+    return value.detach().clone() if value.is_inference() else value.detach()
+
+
+def _shallow_copy(module: nn.Module) -> Any:
+    """The same module and submodules in another object, with dictionaries of its own."""
+    copy = module.__new__(type(module))
+    for name, value in module.__dict__.items():
+        copy.__dict__[name] = value.copy() if isinstance(value, dict) else value
+    return copy
+
+
+def _weakly_bound_forward(module: nn.Module) -> Callable[..., Any]:
+    """``module.forward`` without a reference cycle, in which tensors would wait to be collected."""
+    reference, forward = weakref.ref(module), type(module).forward
+    return lambda *args, **kwargs: forward(reference(), *args, **kwargs)

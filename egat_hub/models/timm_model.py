@@ -37,10 +37,9 @@ class TimmModel(nn.Module):
     - ``"differentiable"``: the head has to be differentiated;
     - ``"independent"``: the logits do not depend on a feature map.
 
-    Class-token transformers would all be independent. So if the last features do not decide the logits, or
-    are no map, features are taken from the last module whose output is a map that all logits come from.
-    ``feature_layer`` is then its dotted name instead of ``"last"``; if there is none, ``obstacle`` says why.
-    In every case ``head(features(x))`` gives the network's logits.
+    Where the last features do not decide the logits, as in class-token transformers, or are no map, features
+    are taken from the last module whose output is a map that all logits come from. ``feature_layer`` is then
+    its dotted name instead of ``"last"``; if there is none, ``obstacle`` says why.
 
     Args:
         net: a classifier created by timm, for RGB images and with at least 2 classes.
@@ -49,8 +48,7 @@ class TimmModel(nn.Module):
 
     Raises:
         TypeError: ``net`` is not a timm classifier.
-        ValueError: fewer than 2 classes, a last layer of another number of classes, other images than RGB, or
-            an image size that the network does not take.
+        ValueError: its classes, channels or image size are not supported.
     """
 
     mean: Tensor
@@ -65,9 +63,8 @@ class TimmModel(nn.Module):
         self.freeze_bn = freeze_bn
         config, like = resolve_model_data_config(net), next(net.parameters())
         self._normalization = {name: tuple(map(float, config[name])) for name in ("mean", "std")}
-        for name, values in self._normalization.items():
-            value = torch.tensor(values, device=like.device, dtype=like.dtype).view(1, -1, 1, 1)
-            self.register_buffer(name, value, persistent=False)
+        for name in self._normalization:
+            self.register_buffer(name, self._statistic(name, like), persistent=False)
         self._drops = getattr(net, "drop_rate", 0) > 0 or any(
             isinstance(m, nn.Dropout) and m.p > 0 for m in net.modules()
         )
@@ -93,7 +90,7 @@ class TimmModel(nn.Module):
 
     @property
     def probe(self) -> Probe:
-        """What a numerical probe finds out about features and head; it runs once, at the first request."""
+        """What a numerical probe finds out about features and head, at the first request."""
         if self._probe is None:
             with torch.inference_mode(False):
                 generator, size = torch.Generator().manual_seed(0), self.image_size
@@ -148,19 +145,11 @@ class TimmModel(nn.Module):
         """Images [B,3,H,W] in [0,1] to the network's own features (NCHW, NHWC or tokens).
 
         If ``feature_layer`` returns several tensors, they come flattened and concatenated, [B,D].
-
-        Raises:
-            ValueError: the images are not of ``image_size``, and features are taken inside the network.
         """
-        run = self._compiled or self._features
-        return run(images)
+        return (self._compiled or self._features)(images)
 
     def head(self, features: Tensor, *, dropout: bool = True) -> Tensor:
-        """Features to logits [B,C].
-
-        ``dropout=False`` is for a second look at features: in train mode it leaves out dropout, and does not
-        update running statistics.
-        """
+        """Features to logits [B,C]; without ``dropout``, running statistics are not updated either."""
         if dropout or not self.training:
             return head_of(self.net, self.probe.tap, features)
         with without_dropout(self.net), without_recording(self.net):
@@ -173,15 +162,11 @@ class TimmModel(nn.Module):
         return View(images, features, self(images) if whole else self.head(features))
 
     def without_dropout(self, view: View) -> Tensor:
-        """Logits [B,C] of a view without dropout in the head; this costs at most another pass of the head."""
+        """Logits [B,C] of a view without dropout in the head."""
         return self.head(view.features, dropout=False) if self.training and self.has_dropout else view.logits
 
     def grid(self, features: Tensor) -> Tensor:
-        """Features in any layout as a map [B,K,h,w], without prefix tokens.
-
-        Raises:
-            ValueError: there is no spatial map in the features.
-        """
+        """Features in any layout as a map [B,K,h,w], without prefix tokens; ValueError if they hold none."""
         return grid_of(self.net, self.probe.tap, features)
 
     @contextmanager
@@ -190,10 +175,13 @@ class TimmModel(nn.Module):
 
         Features and first derivatives are equal up to rounding; second derivatives are not available.
         """
-        tap = self.probe.tap
-        blocks = [] if tap is None else _modules_up_to(self.net, tap.module)
-        if tap is None:
+        blocks: list[nn.Module] = []
+        if self.probe.tap is None:
             self._compiled = torch.compile(self._features)
+        else:
+            parent, _, last = self.probe.tap.module.rpartition(".")
+            children = dict(self.net.get_submodule(parent).named_children())
+            blocks = list(children.values())[: list(children).index(last) + 1]
         for block in blocks:
             block.compile()
         try:
@@ -210,24 +198,20 @@ class TimmModel(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> TimmModel:
         """Other types and devices; mean and std are rounded once, from their exact values."""
         super()._apply(fn, recurse)
-        for name, values in self._normalization.items():
-            buffer = getattr(self, name)
-            if not buffer.is_meta:
-                setattr(
-                    self,
-                    name,
-                    torch.tensor(values, device=buffer.device, dtype=buffer.dtype).view(1, -1, 1, 1),
-                )
+        for name in self._normalization:
+            if not getattr(self, name).is_meta:
+                setattr(self, name, self._statistic(name, getattr(self, name)))
         return self
+
+    def _statistic(self, name: str, like: Tensor) -> Tensor:
+        values = self._normalization[name]
+        return torch.tensor(values, device=like.device, dtype=like.dtype).view(1, -1, 1, 1)
 
     def _features(self, images: Tensor) -> Tensor:
         return features_of(self.net, self.probe.tap, self._normalized(images))
 
     def _normalized(self, images: Tensor) -> Tensor:
-        """The network's input: channels last in train mode, which convolutions then keep throughout.
-
-        Not in eval mode: there the logits are those of the network alone, to the last bit.
-        """
+        """The network's input; channels last in train mode only, so that eval mode is exact."""
         images = (images - self.mean) / self.std
         if self.training and prefers_channels_last(images.device):
             return images.contiguous(memory_format=torch.channels_last)
@@ -235,10 +219,9 @@ class TimmModel(nn.Module):
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The network behind a model, as a :class:`TimmModel` if that computes what the model computes.
+    """The :class:`TimmModel` in a classifier or method of this package, or around a timm network.
 
-    Classifiers and methods of this package are unwrapped, and timm networks are wrapped. Any other module is
-    returned unchanged, even if it contains one of those: its own ``forward`` counts.
+    Any other module is returned unchanged, even if it contains one of those: its own ``forward`` counts.
     """
     inner, package = getattr(model, "model", None), __name__.partition(".")[0]
     ours = isinstance(model, TrainingTask) or type(model).__module__.partition(".")[0] == package
@@ -312,10 +295,3 @@ def _checked_size(net: Any, image_size: int | None) -> int:
             f"is {(size // patch + 1) * patch}."
         )
     return size
-
-
-def _modules_up_to(net: nn.Module, name: str) -> list[nn.Module]:
-    """The module of that name, and those before it in the same module."""
-    parent, _, last = name.rpartition(".")
-    children = dict(net.get_submodule(parent).named_children())
-    return list(children.values())[: list(children).index(last) + 1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeGuard
 
 import torch
@@ -24,18 +24,14 @@ def prefers_channels_last(device: torch.device) -> bool:
     return device.type == "cpu" or (device.type == "cuda" and torch.is_autocast_enabled("cuda"))
 
 
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> AbstractContextManager[None]:
     """Eval mode inside: no dropout, and BatchNorm by its running statistics, which are not updated."""
-    with _eval_mode(list(module.modules())):
-        yield
+    return _eval_mode(list(module.modules()))
 
 
-@contextmanager
-def without_dropout(module: nn.Module) -> Iterator[None]:
+def without_dropout(module: nn.Module) -> AbstractContextManager[None]:
     """Dropout and stochastic depth off inside; BatchNorm is not affected."""
-    with _eval_mode([m for m in module.modules() if not is_batchnorm(m)]):
-        yield
+    return _eval_mode([m for m in module.modules() if not is_batchnorm(m)])
 
 
 @contextmanager
@@ -47,11 +43,9 @@ def full_precision(device: torch.device) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
+def frozen(module: nn.Module) -> AbstractContextManager[Any]:
     """Parameters are constants inside: gradients pass through the module, but not into it."""
-    with _switched_off(list(module.parameters()), "requires_grad"):
-        yield
+    return _switched_off(list(module.parameters()), "requires_grad")
 
 
 def forget_biases(modules: Iterable[nn.Module]) -> None:
@@ -64,20 +58,15 @@ def forget_biases(modules: Iterable[nn.Module]) -> None:
             m.attention_bias_cache = {}  # type: ignore[assignment]
 
 
-@contextmanager
-def without_recording(module: nn.Module) -> Iterator[None]:
+def without_recording(module: nn.Module) -> AbstractContextManager[Any]:
     """BatchNorm in train mode still normalizes by the batch inside, but keeps its running statistics."""
-    with _switched_off(
-        [m for m in module.modules() if is_batchnorm(m) and m.training], "track_running_stats"
-    ):
-        yield
+    norms = [m for m in module.modules() if is_batchnorm(m) and m.training]
+    return _switched_off(norms, "track_running_stats")
 
 
-@contextmanager
-def twice_differentiable(wanted: bool = True) -> Iterator[None]:
+def twice_differentiable(wanted: bool = True) -> AbstractContextManager[None]:
     """Attention as matrix products inside, where ``wanted``: fused kernels have no second derivative."""
-    with sdpa_kernel(SDPBackend.MATH) if wanted else nullcontext():
-        yield
+    return sdpa_kernel(SDPBackend.MATH) if wanted else nullcontext()
 
 
 _lock = threading.Lock()
@@ -87,12 +76,9 @@ _switched: Counter[tuple[int, str]] = Counter()
 
 @contextmanager
 def _switched_off(items: Sequence[Any], name: str) -> Iterator[bool]:
-    """An attribute of all items is False inside; where it was True, the last caller to leave restores it.
+    """An attribute of all items is False inside; where it was True, the last thread to leave restores it.
 
-    Several threads may be inside at once.
-
-    Yields:
-        whether anything was switched.
+    Yields whether anything was switched.
     """
     with _lock:
         mine = [item for item in items if getattr(item, name) or (id(item), name) in _switched]

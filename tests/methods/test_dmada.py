@@ -8,7 +8,7 @@ import torch
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.methods import DMADA, Batch
 from egat_hub.methods.dmada import reverse_gradient
-from egat_hub.methods.environments import change_look
+from egat_hub.methods.irm import change_look
 from tests.helpers.methods import batch, model
 
 

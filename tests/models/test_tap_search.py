@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from egat_hub.models import TimmModel
-from egat_hub.models.copies import probe_copy
-from egat_hub.models.tap_search import NoTapError, find_tap
-from egat_hub.models.taps import Layout, Shape
+from egat_hub.models.probe import NoTapError, find_tap
+from egat_hub.models.taps import Layout, Shape, probe_copy
 
 WIDTH, SIDE = 8, 4
 

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_map_only
 
 from egat_hub.explanations import GradCAM
 from egat_hub.hub import from_pretrained, save_pretrained
 from egat_hub.models import TimmModel
-from egat_hub.models.taps import map_structure, tensors
+from egat_hub.models.taps import tensors
 
 CLASSES = 3
 SIZE = 64
@@ -135,7 +136,7 @@ def captured(model: TimmModel, images: Tensor, classes: Tensor, *, constant_weig
     calls: list[Any] = []
 
     def note(module: nn.Module, args: Any, output: Any) -> Any:
-        calls.append(map_structure(output, Tensor, lambda one: one * 1.0))
+        calls.append(tree_map_only(Tensor, lambda one: one * 1.0, output))
         return calls[-1]
 
     layer = model.net.get_submodule(model.feature_layer)
