@@ -8,7 +8,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import compress
 
 import numpy as np
 import torch
@@ -45,7 +44,8 @@ class SampleRandom:
 
     def select(self, mask: Tensor) -> SampleRandom:
         """The random numbers of the images where the boolean ``mask`` [B] is true."""
-        return replace(self, index=tuple(compress(self.index, mask.tolist())))
+        chosen = zip(self.index, mask.tolist(), strict=True)
+        return replace(self, index=tuple(index for index, wanted in chosen if wanted))
 
     def uniform(self, like: Tensor, low: float, high: float, purpose: str) -> Tensor:
         """Uniform numbers with the shape, device and dtype of ``like`` [B,...].

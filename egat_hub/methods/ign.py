@@ -156,7 +156,7 @@ class IGNConfig(AdversarialConfig):
                 "The attack of IGN takes second derivatives, which need float32. Leave out attack_dtype."
             )
         if min(self.points, self.attack_points) < 1:
-            raise ValueError(f"A path needs 1 point, got {self.points} and {self.attack_points} in attacks.")
+            raise ValueError(f"Expected at least 1 point, got {self.points} and {self.attack_points}.")
 
 
 class PathObjective(Objective):
