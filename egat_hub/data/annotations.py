@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
@@ -96,8 +96,6 @@ def _coverage(start: float, end: float, count: int) -> np.ndarray:
     return np.diff(edges).astype(np.float32)
 
 
-T = TypeVar("T")
-
 Parts = tuple[str, ...]
 """Parts of a path, ``("indoor", "cat", "0001.jpg")``."""
 
@@ -124,21 +122,23 @@ def read_coco(path: Path) -> Coco:
     """
     try:
         content = json.loads(path.read_bytes())
-        categories = {entry["id"]: _text(entry["name"]) for entry in _entries(content, "categories")}
-        found: dict[Any, list[Box]] = {entry["id"]: [] for entry in _entries(content, "images")}
+        categories = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
+        found: dict[Any, list[Box]] = {entry["id"]: [] for entry in content["images"]}
         if len(found) < len(content["images"]):
             raise ValueError("two images have one id")
         outlines = False
-        for entry in _entries(content, "annotations"):
-            boxes_of = _defined(found, entry, "image_id")
-            boxes_of.append(_box(entry["bbox"], _defined(categories, entry, "category_id")))
+        for entry in content["annotations"]:
+            left, top, width, height = map(float, entry["bbox"])
+            box = Box(left, top, left + width, top + height, categories[entry["category_id"]])
+            found[entry["image_id"]].append(box)
             outlines = outlines or bool(entry.get("segmentation"))
         boxes: dict[Parts, Boxes] = {}
         for entry in content["images"]:
-            name = _text(entry["file_name"])
+            name = entry["file_name"]
             if parts_of(name) in boxes:
                 raise ValueError(f"two images have the file_name {name!r}")
-            boxes[parts_of(name)] = Boxes(f"{path}: {name}", tuple(found[entry["id"]]), _size(entry))
+            size = _size(entry.get("width") or 0, entry.get("height") or 0)
+            boxes[parts_of(name)] = Boxes(f"{path}: {name}", tuple(found[entry["id"]]), size)
     except UnreadableImageError:
         raise
     except KeyError as error:
@@ -158,33 +158,10 @@ def parts_of(path: str) -> Parts:
     return PurePosixPath(unicodedata.normalize("NFC", path).replace("\\", "/")).parts
 
 
-def _entries(content: Any, name: str) -> list[dict[str, Any]]:
-    entries = content[name] if isinstance(content, dict) else None
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ValueError(f"expected a list of objects under {name!r}")
-    return entries
-
-
-def _defined(table: Mapping[Any, T], entry: dict[str, Any], key: str) -> T:
-    if entry[key] not in table:
-        raise ValueError(f"{key} {entry[key]!r} of an annotation does not exist")
-    return table[entry[key]]
-
-
-def _box(bbox: Any, category: str) -> Box:
-    left, top, width, height = map(float, bbox)
-    return Box(left, top, left + width, top + height, category)
-
-
-def _size(entry: dict[str, Any]) -> Size | None:
-    width, height = int(entry.get("width") or 0), int(entry.get("height") or 0)
+def _size(width: Any, height: Any) -> Size | None:
+    """Some tools write 0 if the size is unknown."""
+    width, height = int(width), int(height)
     return (width, height) if width > 0 and height > 0 else None
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"expected a name, got {value!r:.40}")
-    return value
 
 
 _MAX_BYTES = 10_000_000
@@ -199,43 +176,34 @@ def read_voc(path: Path) -> Boxes:
         UnreadableImageError: not a VOC annotation; the message has the path and the reason.
     """
     try:
-        root = ElementTree.fromstring(_without_entities(path.read_bytes()))
+        content = path.read_bytes()
+        if len(content) > _MAX_BYTES:
+            raise ValueError(f"expected at most {_MAX_BYTES} bytes, got {len(content)}")
+        # All encodings of the parser write these words as ASCII does, except those with zero bytes.
+        if b"\0" in content or b"<!DOCTYPE" in content or b"<!ENTITY" in content:
+            raise ValueError("document types, entities and UTF-16 are not supported; save it as UTF-8")
+        root = ElementTree.fromstring(content)
         if root.tag != "annotation":
             raise ValueError(f"expected an <annotation>, got <{root.tag[:40]}>")
+        size = root.find("size")
         boxes = tuple(_voc_box(found) for found in root.findall("object"))
-        return Boxes(str(path), boxes, _voc_size(root.find("size")))
+        return Boxes(str(path), boxes, None if size is None else _size(*_numbers(size, "width", "height")))
     except UnreadableImageError:
         raise
     except (ElementTree.ParseError, ValueError, OverflowError, LookupError, OSError) as error:
         raise UnreadableImageError(f"{path}: not a Pascal VOC annotation: {error}") from error
 
 
-def _without_entities(content: bytes) -> bytes:
-    if len(content) > _MAX_BYTES:
-        raise ValueError(f"expected at most {_MAX_BYTES} bytes, got {len(content)}")
-    # All encodings of the parser write these words as ASCII does, except those with zero bytes.
-    if b"\0" in content or b"<!DOCTYPE" in content or b"<!ENTITY" in content:
-        raise ValueError("document types, entities and UTF-16 are not supported; save it as UTF-8")
-    return content
-
-
 def _voc_box(found: ElementTree.Element) -> Box:
     corners = found.find("bndbox")
     if corners is None:
         raise ValueError("an <object> has no <bndbox>")
-    left, top, right, bottom = (_number(corners, name) for name in ("xmin", "ymin", "xmax", "ymax"))
+    left, top, right, bottom = _numbers(corners, "xmin", "ymin", "xmax", "ymax")
     return Box(left - 1, top - 1, right, bottom, (found.findtext("name") or "").strip())
 
 
-def _voc_size(found: ElementTree.Element | None) -> Size | None:
-    if found is None:
-        return None
-    width, height = (int(_number(found, name)) for name in ("width", "height"))
-    return (width, height) if width > 0 and height > 0 else None  # some tools write 0 if it is unknown
-
-
-def _number(parent: ElementTree.Element, name: str) -> float:
-    text = parent.findtext(name)
-    if text is None:
-        raise ValueError(f"a <{parent.tag}> has no <{name}>")
-    return float(text)
+def _numbers(parent: ElementTree.Element, *names: str) -> list[float]:
+    texts = [parent.findtext(name) for name in names]
+    if None in texts:
+        raise ValueError(f"a <{parent.tag}> needs {', '.join(f'<{name}>' for name in names)}")
+    return [float(text) for text in texts if text is not None]

@@ -41,10 +41,8 @@ class DataChanges:
     """Settings that replace those of the model's training data unless they are None.
 
     Attributes:
-        name: a benchmark, ``"folder"``, ``"synthetic"``, or the id of a Hub data set; by default what the
-            model was trained on.
-        dir: root folder of a benchmark or of your own images; it means ``"folder"`` where the model was
-            trained on generated images.
+        name: a benchmark, ``"folder"``, ``"synthetic"``, or the id of a Hub data set.
+        dir: root folder; it means ``"folder"`` where the model was trained on generated images.
         masks_dir: object masks of the images.
         split_seed: seed of the 60/20/20 split.
         synthetic_size: images to generate per domain.
@@ -91,63 +89,36 @@ class Benchmark:
 
 BENCHMARKS: Registry[Benchmark] = Registry("benchmarks")
 
-BENCHMARKS.register("vlcs")(
-    Benchmark(
-        name="vlcs",
-        classes=("bird", "car", "chair", "dog", "person"),
-        domains=("Caltech101", "LabelMe", "SUN09", "VOC2007"),
-        aliases={
-            "C": "Caltech101",
-            "Caltech": "Caltech101",
-            "L": "LabelMe",
-            "S": "SUN09",
-            "SUN": "SUN09",
-            "V": "VOC2007",
-            "VOC": "VOC2007",
-            "Pascal": "VOC2007",
-            "Pascal VOC": "VOC2007",
-        },
-        citation="Fang, Xu and Rockmore: Unbiased Metric Learning. ICCV 2013.",
-    )
+
+def _spellings(**aliases: str) -> dict[str, str]:
+    return {alias: name for name, given in aliases.items() for alias in given.split(", ")}
+
+
+VLCS = Benchmark(
+    name="vlcs",
+    classes=("bird", "car", "chair", "dog", "person"),
+    domains=("Caltech101", "LabelMe", "SUN09", "VOC2007"),
+    aliases=_spellings(
+        Caltech101="C, Caltech", LabelMe="L", SUN09="S, SUN", VOC2007="V, VOC, Pascal, Pascal VOC"
+    ),
+    citation="Fang, Xu and Rockmore: Unbiased Metric Learning. ICCV 2013.",
+)
+TERRA_INCOGNITA = Benchmark(
+    name="terra_incognita",
+    classes=("bird", "bobcat", "cat", "coyote", "dog", "empty", "opossum", "rabbit", "raccoon", "squirrel"),
+    domains=("location_38", "location_43", "location_46", "location_100"),
+    aliases=_spellings(
+        **{f"location_{n}": f"{n}, L{n}, loc{n}" for n in (38, 43, 46, 100)}, raccoon="racoon"
+    ),
+    citation="Beery, Van Horn and Perona: Recognition in Terra Incognita. ECCV 2018.",
+)
+PACS = Benchmark(
+    name="pacs",
+    classes=("dog", "elephant", "giraffe", "guitar", "horse", "house", "person"),
+    domains=("art_painting", "cartoon", "photo", "sketch"),
+    aliases=_spellings(photo="P", art_painting="A, art, painting", cartoon="C", sketch="S"),
+    citation="Li et al.: Deeper, Broader and Artier Domain Generalization. ICCV 2017.",
 )
 
-BENCHMARKS.register("terra_incognita")(
-    Benchmark(
-        name="terra_incognita",
-        classes=(
-            "bird",
-            "bobcat",
-            "cat",
-            "coyote",
-            "dog",
-            "empty",
-            "opossum",
-            "rabbit",
-            "raccoon",
-            "squirrel",
-        ),
-        domains=("location_38", "location_43", "location_46", "location_100"),
-        aliases={
-            **{f"{prefix}{n}": f"location_{n}" for n in (38, 43, 46, 100) for prefix in ("", "L", "loc")},
-            "racoon": "raccoon",
-        },
-        citation="Beery, Van Horn and Perona: Recognition in Terra Incognita. ECCV 2018.",
-    )
-)
-
-BENCHMARKS.register("pacs")(
-    Benchmark(
-        name="pacs",
-        classes=("dog", "elephant", "giraffe", "guitar", "horse", "house", "person"),
-        domains=("art_painting", "cartoon", "photo", "sketch"),
-        aliases={
-            "P": "photo",
-            "A": "art_painting",
-            "art": "art_painting",
-            "painting": "art_painting",
-            "C": "cartoon",
-            "S": "sketch",
-        },
-        citation="Li et al.: Deeper, Broader and Artier Domain Generalization. ICCV 2017.",
-    )
-)
+for _benchmark in (VLCS, TERRA_INCOGNITA, PACS):
+    BENCHMARKS.register(_benchmark.name)(_benchmark)

@@ -7,6 +7,7 @@ import difflib
 import functools
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -55,10 +56,16 @@ def resolve_name(
     raise UnknownNameError(f"No {name!r} among {kind}.{hint} Known: {', '.join(names)}.")
 
 
-def select_names(wanted: Iterable[str] | None, names: Iterable[str], *, kind: str) -> list[str]:
+def select_names(
+    wanted: Iterable[str] | None,
+    names: Iterable[str],
+    *,
+    aliases: Mapping[str, str] | None = None,
+    kind: str,
+) -> list[str]:
     """Apply :func:`resolve_name` to all of ``wanted``; None selects all names."""
-    names = tuple(names)
-    return list(names) if wanted is None else [resolve_name(name, names, kind=kind) for name in wanted]
+    names = list(names)
+    return names if wanted is None else [resolve_name(n, names, aliases=aliases, kind=kind) for n in wanted]
 
 
 SPLITS = ("train", "val", "test", "all")
@@ -102,10 +109,11 @@ def stratified_split(
     return {part: np.sort(np.concatenate(members)) for part, members in parts.items()}
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Domain:
     """N labelled images of one domain, with a fixed split.
 
-    Args:
+    Attributes:
         dataset: name of the data set.
         name: name of the domain.
         classes: class names in label order.
@@ -115,31 +123,17 @@ class Domain:
         has_masks: whether ``read`` returns a mask for every image.
         stored: whether images are read from storage, where they may be damaged, or generated.
         split_seed: seed of the split.
-
     """
 
-    def __init__(
-        self,
-        *,
-        dataset: str,
-        name: str,
-        classes: Sequence[str],
-        labels: np.ndarray,
-        keys: Sequence[str],
-        read: Reader,
-        has_masks: bool = False,
-        stored: bool = True,
-        split_seed: int = 0,
-    ) -> None:
-        self.dataset = dataset
-        self.name = name
-        self.classes = tuple(classes)
-        self.labels = np.asarray(labels, dtype=np.int64)
-        self.keys = tuple(keys)
-        self.has_masks = has_masks
-        self.stored = stored
-        self.split_seed = split_seed
-        self._read = read
+    dataset: str
+    name: str
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    keys: tuple[str, ...]
+    read: Reader
+    has_masks: bool = False
+    stored: bool = True
+    split_seed: int = 0
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -153,7 +147,7 @@ class Domain:
         Raises:
             UnreadableImageError: the file cannot be decoded.
         """
-        return self._read(index)
+        return self.read(index)
 
     def indices(self, split: str) -> np.ndarray:
         """Ascending int64 positions of ``"train"``, ``"val"``, ``"test"`` or ``"all"``.
@@ -167,9 +161,12 @@ class Domain:
 
     @functools.cached_property
     def _split(self) -> dict[str, np.ndarray]:
-        where = f"{self.dataset}/{self.name}"
         return stratified_split(
-            self.keys, self.labels, classes=self.classes, seed=self.split_seed, where=where
+            self.keys,
+            self.labels,
+            classes=self.classes,
+            seed=self.split_seed,
+            where=f"{self.dataset}/{self.name}",
         )
 
     def cached(self, indices: Sequence[int] | np.ndarray, *, limit: int) -> Domain:
@@ -179,7 +176,7 @@ class Domain:
             UnreadableImageError: an image cannot be decoded.
         """
         other = copy.copy(self)
-        other._read = ImageCache(self._read, indices, limit=limit)
+        other.read = ImageCache(self.read, indices, limit=limit)
         return other
 
     def ordered(self, classes: Sequence[str]) -> Domain:

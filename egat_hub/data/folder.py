@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
 
 from egat_hub.core.registry import UnknownNameError
 from egat_hub.data.config import Benchmark, DataConfig
-from egat_hub.data.domains import SOURCES, Domain, MultiDomain, resolve_name
+from egat_hub.data.domains import SOURCES, Domain, MultiDomain, resolve_name, select_names
 from egat_hub.data.images import find_images, image_suffixes, read_image
 from egat_hub.data.masks import Mask, Masks, open_masks
 
@@ -20,7 +22,6 @@ _LAYOUT = "Expected <data.dir>/<domain>/<class>/<images>."
 _ANY_LAYOUT = "Expected <data.dir>/<domain>/<class>/<images>, or <data.dir>/<class>/<images> for one domain."
 
 
-@SOURCES.register("folder")
 def open_folder(
     config: DataConfig,
     domains: Sequence[str] | None = None,
@@ -51,17 +52,15 @@ def open_folder(
     found = _domain_folders(root, config, benchmark)
     names = benchmark.domains if benchmark else tuple(found)
     if domains is None:
-        wanted = [name for name in names if name in found]
-    else:
-        kind = f"domains of {config.name}"
-        wanted = [resolve_name(name, names, aliases=aliases, kind=kind) for name in domains]
+        domains = [name for name in names if name in found]
+    wanted = select_names(domains, names, aliases=aliases, kind=f"domains of {config.name}")
     for name in wanted:
         if name not in found:
             raise FileNotFoundError(
                 f"{root} has no folder for domain {name!r}, only {', '.join(found)}. {_LAYOUT} "
                 "Add the folder, or choose one of these domains."
             )
-    class_folders = {name: _class_folders(found[name], benchmark) for name in wanted}
+    class_folders = {name: _by_name(_subfolders(found[name]), benchmark, "classes") for name in wanted}
     classes = benchmark.classes if benchmark else tuple(sorted(set().union(*class_folders.values())))
     if len(classes) < 2 and not partial:
         raise ValueError(f"{root} has fewer than two classes ({', '.join(classes)}). {_ANY_LAYOUT}")
@@ -78,12 +77,15 @@ def open_folder(
     return MultiDomain(config.name, opened, aliases=aliases)
 
 
+SOURCES.register("folder")(open_folder)
+
+
+@dataclass(frozen=True)
 class _Files:
     """Reads the image and mask files at a position."""
 
-    def __init__(self, images: Sequence[Path], masks: Sequence[Mask] | None) -> None:
-        self.images = images
-        self.masks = masks
+    images: Sequence[Path]
+    masks: Sequence[Mask] | None
 
     def __call__(self, index: int) -> tuple[Image.Image, Image.Image | None]:
         path = self.images[index]
@@ -111,27 +113,22 @@ def _domain_folders(root: Path, config: DataConfig, benchmark: Benchmark | None)
     folders = [folder for folder in _subfolders(root) if folder.resolve() != masks]
     if not folders:
         raise FileNotFoundError(f"data.dir {root} has no folders. {_LAYOUT if benchmark else _ANY_LAYOUT}")
-    if benchmark:
-        return _by_name(folders, benchmark.domains, benchmark, f"domains of {benchmark.name}")
-    if any(_holds_images(folder) for folder in folders):
+    if not benchmark and any(_holds_images(folder) for folder in folders):
         return {root.resolve().name: root}
-    return {folder.name: folder for folder in folders}
-
-
-def _class_folders(domain: Path, benchmark: Benchmark | None) -> dict[str, Path]:
-    folders = _subfolders(domain)
-    if benchmark:
-        return _by_name(folders, benchmark.classes, benchmark, f"classes of {benchmark.name}")
-    return {folder.name: folder for folder in folders}
+    return _by_name(folders, benchmark, "domains")
 
 
 def _by_name(
-    folders: Sequence[Path], names: Sequence[str], benchmark: Benchmark, kind: str
+    folders: Sequence[Path], benchmark: Benchmark | None, kind: Literal["domains", "classes"]
 ) -> dict[str, Path]:
+    """Folders of domains or classes by name, in the spelling of the benchmark."""
+    if not benchmark:
+        return {folder.name: folder for folder in folders}
+    names, kind_of = getattr(benchmark, kind), f"{kind} of {benchmark.name}"
     named: dict[str, Path] = {}
     for folder in folders:
         try:
-            name = resolve_name(folder.name, names, aliases=benchmark.aliases, kind=kind)
+            name = resolve_name(folder.name, names, aliases=benchmark.aliases, kind=kind_of)
         except UnknownNameError as error:
             raise UnknownNameError(f"{folder}: {error} Rename or remove the folder.") from None
         if name in named:
@@ -169,9 +166,9 @@ def _open_domain(
     return Domain(
         dataset=config.name,
         name=name,
-        classes=classes,
-        labels=np.array(labels),
-        keys=keys,
+        classes=tuple(classes),
+        labels=np.array(labels, dtype=np.int64),
+        keys=tuple(keys),
         read=_Files(images, found),
         has_masks=found is not None,
         split_seed=config.split_seed,

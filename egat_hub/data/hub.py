@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import datasets
 import numpy as np
@@ -52,18 +53,17 @@ def open_hub(config: DataConfig, domains: Sequence[str] | None = None) -> MultiD
     return MultiDomain(config.name, [_open_domain(name, parts[name], config) for name in names])
 
 
+@dataclass(frozen=True)
 class _Rows:
     """Reads the image and mask of a row."""
 
-    def __init__(self, table: datasets.Dataset, names: Sequence[str]) -> None:
-        self.table = table
-        self.names = names
-        self.has_masks = "mask" in table.column_names
+    table: datasets.Dataset
+    names: Sequence[str]
 
     def __call__(self, index: int) -> tuple[Image.Image, Image.Image | None]:
         row, name = self.table[index], self.names[index]
         image = read_image(_file(row["image"], name), name=name)
-        if not self.has_masks:
+        if "mask" not in row:
             return image, None
         return image, read_mask(_file(row["mask"], name), name=f"mask of {name}", size=image.size)
 
@@ -108,11 +108,11 @@ def _open_domain(name: str, table: datasets.Dataset, config: DataConfig) -> Doma
             f"{np.count_nonzero(~(labels >= 0))} images of {config.name}/{name} have no label. "
             "Remove these rows from the data set."
         )
-    keys = list(table["key"])
+    keys = tuple(table["key"])
     return Domain(
         dataset=config.name,
         name=name,
-        classes=classes,
+        classes=tuple(classes),
         labels=labels.astype(np.int64),
         keys=keys,
         read=_Rows(table, [f"{config.name}/{name}/{key}" for key in keys]),

@@ -29,8 +29,7 @@ class UnreadableImageError(ValueError):
 
 def same_aspect(size: Size, other: Size) -> bool:
     """Whether two sizes have the same aspect ratio, up to rounding one side by a pixel."""
-    (width, height), (other_width, other_height) = size, other
-    return abs(width * other_height - height * other_width) <= max(*size, *other)
+    return abs(size[0] * other[1] - size[1] * other[0]) <= max(*size, *other)
 
 
 def image_suffixes() -> frozenset[str]:
@@ -48,15 +47,11 @@ def find_images(folder: Path, *, outside: Path | None = None) -> list[Path]:
     suffixes, found = image_suffixes(), []
     seen = {folder.resolve(), *([outside.resolve()] if outside else [])}
     for place, folders, files in os.walk(folder, followlinks=True):
-        root = Path(place)
-        folders[:] = [
-            name for name in folders if not name.startswith(".") and (root / name).resolve() not in seen
-        ]
-        seen |= {(root / name).resolve() for name in folders}
+        below = {name: (Path(place) / name).resolve() for name in folders if name[0] != "."}
+        folders[:] = [name for name, target in below.items() if target not in seen]
+        seen.update(below.values())
         found += [
-            root / name
-            for name in files
-            if not name.startswith(".") and Path(name).suffix.lower() in suffixes
+            Path(place) / name for name in files if name[0] != "." and Path(name).suffix.lower() in suffixes
         ]
     return sorted(found)
 
@@ -170,12 +165,10 @@ class _Entry(NamedTuple):
 
 
 class ImageCache:
-    """A reader that holds some decoded images in memory and reads the others on demand.
-
-    Pixels are stored in tensors, so worker processes share them.
+    """A reader that holds some decoded images in memory, shared with worker processes.
 
     Args:
-        read: reads the image and mask at a position.
+        read: reads the image and mask at a position, for images that are not cached.
         positions: images to cache, in this order, until ``limit`` is reached.
         limit: size of the cache in bytes.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import Image
 
@@ -24,6 +24,8 @@ class MaskFile:
         """Read the mask (``"L"``) for an upright image of this size; see :func:`read_mask`."""
         return read_mask(self.path, name=str(self.path), size=size)
 
+
+T = TypeVar("T")
 
 Mask = MaskFile | Boxes
 
@@ -66,18 +68,16 @@ class _FolderMasks:
     ) -> list[Mask] | None:
         root = self.root / (folder.name or domain)
         stems = [root / image.relative_to(folder).with_suffix("") for image in images]
-        files = [next((f for f in _candidates(stem) if os.path.isfile(f)), None) for stem in stems]
-        missing = [stem for stem, file in zip(stems, files, strict=True) if file is None]
-        if len(missing) == len(stems):
+        files = _all_or_none(
+            [_existing(stem) for stem in stems],
+            [f"{stem}.png (or .xml)" for stem in stems],
+            f"images of domain {domain!r} have no mask",
+        )
+        if files is None:
             return None
-        if missing:
-            raise FileNotFoundError(
-                f"{len(missing)} of {len(stems)} images of domain {domain!r} have no mask, for example "
-                f"{missing[0]}.png (or .xml). Add the masks, or omit masks_dir."
-            )
         problems: list[str] = []
         masks: list[Mask] = []
-        for file in filter(None, files):
+        for file in files:
             try:
                 masks.append(MaskFile(file) if file.suffix == ".png" else read_voc(file))
             except UnreadableImageError as error:
@@ -100,24 +100,22 @@ class _CocoMasks:
     def __call__(
         self, domain: str, folder: Path, images: Sequence[Path], classes: Sequence[str]
     ) -> list[Mask] | None:
-        entries = [self._entry(image) for image in images]
-        missing = [image for image, entry in zip(images, entries, strict=True) if entry is None]
-        if len(missing) == len(images):
+        entries = _all_or_none(
+            [self._entry(image) for image in images],
+            images,
+            f"images of domain {domain!r} are not in {self.path}, where each file_name must be "
+            "'<domain>/<class>/<name>' or the end of it",
+        )
+        if entries is None:
             return None
-        if missing:
-            raise FileNotFoundError(
-                f"{len(missing)} of {len(images)} images of domain {domain!r} are not in {self.path}, for "
-                f"example {missing[0]}. Its file_name must be '<domain>/<class>/<name>' or the end of it. "
-                "Add the images, or omit masks_dir."
-            )
         for entry, image in zip(entries, images, strict=True):
-            other = self.images.setdefault(entry, image)  # type: ignore[arg-type]
+            other = self.images.setdefault(entry, image)
             if other != image:
                 raise ValueError(
-                    f"{self.path}: file_name {'/'.join(entry or ())!r} matches {other} and {image}. "
+                    f"{self.path}: file_name {'/'.join(entry)!r} matches {other} and {image}. "
                     "Add domain and class, '<domain>/<class>/<name>'."
                 )
-        return _of_classes(domain, [self.boxes[e] for e in filter(None, entries)], classes, self.categories)
+        return _of_classes(domain, [self.boxes[entry] for entry in entries], classes, self.categories)
 
     def _entry(self, image: Path) -> Parts | None:
         """The longest suffix of a path that is an image of the file."""
@@ -126,8 +124,24 @@ class _CocoMasks:
         return next((end for end in ends if end in self.boxes), None)
 
 
-def _candidates(stem: Path) -> Iterable[Path]:
-    return (stem.with_name(stem.name + suffix) for suffix in (".png", ".xml"))
+def _existing(stem: Path) -> Path | None:
+    files = (stem.with_name(stem.name + suffix) for suffix in (".png", ".xml"))
+    return next((file for file in files if file.is_file()), None)
+
+
+def _all_or_none(found: Sequence[T | None], names: Sequence[object], problem: str) -> list[T] | None:
+    """``found`` if nothing is missing, None if everything is.
+
+    Raises:
+        FileNotFoundError: some are missing.
+    """
+    missing = [name for name, item in zip(names, found, strict=True) if item is None]
+    if missing and len(missing) < len(found):
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(found)} {problem}, for example {missing[0]}. "
+            "Add the masks, or omit masks_dir."
+        )
+    return [item for item in found if item is not None] or None
 
 
 def _of_classes(

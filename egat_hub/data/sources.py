@@ -7,7 +7,6 @@ import functools
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, cast
 
 from tqdm.auto import tqdm
 
@@ -64,12 +63,9 @@ def _source(config: DataConfig, *, partial: bool) -> tuple[Source, DataConfig]:
         return open_hub, config
     name = resolve_name(config.name, [*SOURCES, *BENCHMARKS], kind="datasets")
     config = dataclasses.replace(config, name=name)
-    if name == "synthetic":
-        _check_unused(config, *STORED)
+    _check_unused(config, *(STORED if name == "synthetic" else GENERATED))
     if name in BENCHMARKS or name == "folder":
-        _check_unused(config, *GENERATED)
-        benchmark = BENCHMARKS.get(name)
-        return functools.partial(cast(Any, open_folder), benchmark=benchmark, partial=partial), config
+        return functools.partial(open_folder, benchmark=BENCHMARKS.get(name), partial=partial), config
     return SOURCES[name], config
 
 
@@ -92,14 +88,14 @@ def verify_images(domains: Iterable[Domain]) -> None:
     """
     positions = [(domain, index) for domain in domains if domain.stored for index in range(len(domain))]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        progress = tqdm(
+        found = tqdm(
             pool.map(_problem, positions),
             total=len(positions),
             desc="Checking images",
             leave=False,
             disable=None if positions else True,
         )
-        problems = [problem for problem in progress if problem]
+        problems = [problem for problem in found if problem]
     if problems:
         raise UnreadableImageError(
             f"{len(problems)} of {len(positions)} images cannot be used:\n{summarize(problems)}\n"

@@ -230,7 +230,7 @@ def _open_scene(scene: Scene, config: DataConfig) -> Domain:
         name=scene.name,
         classes=CLASSES,
         labels=labels,
-        keys=[f"{CLASSES[label]}/{index:05d}" for index, label in enumerate(labels)],
+        keys=tuple(f"{CLASSES[label]}/{index:05d}" for index, label in enumerate(labels)),
         read=_Painter(scene, config, drawn),
         has_masks=True,
         stored=False,
