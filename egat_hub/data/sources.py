@@ -63,9 +63,11 @@ def _source(config: DataConfig, *, partial: bool) -> tuple[Source, DataConfig]:
         return open_hub, config
     name = resolve_name(config.name, [*SOURCES, *BENCHMARKS], kind="datasets")
     config = dataclasses.replace(config, name=name)
-    _check_unused(config, *(STORED if name == "synthetic" else GENERATED))
     if name in BENCHMARKS or name == "folder":
+        _check_unused(config, *GENERATED)
         return functools.partial(open_folder, benchmark=BENCHMARKS.get(name), partial=partial), config
+    if name == "synthetic":
+        _check_unused(config, *STORED)
     return SOURCES[name], config
 
 
