@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,11 +12,9 @@ from torch import Tensor, nn
 from egat_hub.attacks import ATTACKS, EXPLANATION_ATTACKS, Attack, ExplanationAttack, attack_curve
 from egat_hub.attacks.base import check_epsilon
 from egat_hub.core.config import from_dict
-from egat_hub.core.metric import METRICS, Values, key
+from egat_hub.core.metric import METRICS, Values
 from egat_hub.core.randomness import SampleRandom
-from egat_hub.core.results import SANITY_CHECK
 from egat_hub.data.corruptions import SEVERITIES
-from egat_hub.evaluation.sanity import CHECKS, check, stand_in
 from egat_hub.metrics import EvaluationBatch, Faithfulness, InsertionDeletion, Localisation
 from egat_hub.metrics.accuracy import (
     check_corruptions,
@@ -103,17 +100,9 @@ class EvaluationConfig:
 
     def accuracy_only(self, **changes: Any) -> EvaluationConfig:
         """This config with other fields, reduced to clean and robust accuracy."""
-        nothing: dict[str, Any] = {
-            "metrics": ("clean_accuracy",),
-            "explanation": None,
-            "faithfulness": None,
-            "insertion_deletion": None,
-            "localisation": None,
-            "explanation_attacks": (),
-            "corruptions": (),
-            "checks": 0,
-        }
-        return replace(self, **{**nothing, **changes})
+        nothing: dict[str, Any] = {"explanation_attacks": (), "corruptions": (), "checks": 0}
+        nothing |= dict.fromkeys(("explanation", "faithfulness", "insertion_deletion", "localisation"))
+        return replace(self, **{"metrics": ("clean_accuracy",), **nothing, **changes})
 
     def build_attack(self) -> Attack:
         """The configured attack."""
@@ -156,7 +145,7 @@ def measure(
         batch = EvaluationBatch(
             model, images, labels, random, masks, explanation=config.explanation, chunk=config.batch_size
         )
-        check_labels(labels, batch.logits.shape[1], classes)
+        _check_labels(labels, batch.logits.shape[1], classes)
         values: Values = {}
         for name in config.metrics:
             if found := METRICS[name].measure:
@@ -198,62 +187,16 @@ def _measure_attacks(batch: EvaluationBatch, config: EvaluationConfig, attack: A
     return values
 
 
-@torch.no_grad()
-def measure_checks(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    random: SampleRandom,
-    config: EvaluationConfig,
-    masks: Tensor | None = None,
-    *,
-    attack: Attack | None = None,
-    surrogates: Sequence[nn.Module] = (),
-) -> Values:
-    """Sanity checks of the attack at the smallest budget; arguments are those of :func:`measure`.
-
-    Args:
-        surrogates: other models of the same classes; attacks on them are tried, too.
-    """
-    epsilon = min((epsilon for epsilon in config.epsilons if epsilon), default=0.0)
-    configured = attack or config.build_attack()
-    if not epsilon or configured.space != "pixels":
-        return {}
-    attack = stand_in(configured)
-    with full_precision(images.device):
-        found = check(
-            model,
-            attack,
-            images,
-            labels,
-            epsilon,
-            random=random,
-            surrogates=surrogates,
-            configured=None if configured is attack else configured,
-        )
-    values: Values = {}
-    for name, of_images in found.items():
-        checked = configured if name == "weak_attack" else attack
-        protocol = {"attack": checked.name, "epsilon": epsilon, **checked.protocol()}
-        values[key(SANITY_CHECK, {"check": name, "limit": CHECKS[name].limit, **protocol})] = of_images
-    return values
-
-
-def check_labels(labels: Tensor, classes: int, expected: int | None = None) -> None:
-    """Check labels and the number of classes.
-
-    Raises:
-        ValueError: a label out of range, or another number of classes than ``expected``.
-    """
+def _check_labels(labels: Tensor, classes: int, expected: int | None) -> None:
     advice = "Evaluate a model on the classes it was trained on."
     if expected not in (None, classes):
         raise ValueError(
             f"Expected a model of the data set's {expected} classes, in their order, got one of {classes}. "
             + advice
         )
-    first, last = int(labels.min()), int(labels.max())
-    if first < 0 or last >= classes:
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if len(wrong):
         raise ValueError(
-            f"Expected labels from 0 to below {classes}, the number of the model's classes, got "
-            f"{first if first < 0 else last}. {advice}"
+            f"Expected labels from 0 to below {classes}, the number of the model's classes, got {wrong[0]}. "
+            + advice
         )

@@ -12,10 +12,12 @@ from torch.nn import functional as F
 
 from egat_hub.attacks import FGSM, PGD, Attack
 from egat_hub.attacks.pgd import IterativeAttack
-from egat_hub.core.metric import is_correct
+from egat_hub.core.metric import Values, is_correct, key, percent
 from egat_hub.core.randomness import SampleRandom
+from egat_hub.core.results import SANITY_CHECK
+from egat_hub.evaluation.config import EvaluationConfig
 from egat_hub.metrics.accuracy import LIMIT
-from egat_hub.models.train_mode import evaluating
+from egat_hub.models.train_mode import evaluating, full_precision
 
 CORNERS = 8
 """Number of random corners of the ball in the attack without gradients."""
@@ -29,24 +31,27 @@ class Suspect:
     """A model under attack, with results shared by the checks.
 
     Attributes:
-        model: images in [0,1] to logits, in eval mode.
-        attack: an attack of several steps.
+        model: images in [0,1] to logits.
+        attack: the attack of the evaluation.
         images: [B,3,H,W] in [0,1].
         labels: true classes [B].
         epsilon: attack budget.
         random: random numbers of the images.
         surrogates: other models of the same classes; attacks on them are tried, too.
-        configured: the attack of the evaluation, if it is another one.
     """
 
     model: nn.Module
-    attack: IterativeAttack
+    attack: Attack
     images: Tensor
     labels: Tensor
     epsilon: float
     random: SampleRandom
     surrogates: Sequence[nn.Module] = ()
-    configured: Attack | None = None
+
+    @property
+    def iterative(self) -> IterativeAttack:
+        """The attack, or PGD instead of one without steps of equal length."""
+        return self.attack if isinstance(self.attack, IterativeAttack) else PGD()
 
     @cached_property
     def logits(self) -> Tensor:
@@ -60,13 +65,13 @@ class Suspect:
 
     @cached_property
     def withstands(self) -> Tensor:
-        """Which images [B] stay correct under the attack."""
-        return self.standing(self.attack, self.epsilon)
+        """Which images [B] stay correct under the attack of several steps."""
+        return self.standing(self.iterative, self.epsilon)
 
     @cached_property
     def withstands_more_steps(self) -> Tensor:
         """Which images [B] stay correct under twice the steps."""
-        return self.standing(replace(self.attack, steps=2 * self.attack.steps), self.epsilon)
+        return self.standing(replace(self.iterative, steps=2 * self.iterative.steps), self.epsilon)
 
     @cached_property
     def withstands_single_step(self) -> Tensor:
@@ -82,22 +87,9 @@ class Suspect:
         return still
 
 
-@dataclass(frozen=True)
-class SanityCheck:
-    """A sanity check.
-
-    Attributes:
-        values: function that returns a percentage for each image [B], or None if the check does not apply.
-        limit: largest mean that passes.
-    """
-
-    values: Callable[[Suspect], Tensor | None]
-    limit: float
-
-
 def random_logits(suspect: Suspect) -> Tensor:
     """Images whose logits differ between two forwards, so that gradients are random."""
-    return _percent((suspect.model(suspect.images) != suspect.logits).any(1))
+    return percent((suspect.model(suspect.images) != suspect.logits).any(1))
 
 
 def zero_gradient(suspect: Suspect) -> Tensor:
@@ -106,7 +98,7 @@ def zero_gradient(suspect: Suspect) -> Tensor:
         images = suspect.images.detach().clone().requires_grad_()
         loss = F.cross_entropy(suspect.model(images), suspect.labels, reduction="sum")
         (slope,) = torch.autograd.grad(loss, images)
-    return _percent(~slope.flatten(1).any(1))
+    return percent(~slope.flatten(1).any(1))
 
 
 def more_steps(suspect: Suspect) -> Tensor:
@@ -119,9 +111,9 @@ def weak_attack(suspect: Suspect) -> Tensor | None:
 
     Not for other attacks without steps of one length, which run several attacks.
     """
-    if suspect.configured is None:
+    if isinstance(suspect.attack, IterativeAttack):
         return _points(suspect.withstands, suspect.withstands_more_steps)
-    if not isinstance(suspect.configured, FGSM):
+    if not isinstance(suspect.attack, FGSM):
         return None
     stronger = (suspect.withstands, suspect.withstands_more_steps)
     return _points(suspect.withstands_single_step, min(stronger, key=lambda correct: correct.sum().item()))
@@ -129,7 +121,7 @@ def weak_attack(suspect: Suspect) -> Tensor | None:
 
 def larger_epsilon(suspect: Suspect) -> Tensor:
     """Accuracy under an attack with twice the budget, minus that under the attack."""
-    return _points(suspect.standing(suspect.attack, min(1.0, 2 * suspect.epsilon)), suspect.withstands)
+    return _points(suspect.standing(suspect.iterative, min(1.0, 2 * suspect.epsilon)), suspect.withstands)
 
 
 def single_step(suspect: Suspect) -> Tensor:
@@ -154,71 +146,79 @@ def transfer(suspect: Suspect) -> Tensor | None:
     points = []
     for surrogate in suspect.surrogates:
         with evaluating(surrogate):
-            standing = suspect.standing(suspect.attack, suspect.epsilon, against=surrogate)
+            standing = suspect.standing(suspect.iterative, suspect.epsilon, against=surrogate)
         points.append(_points(suspect.withstands, standing))
     return max(points, key=lambda values: values.mean().item()) if points else None
 
 
 def huge_epsilon(suspect: Suspect) -> Tensor:
     """Accuracy at epsilon 0.5, where every image can become gray."""
-    return _percent(suspect.standing(suspect.attack, HUGE))
+    return percent(suspect.standing(suspect.iterative, HUGE))
 
 
-CHECKS: dict[str, SanityCheck] = {
-    "random_logits": SanityCheck(random_logits, 0.0),
-    "zero_gradient": SanityCheck(zero_gradient, LIMIT),
-    "more_steps": SanityCheck(more_steps, LIMIT),
-    "weak_attack": SanityCheck(weak_attack, LIMIT),
-    "larger_epsilon": SanityCheck(larger_epsilon, LIMIT),
-    "single_step": SanityCheck(single_step, LIMIT),
-    "without_gradient": SanityCheck(without_gradient, LIMIT),
-    "transfer": SanityCheck(transfer, LIMIT),
-    "huge_epsilon": SanityCheck(huge_epsilon, LIMIT),
+def _points(more: Tensor, less: Tensor) -> Tensor:
+    return percent(more) - percent(less)
+
+
+CHECKS: dict[str, Callable[[Suspect], Tensor | None]] = {
+    check.__name__: check
+    for check in (
+        random_logits,
+        zero_gradient,
+        more_steps,
+        weak_attack,
+        larger_epsilon,
+        single_step,
+        without_gradient,
+        transfer,
+        huge_epsilon,
+    )
 }
-"""Sanity checks by name."""
+"""Sanity checks by name: percentages [B], or None if a check does not apply."""
 
-
-def stand_in(attack: Attack) -> IterativeAttack:
-    """The attack to check: PGD instead of attacks without steps of equal length."""
-    return attack if isinstance(attack, IterativeAttack) else PGD()
+LIMITS = {name: 0.0 if name == "random_logits" else LIMIT for name in CHECKS}
+"""Largest means over all images that pass."""
 
 
 @torch.no_grad()
-def check(
-    model: nn.Module,
-    attack: IterativeAttack,
-    images: Tensor,
-    labels: Tensor,
-    epsilon: float,
-    *,
-    random: SampleRandom,
-    surrogates: Sequence[nn.Module] = (),
-    configured: Attack | None = None,
-) -> dict[str, Tensor]:
+def check(suspect: Suspect) -> dict[str, Tensor]:
     """Percentages [B] by the name of the check; limits apply to the mean over all images.
 
     Cost, in forwards and backwards to the input: ``5 T + 2`` for an attack of T steps, ``T`` more for each
     surrogate, and a dozen forwards.
-
-    Args:
-        model: images in [0,1] to logits.
-        attack: the attack to check.
-        images: clean images [B,3,H,W] in [0,1].
-        labels: true classes [B].
-        epsilon: its budget.
-        random: keyed random numbers of these images.
-        surrogates: other models of the same classes.
-        configured: the attack of the evaluation, if it is another one.
     """
-    with evaluating(model):
-        suspect = Suspect(model, attack, images, labels, epsilon, random, surrogates, configured)
-        found = {name: CHECKS[name].values(suspect) for name in CHECKS}
+    with evaluating(suspect.model):
+        found = {name: values(suspect) for name, values in CHECKS.items()}
     return {name: values for name, values in found.items() if values is not None}
 
 
-def _percent(condition: Tensor) -> Tensor:
-    return 100.0 * condition.float()
+def measure_checks(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    random: SampleRandom,
+    config: EvaluationConfig,
+    masks: Tensor | None = None,
+    *,
+    attack: Attack | None = None,
+    surrogates: Sequence[nn.Module] = (),
+) -> Values:
+    """Sanity checks of the attack at the smallest budget, for attacks on pixels.
 
-
-def _points(more: Tensor, less: Tensor) -> Tensor:
-    return _percent(more) - _percent(less)
+    Args:
+        model, images, labels, random, config, masks, attack: as for :func:`egat_hub.evaluation.config.measure`.
+        surrogates: other models of the same classes; attacks on them are tried, too.
+    """
+    epsilon = min((epsilon for epsilon in config.epsilons if epsilon), default=0.0)
+    attack = attack or config.build_attack()
+    if not epsilon or attack.space != "pixels":
+        return {}
+    suspect = Suspect(model, attack, images, labels, epsilon, random, surrogates)
+    with full_precision(images.device):
+        found = check(suspect)
+    values: Values = {}
+    for name, percentages in found.items():
+        checked = attack if name == "weak_attack" else suspect.iterative
+        protocol = {"attack": checked.name, "epsilon": epsilon, **checked.protocol()}
+        values[key(SANITY_CHECK, {"check": name, "limit": LIMITS[name], **protocol})] = percentages
+    return values

@@ -12,7 +12,7 @@ from egat_hub.attacks import FGSM, PGD
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.core.results import SANITY_CHECK, failed_checks
 from egat_hub.evaluation import EvaluationConfig, evaluate
-from egat_hub.evaluation.sanity import CHECKS, check
+from egat_hub.evaluation.sanity import CHECKS, LIMITS, Suspect, check
 from tests.helpers.training import fit, method, network, view
 
 COUNT, EPSILON = 16, 0.05
@@ -39,12 +39,10 @@ def images(distance=0.03):
     return (exact * 100).round() / 100, labels
 
 
-def flags(model, *, distance=0.03, surrogates=(), configured=None, **options):
-    x, y = images(distance)
+def flags(model, *, distance=0.03, surrogates=(), attack=None, **options):
     random = SampleRandom(0, tuple(range(COUNT)))
-    tried = {"random": random, "surrogates": surrogates, "configured": configured}
-    found = check(model, PGD(**options), x, y, EPSILON, **tried)
-    return {name for name, values in found.items() if values.mean() > CHECKS[name].limit}
+    found = check(Suspect(model, attack or PGD(**options), *images(distance), EPSILON, random, surrogates))
+    return {name for name, values in found.items() if values.mean() > LIMITS[name]}
 
 
 class Deceptive(torch.autograd.Function):
@@ -111,8 +109,8 @@ def test_steps_that_do_not_reach_the_border():
 
 def test_a_single_step_from_an_image_whose_gradient_deceives():
     model = Brightness(lambda x: Deceptive.apply(x, lambda images: -honest_at_whole_levels(images)))
-    assert "weak_attack" in flags(model, configured=FGSM())
-    assert "weak_attack" not in flags(Brightness(), configured=FGSM())
+    assert "weak_attack" in flags(model, attack=FGSM())
+    assert "weak_attack" not in flags(Brightness(), attack=FGSM())
 
 
 def test_the_row_of_a_weak_attack_names_it():
