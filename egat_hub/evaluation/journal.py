@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,26 +18,12 @@ from egat_hub.core.distributed import gather_objects
 from egat_hub.core.files import atomic_write_text
 from egat_hub.core.metric import Key
 from egat_hub.evaluation.config import PROTOCOL
-from egat_hub.evaluation.model import device_of
+from egat_hub.evaluation.inputs import Samples, device_of
 from egat_hub.models.train_mode import evaluating, full_precision
 
 
-class Samples(Protocol):
-    """Images, labels, indices and masks by position."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, position: int) -> tuple[Tensor, int, int, Tensor]: ...
-
-
 class Measured(NamedTuple):
-    """A measured batch.
-
-    Attributes:
-        positions: positions of the images in the data set.
-        numbers: index of each image.
-        columns: values per image of every metric, NaN where undefined.
-    """
+    """Positions in the data set and indices of the images of a batch, and their values of every metric."""
 
     positions: Sequence[int]
     numbers: Sequence[int]
@@ -63,14 +49,7 @@ class Journal:
     @classmethod
     @torch.no_grad()
     def of(cls, folder: Path, model: nn.Module, samples: Samples, settings: Mapping[str, Any]) -> Journal:
-        """The journal of an evaluation; every process calls this.
-
-        Args:
-            folder: folder of the batches.
-            model: images in [0,1] to logits.
-            samples: images, labels, indices and masks.
-            settings: other settings that the values depend on, of JSON types.
-        """
+        """The journal of an evaluation with settings of JSON types; every process calls this."""
         images = samples[0][0][None].to(device_of(model))
         with evaluating(model), full_precision(images.device):
             first, second = model(images), model(images)
@@ -92,10 +71,7 @@ class Journal:
         atomic_write_text(self.folder / f"batch_{batch.positions[0]:08d}.json", json.dumps(content) + "\n")
 
     def read(self, samples: Samples) -> list[Measured]:
-        """Read all batches; unreadable files are skipped, and their batches measured again.
-
-        Args:
-            samples: as for :meth:`of`; images and labels of the batches are compared.
+        """Read all batches of these samples; those of unreadable files are measured again.
 
         Raises:
             ValueError: a batch of another evaluation.

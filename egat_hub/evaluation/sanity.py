@@ -206,7 +206,7 @@ def measure_checks(
     """Sanity checks of the attack at the smallest budget, for attacks on pixels.
 
     Args:
-        model, images, labels, random, config, masks, attack: as for :func:`egat_hub.evaluation.config.measure`.
+        model, images, labels, random, config, masks, attack: as for ``measure``.
         surrogates: other models of the same classes; attacks on them are tried, too.
     """
     epsilon = min((epsilon for epsilon in config.epsilons if epsilon), default=0.0)
