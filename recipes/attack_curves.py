@@ -23,7 +23,7 @@ from egat_hub.core.randomness import SampleRandom
 from egat_hub.core.results import Row, Summary
 from egat_hub.data import DataConfig, EvaluationView, open_dataset
 from egat_hub.experiments import ExtraAttack, RunResults, SweepOptions, run_sweep
-from egat_hub.experiments.tables.in_domain import attempt_of, distinct
+from egat_hub.experiments.tables.columns import attempt_of, distinct
 from egat_hub.experiments.tables.table import Entry, Table, markdown
 from egat_hub.hub import from_pretrained
 from egat_hub.metrics.accuracy import LIMIT

@@ -22,7 +22,7 @@ from egat_hub.core.options import run_command
 from egat_hub.core.results import Row, Summary
 from egat_hub.data import DataConfig
 from egat_hub.experiments import ExtraAttack, RunConfig, RunResults, SweepOptions, run_sweep
-from egat_hub.experiments.tables.in_domain import attempt_of
+from egat_hub.experiments.tables.columns import attempt_of
 from egat_hub.experiments.tables.table import Entry, Table, markdown
 from egat_hub.hub import from_pretrained
 from egat_hub.methods import METHODS, AdversarialMethod

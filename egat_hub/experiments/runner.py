@@ -28,7 +28,7 @@ from egat_hub.experiments.plots import case_study_of
 from egat_hub.experiments.starting import SavedModel, build_method, open_saved, origin, resolve
 from egat_hub.hub import from_pretrained, save_pretrained
 from egat_hub.methods import AdversarialMethod
-from egat_hub.metrics.training_cost import step_cost
+from egat_hub.metrics.training_cost import count_passes
 from egat_hub.models import TimmModel
 from egat_hub.training import Resources, train
 
@@ -366,10 +366,11 @@ class _Run:
         method = build_method(self.config, classes, self.saved).to(PartialState().device).train()
         images = torch.rand(8, 3, size, size).to(method.model.mean)
         labels = torch.arange(8, device=images.device) % len(classes)
-        passes, gradients = step_cost(method, images, labels, mask=torch.ones_like(images[:, :1]))
+        passes = count_passes(method, images, labels, mask=torch.ones_like(images[:, :1]))
         units = passes.units
         if isinstance(method, AdversarialMethod) and ATTACK_GRADIENTS in metadata:
-            units += method.gradient_units(method.config) * (metadata[ATTACK_GRADIENTS] - gradients)
+            more = metadata[ATTACK_GRADIENTS] - passes.attack_gradients
+            units += method.gradient_units(method.config) * more
         values = dict(zip(COST, (units, float(metadata["training_seconds"])), strict=True))
         return [
             Outcome(replace(like, metric=metric, value=value, n=1, protocol={}), [value])

@@ -18,8 +18,7 @@ from egat_hub.core.randomness import SampleRandom
 from egat_hub.core.results import SANITY_CHECK, Outcome
 from egat_hub.explanations import dead
 from egat_hub.explanations.similarity import pixel_ranks, top_count
-from egat_hub.metrics.batch import EvaluationBatch, Target
-from egat_hub.metrics.controls import FILLS
+from egat_hub.metrics.batch import FILLS, EvaluationBatch, Target
 from egat_hub.models import TimmModel
 from egat_hub.models.train_mode import evaluating
 
@@ -29,21 +28,12 @@ FAITHFULNESS = Section(
     "from its controls.",
     across="map",
 )
-MODEL, RANDOM = {"map": "model"}, {"map": "random"}
 
 
 def _record(name: str, title: str, about: str, better: Better, *, headline: bool = False) -> Metric:
-    return Metric(
-        name=name,
-        title=title,
-        about=about,
-        better=better,
-        section=FAITHFULNESS,
-        table="results" if headline else "faithfulness",
-        headline=headline,
-        shown=MODEL,
-        control=RANDOM,
-    )
+    maps: dict[str, Any] = {"shown": {"map": "model"}, "control": {"map": "random"}, "section": FAITHFULNESS}
+    table = "results" if headline else "faithfulness"
+    return Metric(name=name, title=title, about=about, better=better, table=table, headline=headline, **maps)
 
 
 WITHOUT = "fall of the class's probability without the most salient pixels"

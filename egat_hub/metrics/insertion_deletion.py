@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -13,8 +14,7 @@ from egat_hub.core.metric import Metric, Section, Values, key, register, where
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.explanations import dead
 from egat_hub.explanations.similarity import pixel_ranks, top_count
-from egat_hub.metrics.batch import EvaluationBatch, Target
-from egat_hub.metrics.controls import FILLS
+from egat_hub.metrics.batch import FILLS, EvaluationBatch, Target
 from egat_hub.models import TimmModel
 from egat_hub.models.train_mode import evaluating
 
@@ -23,26 +23,21 @@ CURVES = Section(
     "Area under the curve of the class's probability, x 100.",
     across="map",
 )
+_curve = partial(
+    Metric, section=CURVES, table="faithfulness", shown={"map": "model"}, control={"map": "random"}
+)
 register(
-    Metric(
+    _curve(
         name="insertion_auc",
         title="insertion",
         about="area under the probability while the most salient pixels appear first",
-        section=CURVES,
         better="higher",
-        table="faithfulness",
-        shown={"map": "model"},
-        control={"map": "random"},
     ),
-    Metric(
+    _curve(
         name="deletion_auc",
         title="deletion",
         about="area under the probability while the most salient pixels disappear first",
-        section=CURVES,
         better="lower",
-        table="faithfulness",
-        shown={"map": "model"},
-        control={"map": "random"},
     ),
 )
 
@@ -105,15 +100,12 @@ class InsertionDeletion:
             chunk: images per forward, over all steps.
         """
         ranks = pixel_ranks(maps, images.shape[-2:])[:, None]
-        blank, emptied = (
-            FILLS[fill](model, images, random) for fill in (self.insertion_fill, self.deletion_fill)
-        )
+        blank = FILLS[self.insertion_fill](model, images, random)
+        emptied = FILLS[self.deletion_fill](model, images, random)
         with evaluating(model):
             return Areas(
-                *(
-                    _area(self._curve(model, before, after, ranks, classes, chunk))
-                    for before, after in ((blank, images), (images, emptied))
-                )
+                insertion=_area(self._curve(model, blank, images, ranks, classes, chunk)),
+                deletion=_area(self._curve(model, images, emptied, ranks, classes, chunk)),
             )
 
     def measure(self, batch: EvaluationBatch) -> Values:

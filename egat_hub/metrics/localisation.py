@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -25,31 +26,17 @@ LOCALISATION = Section(
 )
 
 
-def _record(name: str, title: str, about: str) -> Metric:
-    shown, control = {"map": "model"}, {"map": "centre"}
-    return Metric(
-        name=name,
-        title=title,
-        about=about,
-        section=LOCALISATION,
-        better="higher",
-        table="localisation",
-        shown=shown,
-        control=control,
-    )
-
-
+_mask = partial(Metric, section=LOCALISATION, table="localisation")
+_map = partial(_mask, better="higher", shown={"map": "model"}, control={"map": "centre"})
 register(
-    _record("pointing_game", "pointing", "share of maps whose highest pixel is on the object, or near it"),
-    _record("energy_inside", "energy", "share of the map that is on the object"),
-    _record("mask_iou", "IoU", "intersection over union of the object and the map's region"),
-    Metric(
-        name="mask_area",
-        title="mask area",
-        about="share of the image that is object",
-        section=LOCALISATION,
-        table="localisation",
+    _map(
+        name="pointing_game",
+        title="pointing",
+        about="share of maps whose highest pixel is on the object, or near it",
     ),
+    _map(name="energy_inside", title="energy", about="share of the map that is on the object"),
+    _map(name="mask_iou", title="IoU", about="intersection over union of the object and the map's region"),
+    _mask(name="mask_area", title="mask area", about="share of the image that is object"),
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
 from unittest.mock import patch
 
 import torch
@@ -15,36 +15,30 @@ from egat_hub.core.metric import Metric, Section, register
 from egat_hub.methods.base import Method
 from egat_hub.models import TimmModel
 
-COST = Section("Cost of training")
+_cost = partial(Metric, section=Section("Cost of training"), digits=0, table="results")
 register(
-    Metric(
+    _cost(
         name="step_cost",
         title="cost/step",
         about="compute of a training step in forward passes of a batch; a backward pass to the input counts "
         "1, to the weights 2, through a backward pass 4",
-        section=COST,
-        digits=0,
-        table="results",
     ),
-    Metric(
-        name="training_seconds",
-        title="train s",
-        about="wall time of the training steps in seconds",
-        section=COST,
-        digits=0,
-        table="results",
-    ),
+    _cost(name="training_seconds", title="train s", about="wall time of the training steps in seconds"),
 )
 
 
 @dataclass
 class Passes:
-    """Number of passes of images, or of whole batches, through a network."""
+    """Number of passes of images, or of whole batches, through a network.
+
+    ``attack_gradients`` are gradients of the training attack if their number varies between steps, else 0.
+    """
 
     forward: float = 0.0
     to_input: float = 0.0
     to_weights: float = 0.0
     through_backward: float = 0.0
+    attack_gradients: float = 0.0
 
     @property
     def units(self) -> float:
@@ -57,12 +51,7 @@ class Passes:
 
 @contextmanager
 def counted(model: TimmModel, batch_size: int = 1) -> Iterator[Passes]:
-    """Count passes through a network's features. The head and other networks are not counted.
-
-    Args:
-        model: the network.
-        batch_size: number of images that count as one pass.
-    """
+    """Count passes of ``batch_size`` images through a network's features, not its head or other networks."""
     passes, features = Passes(), model.features
 
     def counting(batch: Tensor) -> Tensor:
@@ -91,24 +80,7 @@ STEP = 10_000
 """A training step after every warm-up."""
 
 
-class StepCost(NamedTuple):
-    """Cost of a training step.
-
-    Attributes:
-        passes: of the whole batch.
-        attack_gradients: gradients of the training attack if their number varies between steps, else 0.
-    """
-
-    passes: Passes
-    attack_gradients: float
-
-
 def count_passes(method: Method, images: Tensor, labels: Tensor, *, mask: Tensor | None = None) -> Passes:
-    """Passes of a training step; see :func:`step_cost`."""
-    return step_cost(method, images, labels, mask=mask).passes
-
-
-def step_cost(method: Method, images: Tensor, labels: Tensor, *, mask: Tensor | None = None) -> StepCost:
     """Run one training step after all warm-ups and count its passes; see :func:`counted`.
 
     Args:
@@ -122,4 +94,5 @@ def step_cost(method: Method, images: Tensor, labels: Tensor, *, mask: Tensor | 
         result = method(images, labels, step=STEP, mask=mask, index=index)
         result["loss"].backward()
     method.zero_grad()
-    return StepCost(passes, float(result["metrics"].get("attack_gradients", 0.0)))
+    passes.attack_gradients = float(result["metrics"].get("attack_gradients", 0.0))
+    return passes

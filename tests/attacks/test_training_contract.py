@@ -14,7 +14,7 @@ from egat_hub.core.config import from_dict, to_dict
 from egat_hub.core.registry import UnknownNameError
 from egat_hub.evaluation import EvaluationConfig, evaluate
 from egat_hub.methods import METHODS, PGDAT, AdversarialMethod
-from egat_hub.metrics.training_cost import count_passes, step_cost
+from egat_hub.metrics.training_cost import count_passes
 from tests.helpers.methods import FAST, batch, model
 
 SIZE, EPSILON = 64, 0.04
@@ -122,12 +122,12 @@ def test_an_image_does_not_depend_on_its_batch(attack):
 def test_the_cost_of_a_step_follows_from_its_gradients(attack, method):
     images, labels = batch(size=SIZE)
     trained = make(attack, method, attack_steps=3)
-    passes, gradients = step_cost(trained, images, labels)
-    asked = {"pgd": 3, "ramp": 3, "early_stop": gradients}.get(attack, 1)
+    passes = count_passes(trained, images, labels)
+    asked = {"pgd": 3, "ramp": 3, "early_stop": passes.attack_gradients}.get(attack, 1)
     gradient = trained.gradient_units(trained.config)
     rest = count_passes(make("fgsm_rs", method), images, labels).units - gradient
     assert passes.units == pytest.approx(rest + gradient * asked)
-    assert (gradients > 0) is trained.attack.variable_cost
+    assert (passes.attack_gradients > 0) is trained.attack.variable_cost
 
 
 @pytest.mark.parametrize("attack", TRAINING_ATTACKS)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from egat_hub.core.results import Outcome, Row, Summary
-from egat_hub.experiments.tables.out_of_domain import ranks
+from egat_hub.experiments.tables.comparisons import ranks
 from egat_hub.experiments.tables.report import report
 from egat_hub.experiments.tables.table import Entry, Published, Table, latex, mark_best, markdown, to_csv
 

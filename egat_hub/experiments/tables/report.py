@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from egat_hub.core.results import SANITY_CHECK, Outcome, Row, failed_checks
-from egat_hub.experiments.tables.differences import differences
-from egat_hub.experiments.tables.explanations import explanations
-from egat_hub.experiments.tables.in_domain import COMPARED, headline, in_domain
-from egat_hub.experiments.tables.out_of_domain import out_of_domain
-from egat_hub.experiments.tables.table import Published, Table, heading, markdown, write_tables
+from egat_hub.experiments.tables.columns import COMPARED, headline
+from egat_hub.experiments.tables.comparisons import differences, explanations, in_domain, out_of_domain
+from egat_hub.experiments.tables.table import Entry, Published, Table, heading, markdown, write_tables
 from egat_hub.experiments.variants import ABLATION, GOLDEN, SENSITIVITY, VARIANTS
 from egat_hub.hub.card_tables import protocol_text
 from egat_hub.metrics import METRICS
 from egat_hub.metrics.faithfulness import RANDOM_MAP_CHECKS
 
 
-def legend(rows: Sequence[Row], *, published: bool, suspect: bool, intervals: bool) -> list[str]:
+def _notes(rows: Sequence[Row], entries: Sequence[Entry], *, intervals: bool) -> list[str]:
     """Notes on seeds, selection, metrics with their protocols, published values and intervals."""
     seeds = sorted({row.seed for row in rows})
     several = (
         ", mean ± standard deviation over seeds, all on one split; bold: leads the second by more than both "
-        "deviations"
+        "deviations; n: number of seeds, if fewer than for others"
     )
-    several += "; n: number of seeds, if fewer than for others"
     sentences = [f"Percent; seeds {', '.join(map(str, seeds))}{several if len(seeds) > 1 else ''}."]
     rules = sorted({row.selection for row in rows} - {""})
     sentences += [f"Selected weights of a run: {', '.join(rules)}."] if rules else []
@@ -43,11 +41,12 @@ def legend(rows: Sequence[Row], *, published: bool, suspect: bool, intervals: bo
         sentences.append(
             "latent_epsilon bounds the latent of a diffusion model; it is not comparable with epsilon."
         )
+    published = [entry for entry in entries if entry.published is not None]
     if published:
         sentences.append(
             "In brackets: the value in the paper under its own protocol, whose epsilon is not known."
         )
-    if suspect:
+    if any(entry.suspect for entry in published):
         sentences.append(
             "Question mark: the paper has exactly the same accuracy with training and test domain exchanged, "
             "which is unlikely for two networks trained separately."
@@ -80,44 +79,31 @@ def _cautions(rows: Sequence[Row]) -> Iterator[str]:
     """Meaning of failed checks of random maps, and the methods that failed."""
     for flag, caution in RANDOM_MAP_CHECKS.items():
         found = [row for row in rows if row.metric == SANITY_CHECK and row.protocol["check"] == flag]
-        runs = {
-            method: [row for row in found if row.method == method] for method in {r.method for r in found}
-        }
-        raised = [
-            f"{method} in {count} of {len(mine)} runs"
-            for method, mine in sorted(runs.items())
-            if (count := len(failed_checks(mine)))
-        ]
+        runs = Counter(row.method for row in found)
+        failed = Counter(row.method for row in failed_checks(found))
+        raised = [f"{method} in {failed[method]} of {runs[method]} runs" for method in sorted(failed)]
         if raised:
             yield f"Caution: {caution} ({', '.join(raised)})."
 
 
 @dataclass(frozen=True)
-class Section:
-    """Tables under a heading."""
-
-    heading: str
-    tables: tuple[Table, ...]
-
-
-@dataclass(frozen=True)
 class Report:
-    """Sections of tables, and notes."""
+    """Tables by heading, and notes."""
 
-    sections: tuple[Section, ...]
-    notes: tuple[str, ...]
+    sections: Mapping[str, Sequence[Table]]
+    notes: Sequence[str]
 
     @property
     def tables(self) -> list[Table]:
         """The tables of all sections."""
-        return [table for section in self.sections for table in section.tables]
+        return [table for tables in self.sections.values() for table in tables]
 
     def markdown(self) -> str:
         """The whole report as Markdown."""
         parts = []
-        for section in self.sections:
-            parts.append(f"## {section.heading}\n")
-            parts += [f"### {table.title}\n\n{markdown(table)}\n" for table in section.tables]
+        for name, tables in self.sections.items():
+            parts.append(f"## {name}\n")
+            parts += [f"### {table.title}\n\n{markdown(table)}\n" for table in tables]
         return "\n".join([*parts, "\n".join(f"- {note}" for note in self.notes)]) + "\n"
 
     def write(self, folder: Path, name: str = "table") -> None:
@@ -148,27 +134,21 @@ def report(
     methods = [row for row in rows if row.method not in VARIANTS]
     ablation = _beside(rows, ABLATION, ("erm", reference))
     sensitivity = _beside(rows, {**SENSITIVITY, **GOLDEN}, ("igr", "sgdrop", reference))
-    compared = tuple(differences([o for o in outcomes if o.row.method not in VARIANTS], reference))
-    sections = [
-        Section("In domain", tuple(in_domain(methods, published, epsilon))),
-        Section("Out of domain", tuple(out_of_domain(methods, published))),
-        Section("Ablation", tuple(in_domain(ablation, published, epsilon))),
-        Section(
-            "Sensitivity to explanation and guide",
-            (*in_domain(sensitivity, published, epsilon), *out_of_domain(sensitivity, published)),
-        ),
-        Section("Explanations", tuple(explanations(methods))),
-        Section(f"{reference} against the others on the same images, with 95 % intervals", compared),
-    ]
-    sections = [section for section in sections if section.tables]
-    entries = [e for s in sections for t in s.tables for line in t.lines.values() for e in line]
-    notes = legend(
-        rows,
-        published=any(entry.published is not None for entry in entries),
-        suspect=any(entry.suspect and entry.published is not None for entry in entries),
-        intervals=bool(compared),
-    )
-    return Report(tuple(sections), tuple(notes))
+    compared = list(differences([o for o in outcomes if o.row.method not in VARIANTS], reference))
+    sections = {
+        "In domain": list(in_domain(methods, published, epsilon)),
+        "Out of domain": list(out_of_domain(methods, published)),
+        "Ablation": list(in_domain(ablation, published, epsilon)),
+        "Sensitivity to explanation and guide": [
+            *in_domain(sensitivity, published, epsilon),
+            *out_of_domain(sensitivity, published),
+        ],
+        "Explanations": list(explanations(methods)),
+        f"{reference} against the others on the same images, with 95 % intervals": compared,
+    }
+    sections = {name: tables for name, tables in sections.items() if tables}
+    every = [entry for tables in sections.values() for table in tables for entry in table.entries]
+    return Report(sections, _notes(rows, every, intervals=bool(compared)))
 
 
 def _beside(rows: Sequence[Row], variants: Collection[str], others: Collection[str]) -> list[Row]:

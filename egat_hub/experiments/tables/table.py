@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -52,17 +53,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class Table:
-    """Lines of entries under a title.
-
-    Attributes:
-        title: title of the table.
-        columns: titles of the columns, without that of the names.
-        lines: entries by name of the line.
-    """
+    """A title, titles of columns without that of the names, and entries by name of the line."""
 
     title: str
     columns: tuple[str, ...]
     lines: Mapping[str, tuple[Entry, ...]]
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All entries."""
+        return [entry for line in self.lines.values() for entry in line]
 
 
 def mark_best(table: Table, better: Sequence[Better | None]) -> Table:
@@ -96,42 +96,27 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Published:
-    """Published values by method, training domain, test domain and metric.
-
-    Attributes:
-        values: the values.
-    """
+    """Published values by method, training domain, test domain and metric."""
 
     values: Mapping[tuple[str, str, str, str], float] = field(default_factory=dict)
 
     @classmethod
     def read(cls, paths: Iterable[Path], dataset: str) -> Published:
-        """Read the values of one data set.
-
-        Args:
-            paths: CSV files (dataset, method, train_domain, test_domain, metric, value).
-            dataset: name of the data set.
-        """
+        """Values of a data set in CSV files (dataset, method, train_domain, test_domain, metric, value)."""
         names = {title: metric for metric, title in PAPER.items()}
-        lines = [line for path in paths for line in csv.DictReader(path.read_text().splitlines())]
-        return cls(
-            {
-                (
-                    line["method"],
-                    line["train_domain"],
-                    line["test_domain"],
-                    names.get(line["metric"], line["metric"]),
-                ): float(line["value"])
-                for line in lines
-                if line["dataset"] == dataset
-            }
-        )
+        values = {}
+        for path in paths:
+            for line in csv.DictReader(path.read_text().splitlines()):
+                if line["dataset"] == dataset:
+                    metric = names.get(line["metric"], line["metric"])
+                    key = (line["method"], line["train_domain"], line["test_domain"], metric)
+                    values[key] = float(line["value"])
+        return cls(values)
 
     def mean(self, method: str, pairs: Sequence[Pair], metric: str) -> float | None:
         """Mean over pairs of domains, or None if one of them has no value."""
-        found = [self.values.get((method, *pair, metric)) for pair in pairs]
-        known = [value for value in found if value is not None]
-        return fmean(known) if known and len(known) == len(found) else None
+        keys = [(method, *pair, metric) for pair in pairs]
+        return fmean(self.values[key] for key in keys) if keys and self.values.keys() >= {*keys} else None
 
     def suspect(self, method: str, pairs: Iterable[Pair]) -> bool:
         """Whether an accuracy is equal with training and test domain exchanged.
@@ -148,15 +133,7 @@ class Published:
 
 
 class Column(NamedTuple):
-    """A column of a table.
-
-    Attributes:
-        title: heading.
-        holds: whether a row belongs to the column.
-        published: published metric to show beside it.
-        digits: digits after the decimal point.
-        better: which values are better.
-    """
+    """A heading, which rows belong to the column, the published metric to show beside it, and its format."""
 
     title: str
     holds: Callable[[Row], bool]
@@ -170,33 +147,24 @@ def tabulated(title: str, rows: Sequence[Row], columns: Sequence[Column], publis
 
     Only seeds with all pairs of domains count. Published values are averaged over the same pairs.
     """
-    methods = list(dict.fromkeys(row.method for row in rows))
-    table = Table(
-        title,
-        tuple(column.title for column in columns),
-        {
-            method: tuple(_column_entry(rows, method, column, published) for column in columns)
-            for method in methods
-        },
-    )
+    lines = {
+        method: tuple(_column_entry(rows, method, column, published) for column in columns)
+        for method in dict.fromkeys(row.method for row in rows)
+    }
+    table = Table(title, tuple(column.title for column in columns), lines)
     return mark_best(table, [column.better for column in columns])
-
-
-def summarised(rows: Iterable[Row], pairs: int = 1) -> Summary | None:
-    """Mean over pairs of domains for each complete seed, then mean and deviation over seeds."""
-    by_seed: dict[int, list[float]] = {}
-    for row in rows:
-        by_seed.setdefault(row.seed, []).append(row.value)
-    values = [fmean(found) for found in by_seed.values() if len(found) == pairs]
-    return Summary.of(values) if values else None
 
 
 def _column_entry(rows: Sequence[Row], method: str, column: Column, published: Published) -> Entry:
     held = [row for row in rows if column.holds(row)]
-    pairs: list[Pair] = list(dict.fromkeys((row.train_domain, row.test_domain) for row in held))
-    mine = [row for row in held if row.method == method]
+    pairs = list(dict.fromkeys((row.train_domain, row.test_domain) for row in held))
+    by_seed: dict[int, list[float]] = {}
+    for row in held:
+        if row.method == method:
+            by_seed.setdefault(row.seed, []).append(row.value)
+    means = [fmean(values) for values in by_seed.values() if len(values) == len(pairs)]
     return Entry(
-        summarised(mine, len(pairs)),
+        Summary.of(means) if means else None,
         published.mean(method, pairs, column.published) if column.published else None,
         suspect=published.suspect(method, pairs),
         digits=column.digits,
@@ -208,13 +176,14 @@ LINE = "method"
 
 def markdown(table: Table) -> str:
     """A Markdown table; ``**best**``, ``[published]``, ``[suspect?]``."""
-    return tabulate(_lines(table, _markdown_entry), [LINE, *table.columns], "github", disable_numparse=True)
+    lines = _lines(table, "{} ± {}", "**{}**")
+    return tabulate(lines, [LINE, *table.columns], "github", disable_numparse=True)
 
 
 def latex(table: Table) -> str:
     """A LaTeX tabular for the booktabs package; best in bold, published values in brackets."""
     titles = [_escaped(title) for title in (LINE, *table.columns)]
-    lines = [[_escaped(name), *entries] for name, *entries in _lines(table, _latex_entry)]
+    lines = [[_escaped(name), *entries] for name, *entries in _lines(table, "{} $\\pm$ {}", "\\textbf{{{}}}")]
     body = tabulate(lines, titles, "latex_raw", disable_numparse=True)
     rules = iter(("\\toprule", "\\midrule", "\\bottomrule"))
     body = "\n".join(next(rules) if line == "\\hline" else line for line in body.splitlines())
@@ -246,22 +215,14 @@ def write_tables(folder: Path, name: str, text: str, tables: Sequence[Table]) ->
     atomic_write_text(folder / f"{name}.csv", to_csv(tables))
 
 
-def _lines(table: Table, write: Callable[[Entry], str]) -> list[list[str]]:
-    most = max((e.summary.n for line in table.lines.values() for e in line if e.summary), default=0)
+def _lines(table: Table, spread: str, bold: str) -> list[list[str]]:
+    most = max((entry.summary.n for entry in table.entries if entry.summary), default=0)
 
     def written(entry: Entry) -> str:
-        fewer = entry.summary is not None and entry.summary.n < most
-        return write(entry) + (f" (n={entry.summary.n})" if entry.summary and fewer else "")
+        fewer = f" (n={entry.summary.n})" if entry.summary and entry.summary.n < most else ""
+        return _entry(entry, spread, bold) + fewer
 
     return [[name, *map(written, entries)] for name, entries in table.lines.items()]
-
-
-def _markdown_entry(entry: Entry) -> str:
-    return _entry(entry, "{} ± {}", "**{}**")
-
-
-def _latex_entry(entry: Entry) -> str:
-    return _entry(entry, "{} $\\pm$ {}", "\\textbf{{{}}}")
 
 
 def _entry(entry: Entry, spread: str, bold: str) -> str:
@@ -281,6 +242,4 @@ def _entry(entry: Entry, spread: str, bold: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    for character in ("&", "%", "_", "#"):
-        text = text.replace(character, f"\\{character}")
-    return text.replace("->", "$\\to$")
+    return re.sub(r"([&%_#])", r"\\\1", text).replace("->", "$\\to$")
