@@ -12,10 +12,10 @@ from .explanations import EXPLANATIONS as EXPLANATIONS
 from .explanations import GUIDES as GUIDES
 from .explanations import GradCAM as GradCAM
 from .hub.classifier import Classifier as Classifier
-from .hub.leaderboard import leaderboard as leaderboard
 from .hub.loading import from_pretrained as from_pretrained
 from .hub.prediction import Prediction as Prediction
-from .hub.timm_names import register_timm_models as register_timm_models
+from .hub.tables import leaderboard as leaderboard
+from .hub.timm_files import register_timm_models as register_timm_models
 from .hub.zoo import ModelInfo as ModelInfo
 from .hub.zoo import list_models as list_models
 from .hub.zoo import model_info as model_info

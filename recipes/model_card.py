@@ -24,19 +24,8 @@ from egat_hub.data import DataConfig
 from egat_hub.experiments import RunConfig, SweepOptions
 from egat_hub.experiments.runner import MODEL, recorded
 from egat_hub.experiments.variants import VARIANTS, over_domains_and_seeds, with_methods
+from egat_hub.hub import layout
 from egat_hub.hub.cards import card_text
-from egat_hub.hub.layout import (
-    CARD,
-    CONFIG,
-    ENTRY,
-    MANIFEST,
-    RESULTS,
-    WEIGHTS,
-    ZooEntry,
-    is_figure,
-    is_replaceable,
-    read_results,
-)
 from egat_hub.hub.loading import load_folder
 from egat_hub.hub.manifest import Manifest
 from egat_hub.methods import METHODS
@@ -151,18 +140,20 @@ def add_model_card(
         )
     place = run / MODEL if (run / MODEL).is_dir() else run
     load_folder(place)
-    if not read_results(place / RESULTS):
+    if not layout.read_results(place / layout.RESULTS):
         raise ValueError(f"{place} has no results; let its run finish.")
-    metadata = Manifest.read(place / MANIFEST).metadata
+    metadata = Manifest.read(place / layout.MANIFEST).metadata
     check_training_command(command, metadata)
     shown = metadata["dataset"] == SYNTHETIC
-    kept = [CONFIG, MANIFEST, RESULTS, *([WEIGHTS] if weights else [])]
-    kept += [path.name for path in place.iterdir() if shown and is_figure(path.name)]
-    with atomic_folder(folder, may_hold=lambda name: is_replaceable(name) or name == ENTRY) as partial:
+    kept = [layout.CONFIG, layout.MANIFEST, layout.RESULTS, *([layout.WEIGHTS] if weights else [])]
+    kept += [path.name for path in place.iterdir() if shown and layout.is_figure(path.name)]
+    with atomic_folder(
+        folder, may_hold=lambda name: layout.is_replaceable(name) or name == layout.ENTRY
+    ) as partial:
         for name in kept:
             shutil.copyfile(place / name, partial / name)
-        ZooEntry(command=command, repo_id=repo_id, revision=revision).write(partial)
-        (partial / CARD).write_text(card_text(partial, name=folder.name), encoding="utf-8")
+        layout.ZooEntry(command=command, repo_id=repo_id, revision=revision).write(partial)
+        (partial / layout.CARD).write_text(card_text(partial, name=folder.name), encoding="utf-8")
 
 
 def model_card(

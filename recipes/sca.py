@@ -21,8 +21,8 @@ from egat_hub.core.results import write_outcomes
 from egat_hub.data import DataChanges
 from egat_hub.evaluation import EvaluationConfig, evaluate_per_image
 from egat_hub.hub import from_pretrained
-from egat_hub.hub.card_tables import result_sections
 from egat_hub.hub.datasets import evaluation_images
+from egat_hub.hub.tables import result_sections
 
 
 def sca(

@@ -19,10 +19,7 @@ FOR_DEVELOPERS = ("test", "dev")
 
 
 class Finding(NamedTuple):
-    """Result of a check, with a remedy if something is missing.
-
-    The command fails if a finding is ``broken``; a missing extra is not.
-    """
+    """Result of a check; the command fails if it is ``broken``, which a missing extra is not."""
 
     what: str
     state: str
@@ -45,10 +42,9 @@ def doctor(*, online: bool = False, data: str = "folder", data_dir: Path | None 
     findings = [Finding("Python", platform.python_version()), *_packages(), *_devices(), *_hub(online)]
     if data_dir is not None:
         findings += _data(data, data_dir)
+    lines = [finding[:3] for finding in findings]
     return Answer(
-        text=tabulate(
-            [finding[:3] for finding in findings], ("what", "state", "to do"), disable_numparse=True
-        ),
+        text=tabulate(lines, ("what", "state", "to do"), disable_numparse=True),
         data=[finding._asdict() for finding in findings],
         problems=tuple(f"{found.what}: {found.state}. {found.remedy}" for found in findings if found.broken),
     )
@@ -56,16 +52,12 @@ def doctor(*, online: bool = False, data: str = "folder", data_dir: Path | None 
 
 def _packages() -> Iterator[Finding]:
     yield Finding(NAME, metadata.version(NAME))
-    for line in metadata.requires(NAME) or ():
-        requirement = Requirement(line)
-        if requirement.marker is None:
-            yield _package(requirement, "")
     extras = metadata.metadata(NAME).get_all("Provides-Extra") or ()
-    for extra in (name for name in extras if name not in FOR_DEVELOPERS):
-        for line in metadata.requires(NAME) or ():
-            requirement = Requirement(line)
-            optional = requirement.marker is not None and requirement.marker.evaluate({"extra": extra})
-            if optional and requirement.name != NAME:
+    for extra in ("", *(name for name in extras if name not in FOR_DEVELOPERS)):
+        for requirement in map(Requirement, metadata.requires(NAME) or ()):
+            marker = requirement.marker
+            wanted = marker.evaluate({"extra": extra}) if marker and extra else not marker and not extra
+            if wanted and requirement.name != NAME:
                 yield _package(requirement, extra)
 
 
@@ -102,9 +94,7 @@ def _hub(online: bool) -> Iterator[Finding]:
 
     token = get_token()
     yield Finding("Hub", f"{constants.ENDPOINT}{', offline mode' if constants.HF_HUB_OFFLINE else ''}")
-    yield (
-        Finding("Hub token", "found") if token else Finding("Hub token", "none", "hf auth login, to publish")
-    )
+    yield Finding("Hub token", *(("found",) if token else ("none", "hf auth login, to publish")))
     cache = Path(constants.HF_HUB_CACHE)
     there = next(place for place in (cache, *cache.parents) if place.exists())
     yield Finding("Hub cache", f"{cache}, {shutil.disk_usage(there).free / 1e9:.0f} GB free")

@@ -18,18 +18,18 @@ from egat_hub.hub.classifier import Classifier
 
 
 def open_model(source: str, device: str | None) -> Classifier:
-    """Load a model; by default onto the accelerator that PyTorch finds, or the CPU.
-
-    Raises:
-        ValueError: a device that PyTorch does not know or cannot use here, besides the errors of
-            :func:`egat_hub.from_pretrained`.
-    """
+    """Load a model; by default onto the accelerator that PyTorch finds, or the CPU."""
     if device is None:
         found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        place = found or torch.device("cpu")
-    else:
-        place = _checked(device)
-    return from_pretrained(source).to(place)
+        device = str(found or "cpu")
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"Expected a device that can be used here, such as cpu or cuda:0, got {device!r}: {reason}"
+        ) from error
+    return from_pretrained(source).to(device)
 
 
 def warn_of_generated(classifier: Classifier) -> None:
@@ -42,28 +42,8 @@ def warn_of_generated(classifier: Classifier) -> None:
         )
 
 
-def _checked(device: str) -> torch.device:
-    try:
-        place = torch.device(device)
-        torch.empty(1, device=place)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"Expected a device that can be used here, such as cpu or cuda:0, got {device!r}: {reason}"
-        ) from error
-    return place
-
-
 def find_images(place: Path, *, outside: Path) -> list[Path]:
-    """The file, or the images in a folder and its subfolders, sorted.
-
-    Args:
-        place: an image file or a folder.
-        outside: a folder that is not searched, where the command itself writes.
-
-    Raises:
-        FileNotFoundError: nothing is there, or a folder without images.
-    """
+    """The file, or the images in a folder and its subfolders, sorted; ``outside`` is not searched."""
     place = place.expanduser()
     if place.is_file():
         return [place]

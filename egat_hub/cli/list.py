@@ -87,7 +87,7 @@ def _models(found: Sequence[zoo.ModelInfo]) -> Answer:
 
 
 def _leaderboard(found: Sequence[zoo.ModelInfo], by: str) -> Answer:
-    from egat_hub.hub.leaderboard import leaderboard
+    from egat_hub.hub.tables import leaderboard
 
     board = leaderboard({info.name: info.rows for info in found}, by=by)
     lines = [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from egat_hub.cli.main import Answer
 from egat_hub.core.files import atomic_folder
-from egat_hub.hub.layout import CARD, NEEDED, RESULTS, is_replaceable
+from egat_hub.hub.layout import CARD, is_replaceable
 
 
 def pull(model: str, *, revision: str | None = None, output: Path | None = None) -> Answer:
@@ -24,15 +24,15 @@ def pull(model: str, *, revision: str | None = None, output: Path | None = None)
         output: folder to write; default: the name of the model.
     """
     from egat_hub.hub.cards import card_text
-    from egat_hub.hub.loading import load_folder
+    from egat_hub.hub.loading import FILES, load_folder
     from egat_hub.hub.remote import download
 
     repo_id, _, in_name = model.removeprefix("hf-hub:").partition("@")
-    fetched = download(repo_id, (*NEEDED, RESULTS), revision=revision or in_name or None)
+    fetched = download(repo_id, FILES, revision=revision or in_name or None)
     load_folder(fetched)
     folder = output or Path(repo_id.rpartition("/")[2])
     with atomic_folder(folder.expanduser(), may_hold=is_replaceable) as partial:
-        for name in (*NEEDED, RESULTS):
+        for name in FILES:
             if (fetched / name).is_file():
                 shutil.copyfile(fetched / name, partial / name)
         (partial / CARD).write_text(card_text(partial, repo_id=repo_id), encoding="utf-8")

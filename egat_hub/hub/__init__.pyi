@@ -1,9 +1,9 @@
 from .classifier import Classifier as Classifier
-from .leaderboard import leaderboard as leaderboard
 from .loading import from_pretrained as from_pretrained
 from .prediction import Prediction as Prediction
 from .saving import push_to_hub as push_to_hub
 from .saving import save_pretrained as save_pretrained
+from .tables import leaderboard as leaderboard
 from .zoo import ModelInfo as ModelInfo
 from .zoo import list_models as list_models
 from .zoo import model_info as model_info

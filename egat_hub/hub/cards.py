@@ -12,28 +12,18 @@ from jinja2 import Environment, StrictUndefined
 from timm.models import is_model_pretrained
 
 from egat_hub.core.results import Row
-from egat_hub.hub.card_tables import protocol_text, result_sections, settings_table, summary_table
-from egat_hub.hub.layout import (
-    CARDS,
-    CONFIG,
-    ENTRY,
-    MANIFEST,
-    RESULTS,
-    WEIGHTS,
-    ZooEntry,
-    is_figure,
-    model_name,
-    read_results,
-)
+from egat_hub.hub import layout
 from egat_hub.hub.manifest import Manifest
+from egat_hub.hub.tables import protocol_text, result_sections, settings_table, summary_table
 from egat_hub.hub.timm_files import NetworkConfig
 from egat_hub.hub.zoo import TAG
 from egat_hub.metrics import metric_of
 
 
-def card_header(
-    rows: Sequence[Row], metadata: Mapping[str, Any], *, name: str, license: str
-) -> ModelCardData:
+TEMPLATE = layout.CARDS / "template.md"
+
+
+def _header(rows: Sequence[Row], metadata: Mapping[str, Any], name: str, license: str) -> ModelCardData:
     """The YAML header of a card, with the headline results as ``model-index``."""
     datasets = [str(metadata.get(key, "")) for key in ("dataset_id", "dataset")]
     return ModelCardData(
@@ -71,7 +61,7 @@ def is_headline(row: Row) -> bool:
 
 
 def _eval_result(row: Row) -> EvalResult:
-    """A result for the Hub, which merges those of equal data set, config and split; so the config has all."""
+    """A result for the Hub, which merges those of equal data set, config and split."""
     domains = f"{row.train_domain} -> {row.test_domain}"
     protocol = protocol_text(row.protocol)
     return EvalResult(
@@ -126,13 +116,13 @@ def render_card(
     """
     _check_rows(rows, metadata, architecture)
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = (CARDS / "template.md").read_text(encoding="utf-8")
-    name = model_name(architecture, metadata)
+    template = TEMPLATE.read_text(encoding="utf-8")
+    name = layout.model_name(architecture, metadata)
     title, named = shipped_as or name, has_weights and bool(shipped_as)
     folder = f"path/to/{name}" if has_weights else "path/to/model"
     recipe = {k: v for k, v in metadata.items() if k not in PLACES and "accuracy" not in k.lower()}
     return environment.from_string(template).render(
-        header=card_header(rows, metadata, name=title, license=license).to_yaml(),
+        header=_header(rows, metadata, title, license).to_yaml(),
         name=title,
         place=(shipped_as if named else "") or repo_id or folder,
         timm_place=name if named else f"hf-hub:{repo_id}" if repo_id else f"local-dir:{folder}",
@@ -144,10 +134,7 @@ def render_card(
         cropped=cropped,
         label_names=label_names,
         license=license,
-        method=metadata.get("method"),
-        dataset=metadata.get("dataset"),
-        dataset_id=metadata.get("dataset_id"),
-        base_model=metadata.get("base_model"),
+        **{key: metadata.get(key) for key in ("method", "dataset", "dataset_id", "base_model")},
         attacked=any("epsilon" in row.protocol for row in rows),
         linf=all(row.protocol.get("norm", "linf") == "linf" for row in rows),
         summary=summary_table([row for row in rows if is_headline(row)][:10]),
@@ -170,42 +157,42 @@ def card_text(folder: Path, *, repo_id: str | None = None, name: str = "") -> st
     Raises:
         ValueError: a malformed file, or results of another model.
     """
-    config, manifest = NetworkConfig.read(folder / CONFIG), Manifest.read(folder / MANIFEST)
-    rows, cfg, place = read_results(folder / RESULTS), config.pretrained_cfg, dict[str, Any](repo_id=repo_id)
-    if (folder / ENTRY).is_file():
-        entry = ZooEntry.read(folder)
+    config, manifest = NetworkConfig.read(folder / layout.CONFIG), Manifest.read(folder / layout.MANIFEST)
+    cfg, place = config.pretrained_cfg, dict[str, Any](repo_id=repo_id)
+    if (folder / layout.ENTRY).is_file():
+        entry = layout.ZooEntry.read(folder)
         place = {
             "shipped_as": name or folder.name,
             "repo_id": entry.repo_id or None,
             "command": entry.command,
-            "has_weights": (folder / WEIGHTS).is_file() or bool(entry.repo_id),
+            "has_weights": (folder / layout.WEIGHTS).is_file() or bool(entry.repo_id),
         }
     return render_card(
-        rows=rows,
+        rows=layout.read_results(folder / layout.RESULTS),
         metadata=manifest.metadata,
         label_names=manifest.label_names,
         architecture=config.architecture,
         image_size=manifest.fingerprint.image_size,
         license=cfg.get("license") or "apache-2.0",
-        figures=sorted(entry.name for entry in folder.iterdir() if is_figure(entry.name)),
+        figures=sorted(entry.name for entry in folder.iterdir() if layout.is_figure(entry.name)),
         cropped=cfg.get("crop_mode") != "squash" or cfg.get("crop_pct") != 1,
         **place,
     )
 
 
 def _check_rows(rows: Sequence[Row], metadata: Mapping[str, Any], architecture: str) -> None:
-    made_by = sorted({(row.model, row.method) for row in rows})
+    made_by = sorted({f"{row.model} by {row.method}" for row in rows})
     if len(made_by) > 1:
-        found = ", ".join(f"{model} by {method}" for model, method in made_by)
-        raise ValueError(f"Expected rows of one model, got {found}; give every model its own card.")
+        raise ValueError(
+            f"Expected rows of one model, got {', '.join(made_by)}; give every model its own card."
+        )
     for row in rows:
-        expected = {"model": architecture, "dataset": metadata.get("dataset")}
-        for name, value in expected.items():
+        for name, expected in (("model", architecture), ("dataset", metadata.get("dataset"))):
             found = getattr(row, name)
-            if value and found and value != found:
+            if expected and found and expected != found:
                 raise ValueError(
-                    f"Expected results of {value!r}, got a row of the {name} {found!r}: a card shows results "
-                    "of its own model only."
+                    f"Expected results of {expected!r}, got a row of the {name} {found!r}: a card shows "
+                    "results of its own model only."
                 )
         if not math.isfinite(row.value):
             raise ValueError(f"Expected finite results, got {row.metric} = {row.value}; drop that row.")

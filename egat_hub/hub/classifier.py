@@ -150,10 +150,9 @@ class Classifier(nn.Module):
         view = self.model.view(images.to(self.model.mean))
         if not torch.isfinite(view.logits).all():
             raise ValueError("The network's logits are not finite, so its weights are broken.")
-        explained = view.logits.argmax(1)
-        for row, index in enumerate(classes):
-            if index is not None:
-                explained[row] = index
+        predicted = view.logits.argmax(1).tolist()
+        indices = [top if index is None else index for top, index in zip(predicted, classes, strict=True)]
+        explained = torch.tensor(indices, device=view.logits.device)
         maps = explanation.of(self.model, view, explained).float().cpu()
         saliency = upsample(maps, images.shape[-2:])
         probabilities = view.logits.float().softmax(1).tolist()
@@ -168,7 +167,7 @@ class Classifier(nn.Module):
                 source=sources[row],
                 crop=prepared[row][1],
             )
-            for row, index in enumerate(explained.tolist())
+            for row, index in enumerate(indices)
         ]
 
     def _prepare(self, source: ImageLike) -> tuple[Tensor, tuple[float, float]]:

@@ -20,14 +20,11 @@ def evaluation_images(
 ) -> EvaluationView:
     """A split of a domain, at the model's image size.
 
-    The data set and its settings are those of the model's training, unless they are given. With
-    ``split="all"``, the domain may lack some of the model's classes.
-
     Args:
         classifier: a saved model.
         changes: settings that replace those of the training data.
         domain: domain of the images; default: the one that the model was trained on, or the only one.
-        split: ``"train"``, ``"val"``, ``"test"`` or ``"all"``.
+        split: ``"train"``, ``"val"``, ``"test"`` or ``"all"``, which may lack some of the model's classes.
 
     Raises:
         ValueError: several domains to choose from, classes that the model lacks, or another split than in

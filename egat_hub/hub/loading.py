@@ -7,25 +7,15 @@ import os
 from pathlib import Path
 from typing import Any
 
+from egat_hub.hub import layout
 from egat_hub.hub.classifier import Classifier
-from egat_hub.hub.layout import (
-    CONFIG,
-    MANIFEST,
-    NEEDED,
-    RESULTS,
-    WEIGHTS,
-    ZooEntry,
-    model_folder,
-    read_results,
-    shipped_models,
-)
 from egat_hub.hub.manifest import HALF_TOLERANCE, TOLERANCE, Fingerprint, Manifest
 from egat_hub.hub.prediction import check_label_names
 from egat_hub.hub.remote import download, is_repo_id
 from egat_hub.hub.timm_files import NetworkConfig, read_network
 from egat_hub.models import TimmModel
 
-FILES = (*NEEDED, RESULTS)
+FILES = (*layout.NEEDED, layout.RESULTS)
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
@@ -54,19 +44,17 @@ def from_pretrained(
         image_size: side of the square input images; default: that of training.
         revision: branch, tag or commit on the Hub.
         subfolder: folder of the model within ``name``.
-        token: token for the Hub; True for the one on this machine, False for none; default: the one on this
-            machine, if any.
+        token: token for the Hub; default: the one on this machine, if any.
         cache_dir: cache for files from the Hub; default: huggingface_hub's.
         local_files_only: use files in the cache only, as with ``HF_HUB_OFFLINE=1``.
         force_download: download files again that are in the cache.
 
     Raises:
-        FileNotFoundError: no such folder, model or revision; a file is missing; or a shipped model without
-            published weights (the message has the command that trains it).
+        FileNotFoundError: no such model or revision, a file is missing, or its weights are not published.
         PermissionError: no token, an invalid one, or one that may not read the model.
         ConnectionError: the Hub cannot be reached, and the model is not in the cache.
-        ValueError: a file is malformed or does not fit the others, the model does not compute what was saved,
-            or an image size that the network cannot take.
+        ValueError: a malformed file, one that does not fit the others, a model that does not compute what was
+            saved, or an image size that the network cannot take.
     """
     folder = _find_folder(
         os.fspath(name),
@@ -92,43 +80,38 @@ def from_pretrained(
 
 
 def load_folder(folder: Path) -> Classifier:
-    """Load the model in a folder as it was saved.
-
-    Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: see :func:`from_pretrained`.
-    """
+    """Load the model in a folder as it was saved; the errors are those of :func:`from_pretrained`."""
     _check_files(folder)
-    manifest, config = Manifest.read(folder / MANIFEST), NetworkConfig.read(folder / CONFIG)
+    manifest, config = Manifest.read(folder / layout.MANIFEST), NetworkConfig.read(folder / layout.CONFIG)
     net, half = read_network(folder)
     try:
         names = check_label_names(manifest.label_names, config.num_classes)
         if config.label_names is not None and config.label_names != list(names):
             raise ValueError("the label names differ; use files of the same save")
     except ValueError as error:
-        raise ValueError(f"{folder / MANIFEST} does not fit {folder / CONFIG}: {error}") from error
+        raise ValueError(f"{folder / layout.MANIFEST} does not fit {layout.CONFIG}: {error}") from error
     try:
         classifier = Classifier(TimmModel(net), names, manifest.metadata)
     except Exception as error:  # networks and configs of others fail in any way
         raise ValueError(
-            f"{folder / CONFIG} describes a network that cannot be used "
+            f"{folder / layout.CONFIG} describes a network that cannot be used "
             f"({type(error).__name__}: {str(error)[:500]}); save the model again."
         ) from error
     _check_fingerprint(manifest.fingerprint, classifier.model, folder, HALF_TOLERANCE if half else TOLERANCE)
-    classifier.fingerprint, classifier.rows = manifest.fingerprint, tuple(read_results(folder / RESULTS))
+    classifier.fingerprint = manifest.fingerprint
+    classifier.rows = tuple(layout.read_results(folder / layout.RESULTS))
     return classifier.eval()
 
 
 def _find_folder(name: str, *, revision: str | None, subfolder: str, **options: Any) -> Path:
-    """The folder that ``name`` stands for, downloaded if it is on the Hub."""
     repo_id, _, in_name = name.removeprefix("hf-hub:").partition("@")
     folder = Path(name.removeprefix("local-dir:")).expanduser()
-    if not folder.exists() and name in shipped_models():
-        folder = shipped_models()[name]
-        entry = ZooEntry.read(folder)
-        if not (folder / WEIGHTS).exists() and entry.repo_id:
+    if not folder.exists() and name in layout.shipped_models():
+        folder = layout.shipped_models()[name]
+        entry = layout.ZooEntry.read(folder)
+        if not (folder / layout.WEIGHTS).exists() and entry.repo_id:
             return download(entry.repo_id, FILES, revision=entry.revision, **options)
-        if not (folder / WEIGHTS).exists():
+        if not (folder / layout.WEIGHTS).exists():
             raise FileNotFoundError(
                 f"The weights of {name} are not published; its card and results are in {folder}. To "
                 f"train it: {entry.command}"
@@ -136,32 +119,31 @@ def _find_folder(name: str, *, revision: str | None, subfolder: str, **options: 
     if folder.exists() or not is_repo_id(repo_id):
         if revision is not None:
             raise ValueError(f"Expected a revision of a model on the Hub, got one of {name!r}.")
-        return model_folder(folder / subfolder)
+        return layout.model_folder(folder / subfolder)
     if revision is not None and in_name:
         raise ValueError(f"Expected one revision, got {name!r} and revision={revision!r}.")
     return download(repo_id, FILES, revision=revision or in_name or None, subfolder=subfolder, **options)
 
 
 def _check_files(folder: Path) -> None:
-    wanted = ", ".join(NEEDED)
     if not folder.is_dir():
         found = "which is a file" if folder.exists() else "which does not exist"
-        close = difflib.get_close_matches(str(folder), shipped_models(), n=1)
+        close = difflib.get_close_matches(str(folder), layout.shipped_models(), n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise FileNotFoundError(
-            f"Expected a folder with {wanted}, org/name of a model on the Hub, or a name that 'egat-hub "
-            f"list' shows, got {str(folder)!r}, {found}.{hint}"
+            f"Expected a folder with {', '.join(layout.NEEDED)}, org/name of a model on the Hub, or a name "
+            f"that 'egat-hub list' shows, got {str(folder)!r}, {found}.{hint}"
         )
-    missing = [name for name in NEEDED if not (folder / name).is_file()]
+    missing = [name for name in layout.NEEDED if not (folder / name).is_file()]
     if not missing:
         return
     remedy = "Save the model with save_pretrained."
-    if WEIGHTS in missing and any(entry.suffix in PICKLES for entry in folder.iterdir()):
+    if layout.WEIGHTS in missing and any(entry.suffix in PICKLES for entry in folder.iterdir()):
         remedy = (
             "Its weights are pickled, which can run foreign code, so they are not read. If you trust them, "
             "load them with timm and save the model with save_pretrained."
         )
-    elif missing == [MANIFEST]:
+    elif missing == [layout.MANIFEST]:
         remedy = (
             f"For a model saved by timm, use egat_hub.TimmModel(timm.create_model('local-dir:{folder}', "
             "pretrained=True))."
@@ -176,23 +158,19 @@ def _check_fingerprint(fingerprint: Fingerprint, network: TimmModel, folder: Pat
         deviation = fingerprint.deviation(network)
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"The fingerprint in {folder / MANIFEST} does not fit the network: {str(error)[:500]}"
+            f"The fingerprint in {folder / layout.MANIFEST} does not fit the network: {str(error)[:500]}"
         ) from error
     if deviation > tolerance:
         raise ValueError(
             f"{folder} does not compute what was saved: on the fingerprint's images its logits differ by "
-            f"{deviation:.2g} of their range ({tolerance} would be rounding). Either {WEIGHTS} or {CONFIG} "
-            "was changed after saving, or mean and std differ (normalised twice, or never). Save the model "
-            "again, or download it with force_download=True."
+            f"{deviation:.2g} of their range ({tolerance} would be rounding). Either {layout.WEIGHTS} or "
+            f"{layout.CONFIG} was changed after saving, or mean and std differ (normalised twice, or never). "
+            "Save the model again, or download it with force_download=True."
         )
 
 
 def resize(net: Any, image_size: int) -> None:
-    """Let a network of fixed input size take another one; most networks take any.
-
-    Raises:
-        ValueError: the network cannot.
-    """
+    """Let a network of fixed input size take another one, or raise a ValueError; most networks take any."""
     cfg = net.pretrained_cfg
     if not cfg.get("fixed_input_size"):
         return

@@ -27,13 +27,10 @@ HALF_TOLERANCE = 3e-2
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Logits of a dark and a bright image, which show how the logits depend on the image.
+    """Logits of a dark image and a bright one in eval mode, six significant digits, C of each.
 
-    Attributes:
-        seed: seed of a CPU generator for ``x = torch.rand(1, 3, 4, 4) / 2``. The images are x and 1 - x,
-            enlarged to S x S by nearest neighbour.
-        image_size: side S of the images.
-        logits: logits in eval mode, C of the dark image and C of the bright one, six significant digits.
+    The dark image is ``x = torch.rand(1, 3, 4, 4) / 2`` of a CPU generator with ``seed``, the bright one
+    1 - x, both enlarged to ``image_size`` by nearest neighbour.
     """
 
     seed: int
@@ -42,11 +39,7 @@ class Fingerprint:
 
     @classmethod
     def of(cls, model: TimmModel, *, seed: int = 0) -> Fingerprint:
-        """Take the fingerprint of a model on its device, in its precision.
-
-        Raises:
-            ValueError: logits that are not finite.
-        """
+        """Take the fingerprint of a model on its device; raises a ValueError if logits are not finite."""
         logits = _logits(model, seed, model.image_size)
         if not torch.isfinite(logits).all():
             raise ValueError(
@@ -82,14 +75,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Manifest:
-    """Content of ``egat.json``.
-
-    Attributes:
-        label_names: one name per class, in the order of the logits.
-        fingerprint: checked at load.
-        metadata: how the model was made (method, config, seed, versions...), of JSON types.
-        schema_version: version of this file format.
-    """
+    """Content of ``egat.json``; the metadata say how the model was made, in JSON types."""
 
     label_names: tuple[str, ...]
     fingerprint: Fingerprint
@@ -97,16 +83,11 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
 
     def write(self, path: Path) -> None:
-        """Write the manifest as JSON."""
         path.write_text(json.dumps(to_dict(self), indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
-        """Read a manifest.
-
-        Raises:
-            ValueError: not JSON, not a manifest, or of a newer version; the message names the file.
-        """
+        """Read a manifest; a ValueError names a file that holds none, or one of a newer version."""
         content = read_json_object(path)
         version = content.get("schema_version")
         if version != SCHEMA_VERSION:

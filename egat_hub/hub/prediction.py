@@ -31,13 +31,7 @@ FORMS = (
 
 
 def to_photo(image: ImageLike) -> Image.Image:
-    """Open an image in any of its forms as upright RGB.
-
-    Raises:
-        TypeError: another form.
-        FileNotFoundError: no file at a path.
-        ValueError: an unreadable image, or a URL.
-    """
+    """Open an image in any of its forms as upright RGB."""
     if isinstance(image, Image.Image):
         return to_rgb(image)
     if isinstance(image, Tensor):
@@ -99,20 +93,12 @@ class Prediction:
         return whole
 
     def overlay(self, alpha: float = 0.5) -> Image.Image:
-        """Blend the map with the photo, at the photo's size.
-
-        Args:
-            alpha: weight of the map, from 0 (gray photo) to 1 (map only).
-        """
+        """Blend the map with the photo, at its size; ``alpha`` from 0 (gray photo) to 1 (map only)."""
         photo = self.photo
         return overlay(photo, self.saliency_of(photo), alpha=alpha)
 
     def panel(self, alpha: float = 0.5) -> Image.Image:
-        """Draw the photo, the overlay and its scale side by side, with the three most probable classes.
-
-        Args:
-            alpha: weight of the map in the overlay, in [0, 1].
-        """
+        """Draw the photo, the overlay and its scale side by side, with the three most probable classes."""
         photo = self.photo
         factor = max(1, math.ceil(256 / min(photo.size)))
         size = photo.width * factor, photo.height * factor
@@ -136,12 +122,7 @@ class Prediction:
 
 
 def label_index(label: str | int, label_names: Sequence[str]) -> int:
-    """Index of a class given by name or by index of any integer type.
-
-    Raises:
-        TypeError: neither a name nor an integer.
-        ValueError: no such class.
-    """
+    """Index of a class given by name or by index of any integer type."""
     if isinstance(label, str):
         if label in label_names:
             return label_names.index(label)
@@ -162,25 +143,20 @@ def label_index(label: str | int, label_names: Sequence[str]) -> int:
 
 
 def check_label_names(label_names: Any, num_classes: int) -> tuple[str, ...]:
-    """Label names as a tuple.
-
-    Raises:
-        ValueError: not one distinct, printable name per class, in a list or tuple.
-    """
+    """Label names as a tuple: one distinct, printable name per class."""
     if not isinstance(label_names, (list, tuple)) or not all(isinstance(name, str) for name in label_names):
         raise ValueError(
             f"Expected label_names as a list of strings in the order of the logits, got {label_names!r:.200}."
         )
-    names = tuple(label_names)
-    if len(names) != num_classes:
+    if len(label_names) != num_classes:
         raise ValueError(
-            f"Expected {num_classes} label names, one per class of the network, got {len(names)}: "
-            f"{', '.join(names[:10])}."
+            f"Expected {num_classes} label names, one per class of the network, got {len(label_names)}: "
+            f"{', '.join(label_names[:10])}."
         )
-    unprintable = sorted(name for name in names if not name.isprintable())
+    unprintable = sorted(name for name in label_names if not name.isprintable())
     if unprintable:
         raise ValueError(f"Expected label names of printable characters, got {unprintable[:3]!r:.200}.")
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    twice = sorted(name for name, count in Counter(label_names).items() if count > 1)
     if twice:
         raise ValueError(f"Expected distinct label names, got more than one {', '.join(twice[:10])}.")
-    return names
+    return tuple(label_names)

@@ -105,9 +105,6 @@ def download(
     """Download files of one commit, and no others, and return their folder in the cache.
 
     Without a connection, the files in the cache are used. The errors are those of :func:`hub_errors`.
-
-    Raises:
-        FileNotFoundError: also a repository that lacks a file of :data:`~egat_hub.hub.layout.NEEDED`.
     """
     check_repo_id(repo_id)
     prefix = f"{subfolder.strip('/')}/" if subfolder else ""

@@ -15,19 +15,9 @@ from torch import nn
 
 from egat_hub.core.files import atomic_folder
 from egat_hub.core.results import Row, write_rows
+from egat_hub.hub import layout
 from egat_hub.hub.cards import card_text
 from egat_hub.hub.classifier import Classifier
-from egat_hub.hub.layout import (
-    CARD,
-    CONFIG,
-    MANIFEST,
-    NEEDED,
-    RESULTS,
-    is_figure,
-    is_replaceable,
-    model_folder,
-    model_name,
-)
 from egat_hub.hub.loading import load_folder
 from egat_hub.hub.manifest import TOLERANCE, Fingerprint, Manifest
 from egat_hub.hub.prediction import check_label_names
@@ -39,7 +29,7 @@ from egat_hub.models.train_mode import forget_biases
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-UNRELATED = {".gitattributes", ".gitignore", "LICENSE", CARD}
+UNRELATED = {".gitattributes", ".gitignore", "LICENSE", layout.CARD}
 """Files of a repository that do not stop a model from being pushed to it."""
 
 RESTORE_HINT = (
@@ -73,11 +63,9 @@ def save_pretrained(
         figures: matplotlib figures by file name, without suffix.
 
     Raises:
-        ValueError: a model of another kind, label names that are missing or do not fit, metadata that is not
-            JSON, logits or results that are not finite, results of another model, or a network that
-            ``config.json`` cannot restore.
+        ValueError: label names or results that do not fit the model, metadata that is not JSON, values that
+            are not finite, or a network that ``config.json`` cannot restore.
         FileExistsError: ``folder`` holds something else than a saved model.
-        OSError: the folder cannot be written; an earlier save is unchanged.
     """
     model = extract_model_from_parallel(model, keep_torch_compile=False)
     network, figures = unwrap(model), figures or {}
@@ -92,30 +80,31 @@ def save_pretrained(
         raise ValueError("Expected label_names, one name per class.")
     names = check_label_names(label_names, network.num_classes)
     _check_metadata(metadata)
-    wrong = [name for name in figures if not is_figure(f"{name}.png")]
+    wrong = [name for name in figures if not layout.is_figure(f"{name}.png")]
     if wrong:
         raise ValueError(f"Expected figure names of letters, digits, - and _, got {wrong}.")
     forget_biases(network.modules())
     net = copy.deepcopy(network.net).to("cpu", torch.float32).to(memory_format=torch.contiguous_format)
     network = TimmModel(net, image_size=network.image_size)  # takes mean and std from the config, unrounded
     fingerprint = Fingerprint.of(network)
+    source_license = net.pretrained_cfg.get("license") if "base_model" in metadata else None
     if rows is None:
         rows = _rows_of(model, network)
-    with atomic_folder(Path(folder).expanduser(), may_hold=is_replaceable) as partial:
+    with atomic_folder(Path(folder).expanduser(), may_hold=layout.is_replaceable) as partial:
         write_network(
             network,
             partial,
             label_names=names,
             model_args=metadata.get("model_args"),
-            tag=model_name(network.architecture, metadata).partition(".")[2],
-            license=_license(network, metadata),
+            tag=layout.model_name(network.architecture, metadata).partition(".")[2],
+            license=metadata.get("license") or source_license or "apache-2.0",
         )
         _check_restored(partial, fingerprint)
-        Manifest(names, fingerprint, metadata).write(partial / MANIFEST)
-        write_rows(partial / RESULTS, rows)
+        Manifest(names, fingerprint, metadata).write(partial / layout.MANIFEST)
+        write_rows(partial / layout.RESULTS, rows)
         for name, figure in figures.items():
             figure.savefig(partial / f"{name}.png", dpi=150, bbox_inches="tight")
-        (partial / CARD).write_text(card_text(partial), encoding="utf-8")
+        (partial / layout.CARD).write_text(card_text(partial), encoding="utf-8")
 
 
 def push_to_hub(
@@ -141,21 +130,18 @@ def push_to_hub(
         commit_message: first line of the commit.
         token: as for :func:`egat_hub.from_pretrained`; it needs write access.
 
-    Returns:
-        The commit, with its address in ``commit_url``, or ``pr_url`` of the pull request.
-
     Raises:
         ValueError: the folder's files do not fit each other.
         FileExistsError: the repository holds something else than a model of this package.
-        FileNotFoundError: no saved model in the folder.
         PermissionError: no token, an invalid one, or one without write access.
         ConnectionError: the Hub cannot be reached or failed; push again, nothing is sent twice.
     """
-    folder = model_folder(Path(folder).expanduser())
+    folder = layout.model_folder(Path(folder).expanduser())
     load_folder(folder)
-    files = [*NEEDED, RESULTS, *sorted(entry.name for entry in folder.iterdir() if is_figure(entry.name))]
+    figures = sorted(entry.name for entry in folder.iterdir() if layout.is_figure(entry.name))
+    files = (*layout.NEEDED, layout.RESULTS, *figures)
     sent = [CommitOperationAdd(name, folder / name) for name in files if (folder / name).is_file()]
-    sent.append(CommitOperationAdd(CARD, card_text(folder, repo_id=repo_id).encode()))
+    sent.append(CommitOperationAdd(layout.CARD, card_text(folder, repo_id=repo_id).encode()))
     check_repo_id(repo_id)
     api = HfApi(token=token, library_name="egat_hub")
     with hub_errors("Cannot push to", repo_id):
@@ -164,12 +150,12 @@ def push_to_hub(
             api.create_branch(repo_id, branch=revision, exist_ok=True)
         present = set(api.list_repo_files(repo_id, revision=revision))
     foreign = sorted(present - UNRELATED)
-    if foreign and MANIFEST not in present and not create_pr:
+    if foreign and layout.MANIFEST not in present and not create_pr:
         raise FileExistsError(
             f"{repo_id} holds something else than a model of egat_hub ({', '.join(foreign[:3])}). Choose "
             "another name, or propose the model with create_pr=True."
         )
-    summary = f"{'Update' if MANIFEST in present else 'Add'} {repo_id.partition('/')[2]}"
+    summary = f"{'Update' if layout.MANIFEST in present else 'Add'} {repo_id.partition('/')[2]}"
     with hub_errors("Cannot push to", repo_id):
         return api.create_commit(
             repo_id, sent, commit_message=commit_message or summary, revision=revision, create_pr=create_pr
@@ -192,16 +178,11 @@ def _check_metadata(metadata: Mapping[str, Any]) -> None:
         ) from error
 
 
-def _license(network: TimmModel, metadata: Mapping[str, Any]) -> str:
-    """License in the metadata; else that of the weights that were fine-tuned, else Apache 2.0."""
-    source = network.net.pretrained_cfg.get("license") if "base_model" in metadata else None
-    return metadata.get("license") or source or "apache-2.0"
-
-
 def _check_restored(folder: Path, fingerprint: Fingerprint) -> None:
     try:
         restored = fingerprint.deviation(TimmModel(read_network(folder)[0])) <= TOLERANCE
     except ValueError as error:
-        raise ValueError(f"The network cannot be restored from {CONFIG}. {RESTORE_HINT} ({error})") from error
+        reason = f"The network cannot be restored from {layout.CONFIG}. {RESTORE_HINT} ({error})"
+        raise ValueError(reason) from error
     if not restored:
-        raise ValueError(f"The network restored from {CONFIG} returns other logits. {RESTORE_HINT}")
+        raise ValueError(f"The network restored from {layout.CONFIG} returns other logits. {RESTORE_HINT}")

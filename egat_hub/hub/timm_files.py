@@ -1,11 +1,16 @@
-"""``config.json`` and ``model.safetensors``: timm's files, checked before memory is allocated."""
+"""timm's ``config.json`` and ``model.safetensors``, checked before memory is allocated, and its registry."""
 
 from __future__ import annotations
 
+import copy
 import difflib
+import functools
 import json
+import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,7 +21,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.data import resolve_model_data_config
-from timm.models import PretrainedCfg, save_for_hf
+from timm.models import DefaultCfg, PretrainedCfg, model_entrypoint, register_model, save_for_hf
 from torch import Tensor, nn
 from torch.nn.modules.module import (
     register_module_buffer_registration_hook,
@@ -25,6 +30,7 @@ from torch.nn.modules.module import (
 
 from egat_hub.core.files import read_json_object
 from egat_hub.hub.layout import CONFIG, WEIGHTS
+from egat_hub.hub.zoo import ModelInfo, find_models
 from egat_hub.models import TimmModel
 
 MAX_IMAGE_SIZE = 2048
@@ -53,16 +59,7 @@ SOURCE_ONLY = (
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Content of ``config.json``.
-
-    Attributes:
-        path: the file.
-        architecture: timm's name of the network.
-        num_classes: number of classes.
-        model_args: other arguments of ``timm.create_model``.
-        pretrained_cfg: timm's description of weights and preprocessing.
-        label_names: names of the classes, if given.
-    """
+    """Content of ``config.json``: the arguments of ``timm.create_model``."""
 
     path: Path
     architecture: str
@@ -73,12 +70,7 @@ class NetworkConfig:
 
     @classmethod
     def read(cls, path: Path) -> NetworkConfig:
-        """Read and check the file.
-
-        Raises:
-            ValueError: malformed JSON, an architecture that timm does not know, or values out of bounds; the
-                message names the file.
-        """
+        """Read a file; a ValueError names it for an unknown architecture or values out of bounds."""
         content = read_json_object(path)
         architecture = str(content.get("architecture"))[:100]
         if "." in architecture or not timm.is_model(architecture):
@@ -104,11 +96,7 @@ class NetworkConfig:
             raise _cannot_build(path, error) from error
 
     def build(self) -> nn.Module:
-        """Build the network with random weights.
-
-        Raises:
-            ValueError: timm cannot build it.
-        """
+        """Build the network with random weights, or raise a ValueError."""
         cfg = {**self.pretrained_cfg, "architecture": self.architecture, "label_names": self.label_names}
         try:
             return timm.create_model(
@@ -160,17 +148,13 @@ def _pretrained_cfg(values: Any) -> dict[str, Any]:
 
 
 def read_network(folder: Path) -> tuple[nn.Module, bool]:
-    """Load the network in ``folder`` in float32 on the CPU.
+    """Load the network in ``folder`` in float32 on the CPU, and whether half precision was stored.
 
     It is built on the meta device first, where tensors have no storage, and building stops when it outgrows
     the weights file. Memory is allocated after all shapes are compared.
 
-    Returns:
-        The network, and whether its weights were stored in float16 or bfloat16.
-
     Raises:
-        ValueError: a config that describes no network, or weights that are incomplete or of another network;
-            the message names the file and the first differences.
+        ValueError: a config that describes no network, or weights that are incomplete or of another network.
     """
     config, path = NetworkConfig.read(folder / CONFIG), folder / WEIGHTS
     with torch.device("meta"), _limited_size(path.stat().st_size + SPARE_NUMBERS):
@@ -231,15 +215,9 @@ def write_network(
     license: str,
     model_args: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the bare timm network with its mean and std, for ``timm.create_model("local-dir:...")``.
+    """Write a bare float32 network on the CPU with its mean and std, for timm.
 
-    Args:
-        model: float32 network on the CPU.
-        folder: folder to write to.
-        label_names: one name per class.
-        tag: timm's tag of the weights, the part of a model's name after the dot.
-        license: license of the weights.
-        model_args: arguments of ``timm.create_model`` that timm did not record.
+    ``tag`` is the part of a model's name after the dot, ``model_args`` what timm did not record.
     """
     size = model.image_size
     hook = model.net.register_state_dict_post_hook(_unshare)
@@ -271,3 +249,49 @@ def _unshare(_net: Any, weights: dict[str, Tensor], *_: Any) -> None:
         if storage in seen:
             weights[name] = weight.clone()
         seen.add(storage)
+
+
+def register_timm_models(models: Iterable[ModelInfo] | None = None) -> None:
+    """Add models, by default those that ship with the package, to timm's registry.
+
+    Models without published weights, and networks that this release of timm does not have, are left out.
+    """
+    for info in find_models() if models is None else models:
+        if info.location != "not published" and timm.is_model(info.architecture):
+            _register(info)
+
+
+def _register(info: ModelInfo) -> None:
+    """Add a tag to the network's ``default_cfgs`` in its module, and register the network again."""
+    entrypoint = model_entrypoint(info.architecture)
+    module: Any = sys.modules[entrypoint.__module__]
+    cfgs = getattr(module, "default_cfgs", {})
+    known = cfgs.get(info.architecture)
+    if isinstance(known, DefaultCfg):
+        default = copy.deepcopy(known)
+    else:
+        default = DefaultCfg(tags=deque([""]), cfgs={"": PretrainedCfg(**(known or {}))})
+    tag = info.timm_name.partition(".")[2]
+    if tag not in default.cfgs:
+        default.tags.append(tag)
+    cfg = {key: value for key, value in info.pretrained_cfg.items() if key not in SOURCES}
+    cfg |= {"architecture": info.architecture, "tag": tag}
+    cfg |= {"num_classes": len(info.label_names), "label_names": list(info.label_names)}
+    cfg |= {"file": str(info.weights)} if info.weights else {"hf_hub_id": f"{info.repo_id}@{info.revision}"}
+    default.cfgs[tag] = PretrainedCfg(**cfg)
+    default.is_pretrained = True
+    module.default_cfgs = {**cfgs, info.architecture: default}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Overwriting")
+        register_model(_with_arguments(entrypoint, tag, info.model_args) if info.model_args else entrypoint)
+
+
+def _with_arguments(entrypoint: Callable[..., Any], tag: str, arguments: Any) -> Callable[..., Any]:
+    """The entrypoint with the arguments of a model where its tag is asked for."""
+
+    @functools.wraps(entrypoint)
+    def build(pretrained: bool = False, **options: Any) -> Any:
+        added = arguments if options.get("pretrained_cfg") == tag else {}
+        return entrypoint(pretrained, **{**added, **options})
+
+    return build

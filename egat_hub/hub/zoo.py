@@ -12,17 +12,7 @@ from typing import Any
 
 from egat_hub.core.files import read_json_object
 from egat_hub.core.results import Row
-from egat_hub.hub.layout import (
-    CONFIG,
-    MANIFEST,
-    RESULTS,
-    WEIGHTS,
-    ZooEntry,
-    model_folder,
-    model_name,
-    read_results,
-    shipped_models,
-)
+from egat_hub.hub import layout
 
 TAG = "egat_hub"
 """Tag of the repositories on the Hub that this package pushes."""
@@ -60,7 +50,7 @@ class ModelInfo:
     def timm_name(self) -> str:
         """Name in timm's style: ``"resnet50.egat_vlcs"``."""
         tag = self.pretrained_cfg.get("tag")
-        return f"{self.architecture}.{tag}" if tag else model_name(self.architecture, self.metadata)
+        return f"{self.architecture}.{tag}" if tag else layout.model_name(self.architecture, self.metadata)
 
     @property
     def location(self) -> str:
@@ -80,7 +70,8 @@ class ModelInfo:
     @classmethod
     def read(cls, folder: Path, name: str, *, repo_id: str = "", revision: str = "") -> ModelInfo:
         """Read the files in a folder; a ValueError names a malformed one."""
-        config, manifest = read_json_object(folder / CONFIG), read_json_object(folder / MANIFEST)
+        config = read_json_object(folder / layout.CONFIG)
+        manifest, weights = read_json_object(folder / layout.MANIFEST), folder / layout.WEIGHTS
         try:
             info = cls(
                 name=name,
@@ -89,8 +80,8 @@ class ModelInfo:
                 model_args=dict(config.get("model_args", {})),
                 pretrained_cfg=dict(config["pretrained_cfg"]),
                 metadata=dict(manifest["metadata"]),
-                rows=tuple(read_results(folder / RESULTS)),
-                weights=folder / WEIGHTS if (folder / WEIGHTS).is_file() else None,
+                rows=tuple(layout.read_results(folder / layout.RESULTS)),
+                weights=weights if weights.is_file() else None,
                 repo_id=repo_id,
                 revision=revision,
             )
@@ -132,11 +123,11 @@ def model_info(name: str, **options: Any) -> ModelInfo:
         FileNotFoundError: no such model.
         ValueError: a malformed file.
     """
-    if name in shipped_models():
+    if name in layout.shipped_models():
         return _read_shipped(name)
-    folder = model_folder(Path(name).expanduser())
+    folder = layout.model_folder(Path(name).expanduser())
     if folder.is_dir() or name.count("/") != 1:
-        if not (folder / MANIFEST).is_file():
+        if not (folder / layout.MANIFEST).is_file():
             raise FileNotFoundError(
                 f"Expected a saved model, org/name on the Hub or a listed name, got {name!r}."
             )
@@ -159,7 +150,7 @@ def find_models(
     cache_dir: str | Path | None = None,
 ) -> list[ModelInfo]:
     """As :func:`list_models`, with everything that is known about each model."""
-    found = list(_saved_models(folders)) if folders else [_read_shipped(name) for name in shipped_models()]
+    found = [*_saved_models(folders)] if folders else [*map(_read_shipped, layout.shipped_models())]
     if hub:
         shipped = {info.repo_id for info in found}
         published = _models_on_hub(author, token=token, cache_dir=cache_dir)
@@ -187,20 +178,21 @@ def _saved_models(folders: Sequence[Path]) -> Iterator[ModelInfo]:
     for folder in folders:
         if not folder.is_dir():
             raise FileNotFoundError(f"Expected a folder with saved models, found none at {folder}.")
-        for manifest in folder.rglob(MANIFEST):
+        for manifest in folder.rglob(layout.MANIFEST):
             yield ModelInfo.read(manifest.parent, str(manifest.parent))
 
 
 def _read_shipped(name: str) -> ModelInfo:
-    folder = shipped_models()[name]
-    entry = ZooEntry.read(folder)
+    folder = layout.shipped_models()[name]
+    entry = layout.ZooEntry.read(folder)
     return ModelInfo.read(folder, name, repo_id=entry.repo_id, revision=entry.revision)
 
 
 def _read_published(repo_id: str, **options: Any) -> ModelInfo:
     from egat_hub.hub.remote import download
 
-    folder = download(repo_id.removeprefix("hf-hub:"), (CONFIG, MANIFEST, RESULTS), **options)
+    files = (layout.CONFIG, layout.MANIFEST, layout.RESULTS)
+    folder = download(repo_id.removeprefix("hf-hub:"), files, **options)
     return ModelInfo.read(folder, repo_id, repo_id=repo_id, revision=folder.name)
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants, file_download
 
+from egat_hub.hub import push_to_hub, saving
 from egat_hub.hub.layout import NEEDED
-from egat_hub.hub.remote import download, upload
+from egat_hub.hub.remote import download
 from tests.helpers.local_hub import Fault
 
 REPO = "org/dog"
@@ -21,6 +24,20 @@ def contents(small_model) -> dict[str, bytes]:
     names = ("config.json", "egat.json", "results.json", "README.md")
     files = {name: (small_model / name).read_bytes() for name in names}
     return {**files, "model.safetensors": b"weights" * 3000}
+
+
+@pytest.fixture(autouse=True)
+def unchecked(monkeypatch):
+    """Push without loading the model and writing its card, which connections have no part in."""
+    monkeypatch.setattr(saving, "load_folder", lambda folder: None)
+    monkeypatch.setattr(saving, "card_text", lambda folder, **_: (folder / "README.md").read_text())
+
+
+def upload(contents: Mapping[str, bytes], repo_id: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in contents.items():
+            (Path(folder) / name).write_bytes(content)
+        push_to_hub(folder, repo_id)
 
 
 def stored(hub) -> dict[str, bytes]:

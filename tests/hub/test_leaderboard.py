@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import re
 import statistics
@@ -12,7 +10,7 @@ import pytest
 
 from egat_hub.core.registry import UnknownNameError
 from egat_hub.core.results import Row
-from egat_hub.hub.leaderboard import leaderboard
+from egat_hub.hub.tables import leaderboard
 
 PGD = {"attack": "pgd", "epsilon": 0.01, "steps": 10, "restarts": 1}
 
@@ -102,12 +100,8 @@ def test_seeds_become_a_mean_and_its_deviation():
     board = leaderboard({"runs": mine})
     assert len(board.lines) == 1
     assert f"{statistics.fmean(values):.2f} ± {statistics.stdev(values):.2f}" in board.markdown()
-    head, line = csv.reader(io.StringIO(board.csv()))
-    figures = dict(zip(head, line, strict=True))
-    name = "robust accuracy, attack pgd, epsilon 0.01, steps 10, restarts 1"
-    assert float(figures[name]) == statistics.fmean(values)
-    assert float(figures[f"{name} (sd)"]) == statistics.stdev(values)
-    assert figures[f"{name} (seeds)"] == "3"
+    (figures,) = board.lines[0].figures.values()
+    assert figures == (statistics.fmean(values), statistics.stdev(values), 3)
 
 
 def test_what_was_measured_otherwise_is_not_compared():

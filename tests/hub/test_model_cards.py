@@ -17,7 +17,6 @@ from egat_hub.core.results import Row
 from egat_hub.data import DataConfig, EvaluationView, open_dataset
 from egat_hub.evaluation import EvaluationConfig, evaluate
 from egat_hub.hub import from_pretrained
-from egat_hub.hub.card_tables import LATENT, protocol_text
 from egat_hub.hub.cards import card_text, is_headline
 from egat_hub.hub.layout import (
     CARD,
@@ -31,6 +30,7 @@ from egat_hub.hub.layout import (
     shipped_models,
 )
 from egat_hub.hub.manifest import Manifest
+from egat_hub.hub.tables import LATENT, protocol_text
 from egat_hub.hub.timm_files import NetworkConfig
 from egat_hub.hub.zoo import find_models
 from egat_hub.metrics import METRICS

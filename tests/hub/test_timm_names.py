@@ -14,7 +14,7 @@ import torch
 from timm.data import resolve_model_data_config
 
 from egat_hub.hub import from_pretrained, push_to_hub, save_pretrained
-from egat_hub.hub.timm_names import register_timm_models
+from egat_hub.hub.timm_files import register_timm_models
 from egat_hub.hub.zoo import ModelInfo, find_models
 from egat_hub.models import TimmModel
 

@@ -42,7 +42,7 @@ def test_names_are_sorted_and_filtered_by_wildcards():
 )
 def test_filters(small_model, monkeypatch, wanted, found):
     info = dataclasses.replace(ModelInfo.read(small_model, "org/dog"), repo_id="org/dog")
-    monkeypatch.setattr(zoo, "shipped_models", lambda: ["dog"])
+    monkeypatch.setattr(zoo.layout, "shipped_models", lambda: ["dog"])
     monkeypatch.setattr(zoo, "_read_shipped", lambda name: info)
     assert list_models(**wanted) == (["org/dog"] if found else [])
 

@@ -14,7 +14,7 @@ from egat_hub.core.results import Outcome
 from egat_hub.evaluation import EvaluationConfig, evaluate
 from egat_hub.experiments.tables.report import report
 from egat_hub.hub.cards import render_card
-from egat_hub.hub.leaderboard import leaderboard
+from egat_hub.hub.tables import leaderboard
 from egat_hub.metrics import EvaluationBatch
 from tests.helpers.training import network, view
 

@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from egat_hub.core.results import Row
 from egat_hub.experiments.tables.columns import headline
-from egat_hub.hub.card_tables import protocol_text
+from egat_hub.hub.tables import protocol_text
 from egat_hub.metrics import METRICS, metric_of
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 from egat_hub.core.metric import Better
 from egat_hub.core.results import Row
 from egat_hub.experiments.tables.table import Column, heading
-from egat_hub.hub.card_tables import protocol_text
+from egat_hub.hub.tables import protocol_text
 from egat_hub.metrics import Metric, metric_of
 
 K = TypeVar("K", bound=Hashable)

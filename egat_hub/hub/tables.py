@@ -1,20 +1,125 @@
-"""Leaderboards: results of many models side by side, made from result rows."""
+"""Result rows as tables: those of a model card, and leaderboards of many models."""
 
 from __future__ import annotations
 
-import csv
-import io
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
 from egat_hub.core.results import Row, Summary
-from egat_hub.hub.card_tables import protocol_text
-from egat_hub.metrics import METRICS, metric_of
+from egat_hub.metrics import METRICS, Section, metric_of
+
+LATENT = Section(
+    "Accuracy under unrestricted attack",
+    "By the budget of an attack on the latent of a diffusion model; 0 is a mere reconstruction. Pixels are "
+    "not bounded, so no value here compares with one at an epsilon in pixels.",
+    across="latent_epsilon",
+)
+
+
+class ResultTable(NamedTuple):
+    """A heading, what the values mean, and a Markdown table."""
+
+    title: str
+    note: str
+    table: str
+
+
+def result_sections(rows: Iterable[Row]) -> list[ResultTable]:
+    """One table for each section of metrics; each row appears exactly once."""
+    order = {name: place for place, name in enumerate(METRICS)}
+    sections: dict[Section, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: order.get(row.metric, len(order))):
+        sections.setdefault(_section(row), []).append(row)
+    return [
+        ResultTable(section.title, _note(section, found), _pivot(found, section.across))
+        for section, found in sections.items()
+    ]
+
+
+def _section(row: Row) -> Section:
+    if row.protocol.get("budget_space") == "latent":
+        return LATENT
+    section = metric_of(row.metric).section
+    elsewhere = row.train_domain and row.test_domain != row.train_domain
+    return replace(section, title=f"{section.title} on other domains") if elsewhere else section
+
+
+def _note(section: Section, rows: Sequence[Row]) -> str:
+    meanings = [f"`{name}`: {metric_of(name).meaning}." for name in dict.fromkeys(row.metric for row in rows)]
+    return " ".join([section.about, *meanings]).strip()
+
+
+def settings_table(settings: Mapping[str, Any]) -> str:
+    """Nested settings as a Markdown table with dotted names."""
+    return markdown_table(("setting", "value"), list(_flatten(settings))) if settings else ""
+
+
+def summary_table(rows: Sequence[Row]) -> str:
+    """Results as a Markdown table with one short line each."""
+    lines = [
+        (
+            metric_of(row.metric).title,
+            row.test_domain,
+            f"{row.value:.1f}",
+            protocol_text({key: row.protocol[key] for key in ("attack", "epsilon") if key in row.protocol}),
+        )
+        for row in rows
+    ]
+    return markdown_table(("result", "on", "value", "attack"), lines) if rows else ""
+
+
+def protocol_text(protocol: Mapping[str, Any]) -> str:
+    """A protocol as one line of text."""
+    return ", ".join(f"{key} {_text(value)}" for key, value in protocol.items())
+
+
+def _pivot(rows: Sequence[Row], across: str) -> str:
+    """Rows that differ only in ``protocol[across]`` share a line, one column for each of its values."""
+    columns = list(dict.fromkeys(row.protocol.get(across) for row in rows))
+    if all(isinstance(column, (int, float)) for column in columns):
+        columns.sort()
+    lines: dict[tuple[str, ...], dict[Any, list[str]]] = {}
+    for row in rows:
+        others = {key: value for key, value in row.protocol.items() if key != across}
+        domains = f"{row.train_domain} -> {row.test_domain}"
+        key = (row.metric, domains, row.split, str(row.n), str(row.seed), protocol_text(others))
+        column = row.protocol.get(across)
+        lines.setdefault(key, {}).setdefault(column, []).append(f"{row.value:.2f}")
+    names = ["value" if column is None else f"{across} {_text(column)}" for column in columns]
+    return markdown_table(
+        ("metric", "train -> test", "split", *names, "n", "seed", "protocol"),
+        [
+            (*key[:3], *(", ".join(values.get(column, ["-"])) for column in columns), *key[3:])
+            for key, values in lines.items()
+        ],
+    )
+
+
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", _text(value)
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def markdown_table(headers: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown with special characters escaped."""
+    escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
+    return tabulate(escaped, headers, tablefmt="github", disable_numparse=True)
+
+
+COLUMNS = 4
+"""Number of results that fit a terminal."""
 
 
 class Heading(NamedTuple):
@@ -44,23 +149,17 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """Models, best first.
-
-    Attributes:
-        headings: the columns of results.
-        lines: the models.
-        by: metric that orders them.
-    """
+    """Columns of results, and models with the best first by the metric ``by``."""
 
     headings: tuple[Heading, ...]
     lines: tuple[Line, ...]
     by: str
 
-    def text(self, *, columns: int = 4) -> str:
+    def text(self) -> str:
         """A table for a terminal of 80 columns: the results that most models have, with a legend."""
         found = {h: sum(h in line.figures for line in self.lines) for h in self.headings}
         first = next((h for h in self.headings if h.metric == self.by), None)
-        chosen = sorted(self.headings, key=lambda h: (h != first, -found[h]))[:columns]
+        chosen = sorted(self.headings, key=lambda h: (h != first, -found[h]))[:COLUMNS]
         chosen = [heading for heading in self.headings if heading in chosen]
         names = Counter(line.model for line in self.lines)
         rows = [
@@ -88,20 +187,7 @@ class Leaderboard:
             [str(rank), *line[:-1], *(_cell(line.figures.get(heading)) for heading in self.headings)]
             for rank, line in enumerate(self.lines, start=1)
         ]
-        escaped = [[cell.replace("|", "\\|") for cell in line] for line in cells]
-        headers = [*fixed, *map(str, self.headings)]
-        return tabulate(escaped, headers, tablefmt="github", disable_numparse=True)
-
-    def csv(self) -> str:
-        """Mean, standard deviation and number of seeds of every result, unrounded, as CSV."""
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        names = [f"{heading}{suffix}" for heading in self.headings for suffix in ("", " (sd)", " (seeds)")]
-        writer.writerow([*Line._fields[:-1], *names])
-        for line in self.lines:
-            found = [line.figures.get(heading) for heading in self.headings]
-            writer.writerow([*line[:-1], *(cell for summary in found for cell in summary or ("", "", ""))])
-        return stream.getvalue()
+        return markdown_table([*fixed, *map(str, self.headings)], cells)
 
 
 def leaderboard(
@@ -120,10 +206,6 @@ def leaderboard(
         results: rows of each model by name; each method and training domain among them gets a line.
         metrics: names of metrics, in that order; default: the headline ones.
         by: metric whose first column orders the models, the best first; models without it come last.
-
-    Raises:
-        ValueError: ``by`` is not among the metrics.
-        UnknownNameError: there is no metric of that name.
     """
     if metrics is None:
         headlines = (name for name, metric in METRICS.items() if metric.headline)
