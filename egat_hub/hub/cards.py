@@ -19,7 +19,6 @@ from egat_hub.hub.timm_files import NetworkConfig
 from egat_hub.hub.zoo import TAG
 from egat_hub.metrics import metric_of
 
-
 TEMPLATE = layout.CARDS / "template.md"
 
 
