@@ -136,17 +136,10 @@ class Attack(ABC):
     variable_cost: ClassVar[bool] = False
 
     def __call__(
-        self,
-        model: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        epsilon: float,
-        *,
-        random: SampleRandom | None = None,
-        objective: Objective | Value | None = None,
+        self, model: nn.Module, images: Tensor, labels: Tensor, epsilon: float, **options: Any
     ) -> Tensor:
         """Perturbed images [B,3,H,W]; arguments and errors are those of :meth:`run`."""
-        return self.run(model, images, labels, epsilon, random=random, objective=objective).images
+        return self.run(model, images, labels, epsilon, **options).images
 
     @final
     def run(

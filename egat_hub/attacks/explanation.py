@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, final
 
@@ -48,10 +48,7 @@ class ExplainedBatch(NamedTuple):
     def of(
         cls, model: TimmModel, explanation: Explanation, images: Tensor, classes: Tensor | None = None
     ) -> ExplainedBatch:
-        """Explain ``images`` [B,3,H,W]: ``classes`` [B], by default the predicted ones.
-
-        Cost: one forward and one explanation.
-        """
+        """Explain ``classes`` [B], by default the predicted ones, of ``images`` [B,3,H,W]."""
         view = model.view(images)
         classes = view.logits.argmax(1) if classes is None else classes
         return cls(view.logits, classes, explanation.of(model, view, classes))
@@ -99,9 +96,6 @@ class SmoothReLU(TorchFunctionMode):
     ``max(x, 0)`` becomes ``log(1 + exp(sharpness x)) / sharpness`` (Dombrowski et al. 2019), which is at most
     ``log(2) / sharpness`` above it and has second derivatives. ReLU6 and hard tanh become differences of two
     of them, leaky ReLU a mixture with x. In-place functions (``torch.relu_``) and max pooling are unchanged.
-
-    Args:
-        sharpness: how closely ReLU is followed.
     """
 
     def __init__(self, sharpness: float) -> None:
@@ -117,11 +111,7 @@ class SmoothReLU(TorchFunctionMode):
         }
 
     def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         return self.smooth.get(func, func)(*args, **(kwargs or {}))
 
@@ -149,7 +139,7 @@ class MapObjective(Objective):
 
     Where the constraint is violated, a step follows the prediction's gradient alone. Where it holds, a step
     follows the map's gradient plus ``weight`` times the prediction's, both of mean size 1; the weight doubles
-    each time that the constraint is lost. Images do not influence each other.
+    each time that the constraint is lost.
 
     Args:
         model: the network, in eval mode.
@@ -260,10 +250,6 @@ class ExplanationAttack(ABC):
         overlap: share of their top 20 % pixels that two maps must have in common to count as the same.
         flips: whether the attack wants a wrong prediction with the same map, rather than another map with the
             same prediction.
-
-    Raises:
-        ValueError: no restart, a softplus that is not positive, an overlap outside (0, 1), or an optimizer
-            that takes no objective.
     """
 
     flips: ClassVar[bool] = False
@@ -310,10 +296,6 @@ class ExplanationAttack(ABC):
             images: clean images [B,3,H,W] in [0,1].
             epsilon: radius of the ball in pixel units, in [0, 1].
             random: keyed random numbers; restart r draws from r steps later.
-
-        Raises:
-            ValueError: epsilon outside [0, 1], or a network that the explanation does not support.
-            FloatingPointError: a gradient is not finite.
         """
         check_epsilon(epsilon)
         explanation.check(model)
@@ -349,15 +331,7 @@ class ExplanationAttack(ABC):
 
     @abstractmethod
     def goal(self, maps: Tensor, size: tuple[int, ...]) -> Goal:
-        """What the attack maximizes.
-
-        Args:
-            maps: signed maps [B,h,w] of the clean images.
-            size: of the images (H, W).
-
-        Returns:
-            A function of signed maps [B,h,w], one value per image.
-        """
+        """What the attack maximizes, for signed maps [B,h,w] of clean images of ``size`` (H, W)."""
 
     def _verify(
         self, model: TimmModel, explanation: Explanation, images: Tensor, clean: ExplainedBatch, best: Tensor

@@ -15,10 +15,7 @@ from egat_hub.explanations.similarity import top_region
 
 
 def mass(maps: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Share of every pixel [B,H,W] in the positive part of signed maps [B,h,w].
-
-    Maps are enlarged bilinearly to ``size`` (H, W). A map without a positive part has no mass anywhere.
-    """
+    """Share of every pixel [B,H,W] in the positive part of signed maps [B,h,w], zero where there is none."""
     return NORMALIZATIONS["sum"](enlarge(maps, size).relu())
 
 
@@ -101,9 +98,6 @@ class TopK(ExplanationAttack):
 
     Attributes:
         share: share of the pixels in that region.
-
-    Raises:
-        ValueError: as for :class:`ExplanationAttack`, or a share outside (0, 1).
     """
 
     share: float = 0.2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -44,6 +43,9 @@ class IterativeAttack(Attack):
         step_size: length of a step relative to epsilon; by default that of the attack.
     """
 
+    travel: ClassVar[float] = 1.0
+    """Length of all steps together, relative to epsilon, by default."""
+
     steps: int = 10
     step_size: float | None = None
 
@@ -70,11 +72,7 @@ class IterativeAttack(Attack):
     @property
     def relative_step(self) -> float:
         """Length of a step relative to epsilon."""
-        return self.default_step() if self.step_size is None else self.step_size
-
-    @abstractmethod
-    def default_step(self) -> float:
-        """Length of a step relative to epsilon where none is given."""
+        return self.travel / self.steps if self.step_size is None else self.step_size
 
 
 @ATTACKS.register("pgd")
@@ -90,6 +88,7 @@ class PGD(IterativeAttack):
             ``"clean"``.
     """
 
+    travel: ClassVar[float] = 2.5
     method_options: ClassVar[tuple[str, ...]] = ("steps", "step_size", "start")
 
     start: Literal["uniform", "normal", "clean"] = "uniform"
@@ -114,9 +113,6 @@ class PGD(IterativeAttack):
         else:
             noise = random.uniform(images, -epsilon, epsilon, "attack")
         return project(images + noise, images, epsilon)
-
-    def default_step(self) -> float:
-        return 2.5 / self.steps
 
 
 @ATTACKS.register("mi_fgsm")
@@ -149,6 +145,3 @@ class MIFGSM(IterativeAttack):
             direction = self.momentum * direction + gradient / norm
             perturbed = project(perturbed + length * direction.sign(), images, epsilon)
         return perturbed
-
-    def default_step(self) -> float:
-        return 1 / self.steps

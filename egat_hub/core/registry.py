@@ -58,10 +58,6 @@ class Registry(Mapping[str, T], Generic[T]):
         self._load_entry_points()
         return len(self._items)
 
-    def __contains__(self, name: object) -> bool:
-        self._load_entry_points()
-        return name in self._items
-
     def _load_entry_points(self) -> None:
         if not self._entry_points_loaded:
             self._entry_points_loaded = True

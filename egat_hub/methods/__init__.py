@@ -6,10 +6,9 @@ from egat_hub.methods.base import ERM, METHODS, Batch, Method, MethodConfig
 from egat_hub.methods.dmada import DMADA
 from egat_hub.methods.dre import DRE
 from egat_hub.methods.egat import EGAT, EGATConfig
-from egat_hub.methods.gradient_regularization import IGR, RRR, SGT
+from egat_hub.methods.gradient_regularization import IGR, RRR, SGT, SGDrop
 from egat_hub.methods.ign import IGN
 from egat_hub.methods.irm import ENVIRONMENTS, IRM
-from egat_hub.methods.sgdrop import SGDrop
 
 __all__ = [
     "ALIGN",

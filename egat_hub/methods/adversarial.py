@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -136,16 +136,13 @@ class AdversarialMethod(Method):
             batch.metrics["attack_gradients"] = torch.tensor(result.gradients, device=images.device)
         return result.images
 
-    @contextmanager
-    def _lowered(self) -> Iterator[None]:
+    def _lowered(self) -> AbstractContextManager[object]:
         device = self.model.mean.device.type
         if self.config.attack_dtype is None:
-            yield
-            return
+            return nullcontext()
         if device == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
             raise ValueError("This GPU does not compute in bfloat16. Leave out attack_dtype.")
-        with torch.autocast(device, dtype=torch.bfloat16):
-            yield
+        return torch.autocast(device, dtype=torch.bfloat16)
 
 
 class _CapturedObjective(Objective):

@@ -109,8 +109,11 @@ class EGAT(AdversarialMethod):
         if self.weights["adv_kl"] or self.weights["adv_cam"]:
             versions["attacked"], target["attacked"] = self.perturb(batch), labels
         if self.weights["reg_ce"] or self.weights["reg_cam"] or self.weights["reg_sparse"]:
-            mixup = Mixup.draw(batch, alpha=c.mixup_alpha, same_class=c.mixup_pairs == "same_class")
-            versions["mixed"], target["mixed"] = mixup(batch.images), self._mixed_labels(mixup, labels)
+            same_class = c.mixup_pairs == "same_class"
+            mixup = Mixup.draw(batch, alpha=c.mixup_alpha, same_class=same_class)
+            versions["mixed"], target["mixed"] = mixup(batch.images), labels
+            if not same_class:
+                target["mixed"] = mixup(F.one_hot(labels, self.model.num_classes).float())
         view = dict(zip(versions, self.views(*versions.values()), strict=True))
         distance, alignment = MAP_DISTANCES[c.consistency], MAP_DISTANCES[c.alignment]
 
@@ -132,12 +135,6 @@ class EGAT(AdversarialMethod):
         }
         terms = {name: weight * term[name]() for name, weight in self.weights.items() if weight}
         return view["clean"].logits, terms
-
-    def _mixed_labels(self, mixup: Mixup, labels: Tensor) -> Tensor:
-        """Classes [B], or class probabilities [B,C] if images of different classes are mixed."""
-        if self.config.mixup_pairs == "same_class":
-            return labels
-        return mixup(F.one_hot(labels, self.model.num_classes).float())
 
     def _guide(self, batch: Batch, maps: Tensor) -> Tensor:
         """Guide [B,h,w] on the grid of the maps. Noise is added after pooling, which would average it out."""
