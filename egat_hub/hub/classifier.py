@@ -40,9 +40,6 @@ class Classifier(nn.Module):
 
     Attributes:
         rows: results of the model as it was saved.
-
-    Raises:
-        ValueError: the names do not fit the network's classes.
     """
 
     def __init__(
@@ -223,11 +220,8 @@ class Classifier(nn.Module):
     ) -> CommitInfo:
         """Push the model, its results and its card to the Hugging Face Hub in one commit.
 
-        Args:
-            repo_id: ``"org/name"``, created if it is missing.
-            rows: as for :meth:`save_pretrained`.
-            figures: as for :meth:`save_pretrained`.
-            options: those of :func:`egat_hub.hub.push_to_hub`, which describes the errors too.
+        See :func:`egat_hub.hub.save_pretrained` for ``rows`` and ``figures``, and
+        :func:`egat_hub.hub.push_to_hub` for the repository and the other options.
         """
         import tempfile
 

@@ -92,8 +92,7 @@ class Manifest:
         version = content.get("schema_version")
         if version != SCHEMA_VERSION:
             raise ValueError(
-                f"{path}: schema_version is {version!r} and this release reads {SCHEMA_VERSION}; upgrade "
-                "egat_hub."
+                f"{path}: schema_version is {version!r} but {SCHEMA_VERSION} is read; upgrade egat_hub."
             )
         try:
             manifest = from_dict(cls, content)

@@ -49,7 +49,7 @@ def save_pretrained(
 ) -> None:
     """Save a model, its results, card and figures in ``folder``, atomically and in float32.
 
-    The saved files are loaded again and their logits compared before they replace an earlier save.
+    The files are loaded again and their logits compared before they replace an earlier save.
 
     Args:
         model: a Classifier, a method, a TimmModel or a timm network, also prepared by Accelerate or compiled;

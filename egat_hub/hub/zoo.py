@@ -24,15 +24,11 @@ class ModelInfo:
 
     Attributes:
         name: what :func:`egat_hub.from_pretrained` takes.
-        architecture: timm's name of the network.
-        label_names: names of the classes.
-        model_args: other arguments of ``timm.create_model``.
+        model_args: arguments of ``timm.create_model`` besides the architecture.
         pretrained_cfg: timm's description of weights and preprocessing.
         metadata: how the model was made.
-        rows: its results.
         weights: file of the weights, if it is on this machine.
-        repo_id: repository on the Hub, ``"org/name"``, if any.
-        revision: commit in the repository.
+        repo_id: repository on the Hub, ``"org/name"``, if any, and ``revision``, a commit there.
     """
 
     name: str
@@ -115,13 +111,8 @@ def list_models(filter: str = "", **options: Any) -> list[str]:
 def model_info(name: str, **options: Any) -> ModelInfo:
     """Read what the files of a model say about it, results included; no weights are read.
 
-    Args:
-        name: as for :func:`egat_hub.from_pretrained`.
-        options: ``revision``, ``token``, ``cache_dir`` and ``local_files_only``, as there.
-
-    Raises:
-        FileNotFoundError: no such model.
-        ValueError: a malformed file.
+    The name and the options ``revision``, ``token``, ``cache_dir`` and ``local_files_only`` are those of
+    :func:`egat_hub.from_pretrained`, and so are the errors.
     """
     if name in layout.shipped_models():
         return _read_shipped(name)
