@@ -15,7 +15,7 @@ from egat_hub.attacks.auto_attack_parts import (
     APGD,
     CHECKS,
     FAB,
-    Float32Model,
+    FP32Model,
     Part,
     Square,
     differ,
@@ -74,7 +74,7 @@ class Cascade(Attack):
             logits = model(images)
             if not torch.isfinite(logits).all():
                 return AttackResult(torch.full_like(images, torch.nan))
-            wrapped = Float32Model(model, images.dtype, logits.shape[1], images.device)
+            wrapped = FP32Model(model, images.dtype, logits.shape[1], images.device)
             flags = model_flags(model, images, labels)
             batch = WorstCase(model, images, labels, logits.argmax(1) == labels)
             correct_after: dict[str, Tensor] = {}

@@ -84,13 +84,8 @@ class _GradientCalls(TorchFunctionMode):
 SILENT = logging.Logger("pyautoattack", level=logging.CRITICAL + 1)
 
 
-class Float32Model:
+class FP32Model:
     """A model as pyautoattack calls it: float32 in and out, any batch size.
-
-    Args:
-        model: images in [0,1] to logits.
-        dtype: of the model's images.
-        classes: number of logits.
 
     Attributes:
         finite: whether every gradient so far was finite.
@@ -98,9 +93,7 @@ class Float32Model:
 
     def __init__(self, model: nn.Module, dtype: torch.dtype, classes: int, device: torch.device) -> None:
         self.finite = torch.ones((), dtype=torch.bool, device=device)
-        self._model = model
-        self._dtype = dtype
-        self._classes = classes
+        self._model, self._dtype, self._classes = model, dtype, classes
 
     def __call__(self, images: Tensor) -> Tensor:
         if len(images) == 0:
@@ -133,15 +126,9 @@ class Part(ABC):
 
     @abstractmethod
     def attempt(
-        self,
-        run: int,
-        model: Float32Model,
-        images: Tensor,
-        labels: Tensor,
-        epsilon: float,
-        random: SampleRandom,
+        self, run: int, model: FP32Model, images: Tensor, labels: Tensor, epsilon: float, random: SampleRandom
     ) -> Tensor:
-        """Perturbed images [B,3,H,W] of correctly classified ones, not necessarily within the ball.
+        """Perturbed images, not necessarily within the ball, of correctly classified ones.
 
         Args:
             run: number of the run, from 0.
@@ -176,13 +163,7 @@ class APGD(Part):
         return 2 * self.samples * (self.iterations + 1) + (self.loss == "dlr-targeted")
 
     def attempt(
-        self,
-        run: int,
-        model: Float32Model,
-        images: Tensor,
-        labels: Tensor,
-        epsilon: float,
-        random: SampleRandom,
+        self, run: int, model: FP32Model, images: Tensor, labels: Tensor, epsilon: float, random: SampleRandom
     ) -> Tensor:
         from pyautoattack.autopgd_base import APGDAttack_targeted
 
@@ -224,13 +205,7 @@ class FAB(Part):
         return 3 * self.iterations + 2
 
     def attempt(
-        self,
-        run: int,
-        model: Float32Model,
-        images: Tensor,
-        labels: Tensor,
-        epsilon: float,
-        random: SampleRandom,
+        self, run: int, model: FP32Model, images: Tensor, labels: Tensor, epsilon: float, random: SampleRandom
     ) -> Tensor:
         from pyautoattack.fab_pt import FABAttack_PT
 
@@ -256,13 +231,7 @@ class Square(Part):
         return self.queries + 1
 
     def attempt(
-        self,
-        run: int,
-        model: Float32Model,
-        images: Tensor,
-        labels: Tensor,
-        epsilon: float,
-        random: SampleRandom,
+        self, run: int, model: FP32Model, images: Tensor, labels: Tensor, epsilon: float, random: SampleRandom
     ) -> Tensor:
         from pyautoattack.square import SquareAttack
 

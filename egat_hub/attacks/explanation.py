@@ -60,11 +60,12 @@ class ExplainedBatch(NamedTuple):
 
     def where(self, condition: Tensor, other: ExplainedBatch) -> ExplainedBatch:
         """This batch where ``condition`` [B] holds, else the other one."""
-        parts = [
-            torch.where(condition.view(-1, *[1] * (mine.ndim - 1)), mine, theirs)
-            for mine, theirs in zip(self, other, strict=True)
-        ]
-        return ExplainedBatch(*parts)
+        rows = condition[:, None]
+        return ExplainedBatch(
+            torch.where(rows, self.logits, other.logits),
+            torch.where(condition, self.classes, other.classes),
+            torch.where(rows[..., None], self.maps, other.maps),
+        )
 
 
 class AttackedMaps(NamedTuple):
@@ -102,9 +103,7 @@ class SmoothReLU(TorchFunctionMode):
         super().__init__()
         self.sharpness = sharpness
         self.smooth: dict[Callable[..., Tensor], Callable[..., Tensor]] = {
-            F.relu: self._relu,
-            torch.relu: self._relu,
-            Tensor.relu: self._relu,
+            **dict.fromkeys((F.relu, torch.relu, Tensor.relu), self._relu),
             F.leaky_relu: self._leaky_relu,
             F.hardtanh: self._hardtanh,
             F.relu6: lambda x, inplace=False: self._hardtanh(x, 0.0, 6.0),

@@ -1,11 +1,11 @@
-"""Stable Diffusion as a map from latents to images, and its noise levels."""
+"""Stable Diffusion as a map from latents to images, and the inversion of images with it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from egat_hub.core.randomness import SampleRandom
 from egat_hub.models.train_mode import evaluating
 
 
@@ -149,10 +150,8 @@ class LatentDiffusion:
         """
         missing = [n for n in ("vae", "unet", "scheduler", "encode_prompt") if not hasattr(pipeline, n)]
         if missing:
-            raise TypeError(
-                f"Expected a StableDiffusionPipeline, got {type(pipeline).__name__}, which has no "
-                f"{', '.join(missing)}."
-            )
+            name, lacks = type(pipeline).__name__, ", ".join(missing)
+            raise TypeError(f"Expected a StableDiffusionPipeline, got {name}, which has no {lacks}.")
 
         def embed(prompts: Sequence[str]) -> Tensor:
             with evaluating(pipeline.text_encoder):
@@ -190,18 +189,10 @@ class LatentDiffusion:
     def predict(
         self, latents: Tensor, levels: NoiseLevels, level: int, text: Tensor, empty: Tensor, guidance: float
     ) -> Tensor:
-        """The clean latents [B,c,h,w] behind noisy ones, under classifier-free guidance.
+        """The clean latents [B,c,h,w] behind noisy ones at a level, under classifier-free guidance.
 
-        The U-Net's outputs are combined as ``without + guidance (with - without)`` the prompt. Cost: two
-        U-Net evaluations a latent.
-
-        Args:
-            latents: noisy latents [B,c,h,w].
-            levels: all noise levels.
-            level: the one that ``latents`` are at.
-            text: embeddings of the prompts [B, tokens, width].
-            empty: embedding of the empty prompt [1, tokens, width].
-            guidance: weight of the prompt; 1 takes it as it is.
+        The U-Net's outputs are combined as ``without + guidance (with - without)`` the prompt, given
+        ``text`` [B, tokens, width] and ``empty`` [1, tokens, width]. Cost: two U-Net evaluations a latent.
         """
         alpha, sigma = levels.alpha[level], levels.sigma[level]
         both = torch.cat([empty.expand_as(text), text]).to(self.unet.device, self.unet.dtype)
@@ -261,3 +252,112 @@ def load_diffusion(
     ):
         nn.Module.to(part, precision)  # a method of the same name in diffusers warns without need
     return LatentDiffusion.of(pipeline.to(device), resolution=resolution)
+
+
+def solver_step(
+    levels: NoiseLevels, level: int, latents: Tensor, data: Tensor, before: Tensor | None
+) -> tuple[Tensor, float]:
+    """Mean and standard deviation of the latents at level ``level + 1``, given those at ``level``.
+
+    With h the gain in log-SNR, ``share = 1 - exp(-2h)`` and the noisier level s, the cleaner level t::
+
+        mean      = sigma_t / sigma_s exp(-h) x + alpha_t share (m + (m - m_before) h / (2 h_before))
+        deviation = sigma_t sqrt(share)
+
+    This is the midpoint form; the first step has no ``m_before`` and is of order 1.
+
+    Args:
+        levels: all noise levels.
+        level: the one that ``latents`` are at, from 0.
+        latents: x, of any shape.
+        data: m, the clean latents as predicted at this level.
+        before: those predicted at the level before, or None.
+    """
+    gain = levels.log_snr(level + 1) - levels.log_snr(level)
+    share = -math.expm1(-2 * gain)
+    if before is not None:
+        gain_before = levels.log_snr(level) - levels.log_snr(level - 1)
+        data = data + (data - before) * (gain / (2 * gain_before))
+    keep = levels.sigma[level + 1] / levels.sigma[level] * math.exp(-gain)
+    mean = keep * latents + levels.alpha[level + 1] * share * data
+    return mean, levels.sigma[level + 1] * math.sqrt(share)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Inversion:
+    """Where the path of a latent starts, and the noise that keeps it on course.
+
+    Attributes:
+        diffusion: the model that was inverted.
+        levels: the N noise levels of the path.
+        guidance: weight of the prompt.
+        text: embeddings of the prompts [B, tokens, width].
+        empty: embedding of the empty prompt [1, tokens, width].
+        top: latents at the noisiest level [B,c,h,w].
+        noise: what the solver adds on each step, N of [B,c,h,w].
+    """
+
+    diffusion: LatentDiffusion
+    levels: NoiseLevels
+    guidance: float
+    text: Tensor
+    empty: Tensor
+    top: Tensor
+    noise: tuple[Tensor, ...] = ()
+
+    def select(self, rows: Tensor) -> Inversion:
+        """That of some of the samples."""
+        noise = tuple(noise[rows] for noise in self.noise)
+        return replace(self, text=self.text[rows], top=self.top[rows], noise=noise)
+
+    def denoise(self, offset: Tensor | float = 0.0) -> Tensor:
+        """Where the path ends [B,c,h,w] if it starts at ``top + offset``; with no offset, at its latent.
+
+        Gradients are not recorded. Cost: 2 N U-Net evaluations a latent.
+        """
+        return self._follow(self.top + offset, lambda level, mean, deviation: self.noise[level])
+
+    @torch.no_grad()
+    def _follow(self, latents: Tensor, noise: Callable[[int, Tensor, float], Tensor]) -> Tensor:
+        before = None
+        for level in range(len(self.levels)):
+            data = self.diffusion.predict(latents, self.levels, level, self.text, self.empty, self.guidance)
+            mean, deviation = solver_step(self.levels, level, latents, data, before)
+            latents, before = mean + deviation * noise(level, mean, deviation), data
+        return latents
+
+
+@torch.no_grad()
+def invert(
+    diffusion: LatentDiffusion,
+    latents: Tensor,
+    text: Tensor,
+    empty: Tensor,
+    levels: NoiseLevels,
+    guidance: float,
+    random: SampleRandom,
+) -> Inversion:
+    """Find the noise with which the solver passes through noisy copies of ``latents`` and ends at them.
+
+    Edit-friendly inversion (Huberman-Spiegelglas et al. 2023, arXiv 2304.06140) with the solver of LEDITS++
+    (arXiv 2311.16711). The copies ``alpha z0 + sigma noise`` of the levels have noise of their own each,
+    unlike a diffusion path. The noise of a step is solved for from where the solver really is, so that no
+    error builds up. Cost: 2 N U-Net evaluations a latent.
+
+    Arguments are those of :class:`Inversion`; ``latents`` are the clean ones, z0 [B,c,h,w].
+    """
+    copies = [
+        levels.alpha[level] * latents + levels.sigma[level] * random.normal(latents, f"diffusion {level}")
+        for level in range(len(levels))
+    ]
+    targets, solved = [*copies[1:], latents], []
+
+    def solve(level: int, mean: Tensor, deviation: float) -> Tensor:
+        solved.append((targets[level] - mean) / deviation)
+        return solved[level]
+
+    path = Inversion(
+        diffusion=diffusion, levels=levels, guidance=guidance, text=text, empty=empty, top=copies[0]
+    )
+    path._follow(path.top, solve)
+    return replace(path, noise=tuple(solved))

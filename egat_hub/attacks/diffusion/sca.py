@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -10,17 +11,61 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from egat_hub.attacks.base import Attack, AttackResult, Objective
-from egat_hub.attacks.diffusion.inversion import Inversion, Prompts, invert
-from egat_hub.attacks.diffusion.model import LatentDiffusion, noise_levels, resize
+from egat_hub.attacks.diffusion.model import Inversion, LatentDiffusion, invert, noise_levels, resize
 from egat_hub.core.randomness import SampleRandom
 
 
+@dataclass(frozen=True, kw_only=True)
+class Prompts:
+    """A prompt for every image, from the name of its true class or from a captioner.
+
+    Attributes:
+        label_names: one name a class, in the order of the logits; underscores are read as spaces.
+        template: sentence with one ``{}`` for the name.
+        captioner: images [B,3,H,W] in [0,1] to B captions, in place of names.
+
+    Raises:
+        ValueError: a template without a place for the name.
+    """
+
+    label_names: tuple[str, ...] = ()
+    template: str = "a photo of a {}"
+    captioner: Callable[[Tensor], Sequence[str]] | None = None
+
+    def __post_init__(self) -> None:
+        if self.template.count("{}") != 1:
+            raise ValueError(f"Expected a template with one {{}} for the class name, got {self.template!r}.")
+
+    def __call__(self, images: Tensor, labels: Tensor) -> list[str]:
+        """A prompt for each of the images [B,3,H,W] in [0,1] with true classes ``labels`` [B].
+
+        Raises:
+            ValueError: neither names nor a captioner, or a class without a name.
+        """
+        if self.captioner is not None:
+            return list(self.captioner(images))
+        if not self.label_names:
+            raise ValueError(
+                "Expected descriptions of the images: give label_names or a captioner to Prompts."
+            )
+        if len(labels) and int(labels.max()) >= len(self.label_names):
+            raise ValueError(
+                f"Expected a name for class {int(labels.max())}, got {len(self.label_names)} label_names."
+            )
+        return [self.template.format(self.label_names[label].replace("_", " ")) for label in labels.tolist()]
+
+    @property
+    def source(self) -> str:
+        """Where prompts come from, as result rows note it."""
+        return "captioner" if self.captioner is not None else self.template
+
+
 class Classified(NamedTuple):
-    """Logits [B,C], cross-entropy [B] and, if asked for, the gradient of its sum [B,c,h,w]."""
+    """Logits [B,C], cross-entropy [B] and, if asked for, the gradient of its sum [B,c,h,w], else zeros."""
 
     logits: Tensor
     loss: Tensor
-    gradient: Tensor | None
+    gradient: Tensor
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,24 +99,20 @@ class DecodedClassifier:
             self._classify(some, true, gradient)
             for some, true in zip(latents.split(self.batch), labels.split(self.batch), strict=True)
         ]
-        logits = torch.cat([part.logits for part in parts]).to(latents.device)
-        loss = torch.cat([part.loss for part in parts]).to(latents.device)
-        if not gradient:
-            return Classified(logits, loss, None)
-        found = torch.cat([part.gradient for part in parts if part.gradient is not None])
-        if not torch.isfinite(found).all():
+        found = Classified(*(torch.cat(values).to(latents.device) for values in zip(*parts, strict=True)))
+        if not torch.isfinite(found.gradient).all():
             raise FloatingPointError(
                 "SCA met a gradient that is not finite: parameters or outputs of the classifier or of the "
                 "autoencoder are not finite. If the autoencoder is in bfloat16, try float32."
             )
-        return Classified(logits, loss, found)
+        return found
 
     def _classify(self, latents: Tensor, labels: Tensor, gradient: bool) -> Classified:
         with torch.set_grad_enabled(gradient):
             latents = latents.detach().requires_grad_(gradient)
             logits = self.model(self._image(latents))
             loss = F.cross_entropy(logits, labels.to(logits.device), reduction="none")
-            found = torch.autograd.grad(loss.sum(), latents)[0] if gradient else None
+            found = torch.autograd.grad(loss.sum(), latents)[0] if gradient else torch.zeros_like(latents)
         return Classified(logits.detach(), loss.detach(), found)
 
     def _image(self, latents: Tensor) -> Tensor:
@@ -121,7 +162,7 @@ def latent_ascent(
         best[rows[better]], ends[rows[better]] = offset[rows[better]], latents[better]
         highest[rows] = torch.maximum(highest[rows], loss)
         rows = rows[~wrong]
-        if found.gradient is None or not len(rows):
+        if step == steps or not len(rows):
             break
         gradient = found.gradient[~wrong]
         norm = gradient.abs().sum((1, 2, 3), keepdim=True).clamp_min(torch.finfo(gradient.dtype).tiny)
