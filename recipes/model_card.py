@@ -22,8 +22,8 @@ from egat_hub.core.files import atomic_folder
 from egat_hub.core.options import invoke, run_command
 from egat_hub.data import DataConfig
 from egat_hub.experiments import RunConfig, SweepOptions
+from egat_hub.experiments.config import VARIANTS, over_domains_and_seeds, with_methods
 from egat_hub.experiments.runner import MODEL, recorded
-from egat_hub.experiments.variants import VARIANTS, over_domains_and_seeds, with_methods
 from egat_hub.hub import layout
 from egat_hub.hub.cards import card_text
 from egat_hub.hub.loading import load_folder

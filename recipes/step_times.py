@@ -16,8 +16,8 @@ from egat_hub.core.distributed import world_size
 from egat_hub.experiments import RunConfig
 from egat_hub.experiments.starting import build_method
 from egat_hub.methods import Method
+from egat_hub.training.config import create_optimizer
 from egat_hub.training.loop import accelerated
-from egat_hub.training.optimizer import create_optimizer
 
 PRECISIONS = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Autocast types by their name in ``TrainConfig.mixed_precision``."""

@@ -34,7 +34,8 @@ from egat_hub.core.options import run_command
 from egat_hub.methods import METHODS, Method
 from egat_hub.metrics.training_cost import count_passes
 from egat_hub.models import TimmModel, create_model
-from egat_hub.training.loop import check_compilable
+from egat_hub.training import TrainConfig
+from egat_hub.training.loop import check_accelerated
 
 PRODUCT, PASS, COMPILED, CAPTURED = "product", "forward and backward", ", compiled", ", CUDA graphs"
 
@@ -78,7 +79,7 @@ def throughput(
     costs = {name: count_passes(method, images, labels).units for name, method in built.items()}
     fast = {name: build(name) for name in methods} if compiled else {}
     for method in fast.values():
-        check_compilable(method)
+        check_accelerated(method, TrainConfig(compile=True), torch.device(device))
 
     precision = torch.bfloat16 if bfloat16 else None
 

@@ -20,11 +20,11 @@ from pages import Page, Point, by_domain, line_style, publish
 from egat_hub.core.options import run_command
 from egat_hub.data import DataConfig
 from egat_hub.experiments import RunConfig, RunResults, SweepOptions, run_sweep
+from egat_hub.experiments.config import VARIANTS
 from egat_hub.experiments.tables.columns import attacked
 from egat_hub.experiments.tables.comparisons import in_domain
 from egat_hub.experiments.tables.report import report
 from egat_hub.experiments.tables.table import PAPER, Published, Table
-from egat_hub.experiments.variants import VARIANTS
 
 LABELS = {
     "clean_accuracy": "clean accuracy (%)",

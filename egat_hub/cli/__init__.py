@@ -1,4 +1,4 @@
-"""The command line ``egat-hub``: one command a file, thin over functions of the package."""
+"""The command line ``egat-hub``: thin over functions of the package."""
 
 from egat_hub.cli.main import Answer, build_parser, main
 

@@ -1,4 +1,4 @@
-"""Parse the command line, run one command, print what it says."""
+"""Parse the command line, run one command, print its answer."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from egat_hub.core.options import INTERRUPTED, Parser, add_options, call, messag
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a command has to say, for people and for programs.
+    """Result of a command.
 
     Attributes:
-        text: what is printed.
+        text: text to print.
         data: what is printed instead with ``--json``; of JSON types.
-        problems: what went wrong with single images and the like while the rest went on.
+        problems: errors of single images and the like, while the rest went on.
     """
 
     text: str
@@ -48,7 +48,9 @@ COMMANDS = {
     "push": "push a saved model to the Hub",
     "doctor": "check the installation",
 }
-"""Commands and their descriptions; each is a function in a module of its name."""
+"""Commands and their descriptions; each is a function in the module of its name, or in that of MODULES."""
+
+MODULES = {"train": "runs", "finetune": "runs", "sweep": "runs"}
 
 DESCRIPTION = "Image classifiers that are robust to attacks and explain their predictions."
 HELP_ALL = "--help-all"
@@ -56,13 +58,7 @@ EPILOG = "'egat-hub COMMAND --help' shows the options of a command, with an exam
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and print what it says: text or, with ``--json``, JSON on stdout, the rest on stderr.
-
-    Args:
-        arguments: the command line; by default the program's.
-
-    Returns:
-        0, or 1 after an error, which is one line on stderr.
+    """Run one command, print its answer on stdout and the rest on stderr; return 1 after an error, else 0.
 
     Raises:
         SystemExit: help (0), or a command line that cannot be read (2).
@@ -70,9 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         parser, command = build_parser(words)
-        parsed = parser.parse_args(
-            spelled(command, ["--help" if word == HELP_ALL else word for word in words])
-        )
+        words = ["--help" if word == HELP_ALL else word for word in words]
+        parsed = parser.parse_args(spelled(command, words))
         options = vars(parser.instantiate(parsed)[parsed.command]).copy()
         as_json = options.pop("json")
         with _only_answers_on_stdout():
@@ -122,11 +117,7 @@ def _shorten_help(parser: ArgumentParser, command: str) -> None:
         if "." in option and not option.endswith((".name", ".dir")):
             action.help = SUPPRESS
             hidden.append(option.partition(".")[0])
-    shown = {
-        action.option_strings[0]
-        for action in parser._actions
-        if action.help is not SUPPRESS and action.option_strings
-    }
+    shown = {"".join(action.option_strings[:1]) for action in parser._actions if action.help is not SUPPRESS}
     for group in parser._action_groups:
         group.description = None
     parser.usage = f"egat-hub {command} {places} [options]".replace("  ", " ")
@@ -136,7 +127,7 @@ def _shorten_help(parser: ArgumentParser, command: str) -> None:
 
 
 def _command(name: str) -> Callable[..., Answer]:
-    return getattr(import_module(f"egat_hub.cli.{name}"), name)
+    return getattr(import_module(f"egat_hub.cli.{MODULES.get(name, name)}"), name)
 
 
 def _fail(problem: object) -> int:

@@ -27,34 +27,22 @@ EXPECTED = (ValueError, TypeError, OSError, ImportError, FloatingPointError, Unk
 INTERRUPTED = "interrupted; the same command resumes"
 
 
-class Without(frozenset[str]):
-    """Fields of a dataclass that are not options: ``Annotated[Config, Without("field")]``."""
-
-    def __new__(cls, *fields: str) -> Without:
-        return super().__new__(cls, fields)
-
-
 @dataclasses.dataclass(frozen=True)
-class Each:
-    """A group of options for each of several dataclasses: ``Annotated[Mapping[str, Config], Each(...)]``.
+class Group:
+    """How a dataclass becomes a group of options: ``Annotated[Config, Group(skip=frozenset({"field"}))]``."""
 
-    Attributes:
-        classes: gives the dataclasses by the names of their groups.
-        skip: fields that are not options.
-    """
-
-    classes: Callable[[], Mapping[str, type[Any]]]
     skip: frozenset[str] = frozenset()
+    """Fields that are not options."""
+
+    classes: Callable[[], Mapping[str, type[Any]]] | None = None
+    """For a mapping of configs: gives the dataclasses by the names of their groups."""
 
 
 class Formatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
     """Help with line breaks in examples, and with defaults unless they are empty."""
 
     def _get_help_string(self, action: Action) -> str:
-        empty = any(action.default is value for value in (None, SUPPRESS, False)) or action.default in (
-            [],
-            {},
-        )
+        empty = action.default in ([], {}, SUPPRESS) or action.default is None or action.default is False
         default = " (default: %(default)s)" if action.option_strings and not empty else ""
         return f"{plain_text(action.help or '')}{default}"
 
@@ -82,44 +70,36 @@ def add_options(parser: ArgumentParser, command: Callable[..., Any], **defaults:
     """Add an option for every parameter of a command, a function with type hints.
 
     Positional parameters become positional arguments, keyword-only ones ``--options``. A ``bool`` is a flag,
-    a tuple takes several values, and a dataclass gives a group of options, as does each class of
-    :class:`Each`. A command with the single parameter ``options``, a dataclass, has that class's fields as
-    options. Help comes from the docstrings. With any group there is ``--config`` for a YAML file.
-    ``defaults`` replace those of the signature.
+    a tuple takes several values, and a dataclass gives a :class:`Group` of options. A command with the single
+    parameter ``options``, a dataclass, has that class's fields as options. Help comes from the docstrings.
+    With any group there is ``--config`` for a YAML file. ``defaults`` replace those of the signature.
     """
     owner, hints = _owner(command), _hints(_owner(command))
     parser.description = parse(command.__doc__ or "").description
     docs = [owner] if inspect.isfunction(owner) else inspect.getmro(typing.cast(type, owner))[::-1]
     helps = {text.arg_name: text.description for doc in docs for text in parse(doc.__doc__ or "").params}
-    if any(dataclasses.is_dataclass(_plain(hint)) for hint in hints.values()):
+    if any(dataclasses.is_dataclass(kind) for kind, _ in hints.values()):
         parser.add_argument("--config", action="config", help="YAML file with any of the options")
     for name, parameter in inspect.signature(owner).parameters.items():
         chosen = parameter.replace(default=defaults.get(name, parameter.default))
-        _add(parser, chosen, hints[name], (helps[name] or "").replace("%", "%%"))
+        _add(parser, chosen, *hints[name], (helps[name] or "").replace("%", "%%"))
 
 
 def spelled(parser: ArgumentParser, words: Sequence[str]) -> list[str]:
     """Words of a command line, with options spelled as in the parser and fractions as decimal numbers.
 
-    An option that the parser does not have ends the program with the one that may be meant.
+    An unknown option is an error that suggests a known one.
     """
-    actions = {
-        option: action
-        for action in parser._actions
-        for option in action.option_strings
-        if not option.endswith(".help")
-    }
-    spellings = {_key(option): option for option in actions}
+    actions = {option: action for action in parser._actions for option in action.option_strings}
+    spellings = {_key(option): option for option in actions if not option.endswith(".help")}
     spellings |= {_key(name.removesuffix(".name")): name for name in actions if name.endswith(".name")}
     found, numeric = [], False
     for word in words:
         option, equals, value = word.partition("=")
         if option.startswith("--") and option not in ("--help", "--version") and not option.endswith(".help"):
             option = spellings.get(_key(option)) or _within(parser, option, spellings)
-            numeric = "float" in str(
-                getattr(actions.get(option), "_typehint", None)
-                or getattr(actions.get(option), "type", "float")
-            )
+            action = actions.get(option)
+            numeric = "float" in str(getattr(action, "_typehint", None) or getattr(action, "type", "float"))
         elif numeric:
             option = _decimal(option)
         found.append(f"{option}{equals}{_decimal(value) if numeric else value}")
@@ -170,10 +150,10 @@ def call(command: Callable[..., Any], parsed: Mapping[str, Any]) -> Any:
     """Call a command with the parsed and instantiated options of :func:`add_options`."""
     owner = _owner(command)
     values = {name: value for name, value in parsed.items() if name != "config"}
-    for name, hint in _hints(owner).items():
-        if each := _each(hint):
-            values[name] = {group: values.pop(group) for group in each.classes()}
-        elif typing.get_origin(_plain(hint)) is tuple:
+    for name, (kind, group) in _hints(owner).items():
+        if group.classes:
+            values[name] = {one: values.pop(one) for one in group.classes()}
+        elif typing.get_origin(kind) is tuple:
             values[name] = tuple(values[name])
     return command(**values) if owner is command else command(owner(**values))
 
@@ -183,7 +163,8 @@ def invoke(
 ) -> Any:
     """Parse a command line and call the command, or make the dataclass, whose options it has.
 
-    Arguments are those of :func:`add_options`; ``description`` replaces the command's docstring.
+    ``description`` is the help text, by default the command's docstring; ``defaults`` are those of
+    :func:`add_options`.
     """
     parser = Parser()
     add_options(parser, command, **defaults)
@@ -191,10 +172,10 @@ def invoke(
     return call(command, vars(parser.instantiate(parser.parse_args(spelled(parser, words)))))
 
 
-def run_command(command: Callable[..., Any], arguments: Sequence[str] | None = None, **options: Any) -> None:
+def run_command(command: Callable[..., Any], arguments: Sequence[str] | None = None, **settings: Any) -> None:
     """Run a program that is one command, as :func:`invoke`; expected errors end it with one message."""
     try:
-        invoke(command, sys.argv[1:] if arguments is None else arguments, **options)
+        invoke(command, sys.argv[1:] if arguments is None else arguments, **settings)
     except Exception as error:
         message = message_of(error)
         if message is None:
@@ -204,26 +185,24 @@ def run_command(command: Callable[..., Any], arguments: Sequence[str] | None = N
         sys.exit(f"error: {INTERRUPTED}")
 
 
-def _add(parser: ArgumentParser, parameter: inspect.Parameter, hint: Any, text: str) -> None:
-    kind, flag = _plain(hint), f"--{parameter.name}"
-    several = typing.get_origin(kind) is tuple
-    item: Any = typing.get_args(kind)[0] if several else kind
+def _add(parser: ArgumentParser, parameter: inspect.Parameter, kind: Any, group: Group, text: str) -> None:
+    flag = f"--{parameter.name}"
     required = parameter.default is parameter.empty
     default = None if required else parameter.default
-    if each := _each(hint):
-        for name, config in each.classes().items():
-            _add_group(parser, name, config, None, set(each.skip))
+    item = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else None
+    if group.classes:
+        for name, config in group.classes().items():
+            _add_group(parser, name, config, None, set(group.skip))
     elif dataclasses.is_dataclass(kind):
-        _add_group(parser, parameter.name, typing.cast(type, kind), default, _skipped(hint))
+        _add_group(parser, parameter.name, typing.cast(type, kind), default, set(group.skip))
     elif kind is bool:
         parser.add_argument(flag, action="store_true", help=text)
     elif parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
-        nargs: Any = {"nargs": "*"} if several else {}
-        parser.add_argument(parameter.name, type=item, help=text, **nargs)
-    elif several and not dataclasses.is_dataclass(item):
+        parser.add_argument(parameter.name, nargs="*" if item else None, type=item or kind, help=text)
+    elif item and not dataclasses.is_dataclass(item):
         parser.add_argument(flag, nargs="+", type=item, default=list(default or ()), help=text)
-    elif several:
-        parser.add_argument(flag, type=list[item], default=list(default or ()), required=required, help=text)
+    elif item:
+        parser.add_argument(flag, type=list[item], default=list(default or ()), help=text)  # type: ignore[valid-type]
     else:
         parser.add_argument(flag, type=kind, default=default, required=required, help=text)
 
@@ -242,24 +221,17 @@ def _add_group(parser: ArgumentParser, name: str, config: type[Any], default: An
 def _owner(command: Callable[..., Any]) -> Callable[..., Any]:
     """The callable whose parameters are the options: the command, or the dataclass that it takes."""
     single = list(inspect.signature(command).parameters) == ["options"]
-    return typing.cast(Callable[..., Any], _hints(command)["options"]) if single else command
+    return typing.cast(Callable[..., Any], _hints(command)["options"][0]) if single else command
 
 
-def _hints(command: Callable[..., Any]) -> dict[str, Any]:
-    hints = typing.get_type_hints(command, include_extras=True)
-    return {name: hint for name, hint in hints.items() if name != "return"}
-
-
-def _each(hint: Any) -> Each | None:
-    return next((item for item in typing.get_args(hint)[1:] if isinstance(item, Each)), None)
-
-
-def _skipped(hint: Any) -> set[str]:
-    return {name for item in typing.get_args(hint)[1:] if isinstance(item, Without) for name in item}
-
-
-def _plain(hint: Any) -> Any:
-    return typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
+def _hints(command: Callable[..., Any]) -> dict[str, tuple[Any, Group]]:
+    """Types and groups of parameters."""
+    found = {}
+    for name, hint in typing.get_type_hints(command, include_extras=True).items():
+        kind, *extras = typing.get_args(hint) if typing.get_origin(hint) is typing.Annotated else (hint,)
+        found[name] = kind, next((extra for extra in extras if isinstance(extra, Group)), Group())
+    found.pop("return", None)
+    return found
 
 
 def plain_text(text: str) -> str:

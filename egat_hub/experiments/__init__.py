@@ -1,11 +1,10 @@
 """Training runs, sweeps of them, and tables of their results."""
 
-from egat_hub.experiments.comparison import compare, run_sweep
 from egat_hub.experiments.config import ExtraAttack, RunConfig
 from egat_hub.experiments.executors import ExecutorConfig
 from egat_hub.experiments.options import SweepOptions
 from egat_hub.experiments.runner import RunResults, run
-from egat_hub.experiments.sweeps import sweep
+from egat_hub.experiments.sweeps import compare, run_sweep, sweep
 
 __all__ = [
     "ExecutorConfig",

@@ -74,8 +74,7 @@ EXECUTORS: Registry[Executor] = Registry("executors")
 def execute(job: Job, dataset: MultiDomain | None = None) -> None:
     """Execute a run; if it diverges, write :data:`FAILED`, so that others go on.
 
-    Raises:
-        FloatingPointError: a run that diverged in several processes, which cannot leave it together.
+    In several processes, which cannot leave a run together, its error is raised.
     """
     try:
         dataset = dataset or open_dataset(job.config.data, verify=False)
@@ -100,22 +99,20 @@ def on_ray(jobs: Sequence[Job], config: ExecutorConfig, dataset: MultiDomain | N
 
     Raises:
         ImportError: Ray is not installed.
-        ChildProcessError: runs that raised an error, or whose workers died too often; the others are
-            finished.
+        ChildProcessError: runs that raised an error, or whose workers died too often; the others are done.
     """
     ray = _optional("ray", "ray")
     started_here = not ray.is_initialized()
     if started_here:
         memory = {} if config.address else {"object_store_memory": 100 * 2**20, "include_dashboard": False}
         ray.init(address=config.address, log_to_driver=False, **memory)
+    running: dict[Any, Job] = {}
+    failed: dict[Job, Exception] = {}
     try:
-        running: dict[Any, Job] = {}
         gpus = config.gpus if config.gpus is not None else int(ray.cluster_resources().get("GPU", 0) > 0)
-        remote = ray.remote(num_cpus=config.cpus, num_gpus=gpus, max_retries=config.retries, max_calls=1)(
-            execute
-        )
+        settings = {"num_cpus": config.cpus, "num_gpus": gpus, "max_retries": config.retries, "max_calls": 1}
+        remote = ray.remote(**settings)(execute)
         running |= {remote.remote(job): job for job in jobs}
-        failed: dict[Job, Exception] = {}
         while running:
             (reference,), _ = ray.wait(list(running), num_returns=1)
             job = running.pop(reference)
@@ -134,12 +131,10 @@ def on_ray(jobs: Sequence[Job], config: ExecutorConfig, dataset: MultiDomain | N
 
 @EXECUTORS.register("slurm")
 def on_slurm(jobs: Sequence[Job], config: ExecutorConfig, dataset: MultiDomain | None) -> Iterator[Job]:
-    """Submit a Slurm job for each run through submitit, and wait; jobs that are left are cancelled at the
-    end.
+    """Submit a Slurm job for each run through submitit, and wait.
 
     Raises:
-        ImportError: submitit is not installed.
-        FileNotFoundError: there is no Slurm on this machine.
+        ImportError, FileNotFoundError: submitit or Slurm are not installed.
         ChildProcessError: runs that raised an error, or whose jobs died too often; the others are finished.
     """
     submitit = _optional("submitit", "slurm")
@@ -187,15 +182,14 @@ class _Requeued:
 
 
 def _raise_failed(failed: Mapping[Job, Exception]) -> None:
-    if failed:
-        reasons = "; ".join(f"{job.config.title}: {_reason(error)}" for job, error in failed.items())
-        raise ChildProcessError(f"{len(failed)} runs failed, the others are finished. {reasons}")
-
-
-def _reason(error: Exception) -> str:
-    """The error of a worker, from the traceback in the message; without one, the first line."""
-    lines = str(error).strip().splitlines()
-    return next((line for line in reversed(lines) if re.match(r"\w+(Error|Exception): ", line)), lines[0])
+    """Raise what the workers reported: the error in a traceback, or else the first line."""
+    reasons = []
+    for job, error in failed.items():
+        lines = str(error).strip().splitlines()
+        named = [line for line in lines if re.match(r"\w+(Error|Exception): ", line)]
+        reasons.append(f"{job.config.title}: {named[-1] if named else lines[0]}")
+    if reasons:
+        raise ChildProcessError(f"{len(reasons)} runs failed, the others are finished. {'; '.join(reasons)}")
 
 
 def _optional(package: str, extra: str) -> Any:

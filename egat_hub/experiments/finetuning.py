@@ -1,10 +1,8 @@
-"""Train one model from its options, from timm's weights or from a saved model, and compare before and
-after."""
+"""Train one model from its options, or fine-tune one and compare before and after."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,11 +16,10 @@ from egat_hub.core.registry import UnknownNameError
 from egat_hub.core.results import Row
 from egat_hub.data import DataConfig, Domain, EvaluationView, MultiDomain, open_dataset
 from egat_hub.evaluation import evaluate_per_image
-from egat_hub.experiments.checks import check_runs
 from egat_hub.experiments.config import RunConfig
-from egat_hub.experiments.options import RunOptions, TrainOptions, training_domain
+from egat_hub.experiments.options import RunOptions, TrainOptions
 from egat_hub.experiments.runner import RunResults, check_folder, measured_by, measured_once, run
-from egat_hub.experiments.starting import SavedModel, open_saved, resolve
+from egat_hub.experiments.starting import SavedModel, check_runs, open_saved, resolve
 from egat_hub.experiments.tables.before_after import BeforeAfter, Line
 from egat_hub.explanations import EXPLANATIONS
 from egat_hub.hub import from_pretrained
@@ -34,8 +31,6 @@ DEFAULT, FALLBACK = "egat", "pgd_at"
 NEED_NO_MAP = "pgd_at, trades"
 WARMUP = 10
 """Training steps per warm-up step of a new head, by default."""
-
-GENERATED = "synthetic"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,33 +77,31 @@ def prepare(options: TrainOptions | FinetuneOptions) -> Prepared:
         UnknownNameError: a data set, domain, method... that does not exist.
         FileNotFoundError, UnreadableImageError: model or data are missing or damaged.
         FileExistsError: the output folder holds something else.
-        ValueError: parts that do not fit each other.
+        ValueError: parts that do not fit each other, or no domain named where there are several.
     """
     join_processes()
     dataset = open_dataset(options.data, verify=False)
-    domain = training_domain(dataset, options.domain)
+    if options.domain is None and len(dataset) > 1:
+        raise ValueError(
+            f"{dataset.name} has the domains {', '.join(dataset)}; name the --domain to train on. Accuracy "
+            "on the others is measured."
+        )
+    domain = dataset[options.domain or dataset.domains[0]].name
     saved = open_saved(options.model.name)
     config = resolve(options.run_config(options.method or DEFAULT, domain, options.seed), dataset, saved)
     place = "train"
     if isinstance(options, FinetuneOptions):
-        config, place = _finetuned(config, options, dataset, saved), "finetune"
+        place = "finetune"
+        config = _with_fitting_method(config, options, dataset, saved)
+        if config.transfer.head_warmup is None:
+            new_head = saved is None or not saved.has_classes(dataset.classes)
+            warmed_up = new_head and not config.transfer.freeze_backbone
+            steps = config.train.steps // WARMUP if warmed_up else 0
+            config = replace(config, transfer=replace(config.transfer, head_warmup=steps))
     output = options.output or Path("runs") / place / config.name
     check_folder(output, config, dataset)
     check_runs([config], dataset, saved, options.resources.trackers)
     return Prepared(config, output, dataset, saved, options)
-
-
-def _finetuned(
-    config: RunConfig, options: FinetuneOptions, dataset: MultiDomain, saved: SavedModel | None
-) -> RunConfig:
-    """The config with the defaults of fine-tuning: a method that fits the network, and a warm-up."""
-    config = _with_fitting_method(config, options, dataset, saved)
-    transfer = config.transfer
-    if transfer.head_warmup is None:
-        kept = saved is not None and saved.has_classes(dataset.classes)
-        steps = 0 if kept or transfer.freeze_backbone else config.train.steps // WARMUP
-        transfer = replace(transfer, head_warmup=steps)
-    return replace(config, transfer=transfer)
 
 
 def _with_fitting_method(
@@ -116,47 +109,33 @@ def _with_fitting_method(
 ) -> RunConfig:
     if not isinstance(config.method_config, EGATConfig):
         return config
-    network = (
-        saved.model
-        if saved
-        else config.model.build(num_classes=len(dataset.classes), image_size=config.image_size)
-    )
-    reason = _without_map(network, config.method_config.explanation)
-    if reason and options.method:
-        raise ValueError(f"{reason} Methods that need no map: {NEED_NO_MAP}.")
-    if reason:
+    size = {"num_classes": len(dataset.classes), "image_size": config.image_size}
+    network = saved.model if saved else config.model.build(**size)
+    try:
+        EXPLANATIONS[config.method_config.explanation]().check(network)
+    except ValueError as error:
+        if options.method:
+            raise ValueError(f"{error} Methods that need no map: {NEED_NO_MAP}.") from error
         warnings.warn(
-            f"{reason} {config.model.name} is fine-tuned by {FALLBACK} instead of {DEFAULT}; name a --method "
+            f"{error} {config.model.name} is fine-tuned by {FALLBACK} instead of {DEFAULT}; name a --method "
             f"that needs no map to choose: {NEED_NO_MAP}.",
-            stacklevel=4,
+            stacklevel=3,
         )
         return resolve(options.run_config(FALLBACK, config.domain, config.seed), dataset, saved)
     if config.transfer.freeze_backbone and not config.method_config.head_grad:
         warnings.warn(
             "With a frozen backbone, maps train only the head, and egat has head_grad=False: "
             "its terms on maps have no effect. Set --egat.head_grad true.",
-            stacklevel=4,
+            stacklevel=3,
         )
     return config
 
 
-def _without_map(network: TimmModel, explanation: str) -> str:
-    """Why the network has no map for the explanation; empty if it has one."""
-    try:
-        EXPLANATIONS[explanation]().check(network)
-    except ValueError as error:
-        return str(error)
-    return ""
-
-
 @dataclass(frozen=True)
 class OldDomain:
-    """The domain that a saved model was trained on.
+    """The domain that a saved model was trained on, with labels in the order of its classes.
 
-    Attributes:
-        domain: the domain, with labels in the order of the model's classes; None if it is not available.
-        data: its data set.
-        missing: reason why it is not available.
+    ``missing`` is the reason why it is not available.
     """
 
     domain: Domain | None
@@ -197,11 +176,11 @@ def _open_old_domain(
         remedy = " Leave --old_data and --old_data_dir out." if asked else ""
         raise ValueError(f"The metadata of {source} do not contain its training data.{remedy}")
     data = from_dict(DataConfig, {**recorded, "image_size": saved.model.image_size})
-    if not asked and data.name != GENERATED:
-        return OldDomain(
-            None, missing=f"give --old_data_dir, the folder of {data.name} with its domain {domain}"
-        )
-    data = replace(data, name=name or data.name, dir=data_dir)
+    if not asked and data.name != "synthetic":
+        raise ValueError(f"give --old_data_dir, the folder of {data.name} with its domain {domain}")
+    if name and name != data.name:
+        data = DataConfig(name, image_size=data.image_size, split_seed=data.split_seed)
+    data = replace(data, dir=data_dir)
     opened = open_dataset(data, [str(domain)], verify=rank() == 0)
     if not saved.has_classes(opened.classes):
         raise ValueError(
@@ -211,17 +190,9 @@ def _open_old_domain(
     return OldDomain(opened[opened.domains[0]].ordered(saved.label_names), data)
 
 
-TABLE = "before_after"
-
-
 @dataclass(frozen=True)
 class FinetuneResults:
-    """A fine-tuned model, and its results before and after.
-
-    Attributes:
-        model: folder of the model, for ``from_pretrained``.
-        table: before and after.
-    """
+    """Folder of a fine-tuned model, for ``from_pretrained``, and its results before and after."""
 
     model: Path
     table: BeforeAfter
@@ -230,10 +201,8 @@ class FinetuneResults:
 def finetune(options: FinetuneOptions) -> FinetuneResults:
     """Measure, fine-tune, measure again and save, as far as it is not done yet; every process calls this.
 
-    The folder of the run gets ``before_after.md`` and ``before_after.csv`` besides the files of a run.
-
-    Raises:
-        UnknownNameError, FileNotFoundError, FileExistsError, ValueError: as :func:`prepare`.
+    The folder of the run gets ``before_after.md`` and ``before_after.csv`` besides the files of a run. Errors
+    are those of :func:`prepare`.
     """
     prepared = prepare(options)
     config, saved, dataset = prepared.config, prepared.saved, prepared.dataset
@@ -248,8 +217,13 @@ def finetune(options: FinetuneOptions) -> FinetuneResults:
     before_new = measure("before", saved.model, new) if saved and keeps_head else []
     after_old = measure("after", from_pretrained(results.model).model, old.domain if keeps_head else None)
     after_new = [row for row in results.rows if row.test_domain == config.domain]
-    no_head = "" if keeps_head else f"the head is new; {_shared_classes(saved, source, dataset.classes)}"
-    where, here = _name(old.domain) if old.domain else "not given", _name(new)
+    shared = f"{source} has no class names"
+    if saved:
+        known = len(set(saved.label_names) & set(dataset.classes))
+        shared = f"{known} of the {len(dataset.classes)} classes are among the old {len(saved.label_names)}"
+    no_head = "" if keeps_head else f"the head is new; {shared}"
+    where = f"{old.domain.dataset}, {old.domain.name}" if old.domain else "not given"
+    here = f"{new.dataset}, {new.name}"
     note = f"{source} before, {config.label} after, seed {config.seed}, weights: {config.train.selection}"
     table = BeforeAfter(
         (
@@ -261,8 +235,8 @@ def finetune(options: FinetuneOptions) -> FinetuneResults:
         (note,),
     )
     if rank() == 0:
-        atomic_write_text(prepared.output / f"{TABLE}.md", table.markdown() + "\n")
-        atomic_write_text(prepared.output / f"{TABLE}.csv", table.csv())
+        atomic_write_text(prepared.output / "before_after.md", table.markdown() + "\n")
+        atomic_write_text(prepared.output / "before_after.csv", table.csv())
     PartialState().wait_for_everyone()
     return FinetuneResults(results.model, table)
 
@@ -289,14 +263,3 @@ def _measured(
     )
     path = prepared.output / f"{when}_{where}_{settings}.jsonl"
     return [row for row, _ in measured_once(path, lambda journal: measure(journal=journal))]
-
-
-def _name(domain: Domain) -> str:
-    return f"{domain.dataset}, {domain.name}"
-
-
-def _shared_classes(saved: SavedModel | None, source: str, classes: Sequence[str]) -> str:
-    if saved is None:
-        return f"{source} has no class names"
-    shared = len(set(saved.label_names) & set(classes))
-    return f"{shared} of the {len(classes)} classes are among the old {len(saved.label_names)}"

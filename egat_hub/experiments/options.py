@@ -13,18 +13,14 @@ from typing import Annotated, Any
 import yaml
 
 from egat_hub.core.files import atomic_write_text
-from egat_hub.core.options import Each, Without
+from egat_hub.core.options import Group
 from egat_hub.data import DataConfig, MultiDomain, open_dataset
 from egat_hub.evaluation import EvaluationConfig
-from egat_hub.experiments.config import ExtraAttack, RunConfig
+from egat_hub.experiments.config import ExtraAttack, RunConfig, over_domains_and_seeds, with_methods
 from egat_hub.experiments.executors import ExecutorConfig
-from egat_hub.experiments.variants import over_domains_and_seeds, with_epsilon, with_methods
-from egat_hub.methods import METHODS, MethodConfig
+from egat_hub.methods import METHODS, AdversarialConfig, MethodConfig
 from egat_hub.models import ModelConfig
 from egat_hub.training import Resources, TrainConfig, Transfer
-
-SHARED = frozenset({"epsilon"})
-"""Fields of methods that ``--epsilon`` sets, so that training and evaluation use the same budget."""
 
 
 def _method_configs() -> dict[str, type[MethodConfig]]:
@@ -34,6 +30,8 @@ def _method_configs() -> dict[str, type[MethodConfig]]:
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """Options shared by ``train``, ``finetune``, ``sweep`` and the recipes.
+
+    ``epsilon`` replaces that of the methods, so that training and evaluation use the same budget.
 
     Attributes:
         data: data set.
@@ -53,13 +51,13 @@ class RunOptions:
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     transfer: Transfer = Transfer()
-    evaluation: Annotated[EvaluationConfig, Without("epsilons")] = EvaluationConfig()
+    evaluation: Annotated[EvaluationConfig, Group(skip=frozenset({"epsilons"}))] = EvaluationConfig()
     extra_attacks: tuple[ExtraAttack, ...] = ()
     epsilon: float = 0.01
     epsilons: tuple[float, ...] = ()
     resources: Resources = Resources()
     output: Path | None = None
-    configs: Annotated[Mapping[str, MethodConfig], Each(_method_configs, SHARED)] = field(
+    configs: Annotated[Mapping[str, MethodConfig], Group(frozenset({"epsilon"}), _method_configs)] = field(
         default_factory=dict
     )
 
@@ -70,10 +68,9 @@ class RunOptions:
             UnknownNameError: a method that does not exist.
             ValueError: an epsilon outside [0, 1].
         """
-        config = self.method_configs().get(method)
         return RunConfig(
             method=method,
-            method_config=config or METHODS[method].config_class(),
+            method_config=self.method_configs().get(method) or METHODS[method].config_class(),
             data=self.data,
             domain=domain,
             seed=seed,
@@ -89,7 +86,10 @@ class RunOptions:
 
     def method_configs(self) -> dict[str, MethodConfig]:
         """Settings by method, with the budget of the attack."""
-        return {name: with_epsilon(config, self.epsilon) for name, config in self.configs.items()}
+        return {
+            name: replace(config, epsilon=self.epsilon) if isinstance(config, AdversarialConfig) else config
+            for name, config in self.configs.items()
+        }
 
     def save(self, path: Path) -> None:
         """Write the options as YAML that ``--config`` reads."""
@@ -117,9 +117,6 @@ class TrainOptions(RunOptions):
     seed: int = 0
 
 
-DEFAULT_METHODS = ("erm", "pgd_at", "trades", "egat")
-
-
 @dataclass(frozen=True, kw_only=True)
 class SweepOptions(RunOptions):
     """Options of ``egat-hub sweep`` and of the recipes that compare methods.
@@ -134,7 +131,7 @@ class SweepOptions(RunOptions):
         executor: where the runs execute.
     """
 
-    methods: tuple[str, ...] = DEFAULT_METHODS
+    methods: tuple[str, ...] = ("erm", "pgd_at", "trades", "egat")
     domains: tuple[str, ...] = ()
     test_domains: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -148,10 +145,8 @@ class SweepOptions(RunOptions):
 
     def open_dataset(self) -> MultiDomain:
         """Open the data set with the needed domains, without decoding images."""
-        everything = not self.domains or not self.test_domains
-        return open_dataset(
-            self.data, None if everything else [*self.domains, *self.test_domains], verify=False
-        )
+        named = [*self.domains, *self.test_domains] if self.domains and self.test_domains else None
+        return open_dataset(self.data, named, verify=False)
 
     def runs(self, dataset: MultiDomain) -> list[RunConfig]:
         """A run of every method on every domain with every seed.
@@ -170,21 +165,6 @@ class SweepOptions(RunOptions):
         if not runs:
             raise ValueError("Expected at least one method and one seed.")
         return runs
-
-
-def training_domain(dataset: MultiDomain, name: str | None) -> str:
-    """The domain to train on: the named one, or the only one.
-
-    Raises:
-        UnknownNameError: a domain that the data set does not have.
-        ValueError: there are several, and none is named.
-    """
-    if name is None and len(dataset) > 1:
-        raise ValueError(
-            f"{dataset.name} has the domains {', '.join(dataset)}; name the --domain to train on. Accuracy "
-            "on the others is measured."
-        )
-    return dataset[name or dataset.domains[0]].name
 
 
 def _precision(chosen: str | None) -> Any:

@@ -66,7 +66,7 @@ def case_study(
         models: networks by the name of their column.
         images: clean images [B,3,H,W] in [0,1].
         labels: true classes [B].
-        label_names: one name a class.
+        label_names: one name per class.
         attack: the attack on the predictions.
         epsilon: radius of the ball in pixel units, in [0, 1].
         explanation: explanation that makes the maps.
@@ -79,7 +79,11 @@ def case_study(
             f"Expected at least one model and as many labels as images, got {len(models)} models, "
             f"{len(images)} images and {len(labels)} labels."
         )
-    columns = {name: _panels(m, images, labels, attack, epsilon, explanation) for name, m in models.items()}
+    columns = {}
+    for name, model in models.items():
+        clean = images.to(model.mean)
+        attacked = attack(model, clean, labels.to(model.mean.device), epsilon)
+        columns[name] = [_panels(model, seen, explanation) for seen in (clean, attacked)]
     lines, width = 2 * len(images), 1 + len(models)
     smoothed = any(panel.smoothed for shown in columns.values() for panels in shown for panel in panels)
     caption = _caption(attack, epsilon, explanation, len(images), smoothed, width=28 * width)
@@ -88,14 +92,14 @@ def case_study(
     grid = figure.subplots(lines, width, squeeze=False)
     against = next(iter(models))
     for i, label in enumerate(labels.tolist()):
-        for attacked in (0, 1):
-            line = grid[2 * i + attacked]
-            shown = columns[against][attacked][i]
-            line[0].imshow(to_image(shown.pixels))
-            line[0].set_ylabel("attacked" if attacked else "clean")
-            line[0].set_xlabel(f"attack on {against}" if attacked else f"true: {label_names[label]}")
+        texts = f"true: {label_names[label]}", f"attack on {against}"
+        for version, (name, text) in enumerate(zip(("clean", "attacked"), texts, strict=True)):
+            line = grid[2 * i + version]
+            line[0].imshow(to_image(columns[against][version][i].pixels))
+            line[0].set_ylabel(name)
+            line[0].set_xlabel(text)
             for axes, panels in zip(line[1:], columns.values(), strict=True):
-                _draw(axes, panels[attacked][i], label, label_names)
+                _draw(axes, panels[version][i], label, label_names)
     for axes, name in zip(grid[0], ("image", *models), strict=True):
         axes.set_title(name)
     for axes in grid.flat:
@@ -105,42 +109,27 @@ def case_study(
     return figure
 
 
-def _panels(
-    model: TimmModel,
-    images: Tensor,
-    labels: Tensor,
-    attack: Attack,
-    epsilon: float,
-    explanation: Explanation,
-) -> tuple[list[_Panel], list[_Panel]]:
-    images, labels = images.to(model.mean), labels.to(model.mean.device)
-    attacked = attack(model, images, labels, epsilon)
-    return _look(model, images, explanation), _look(model, attacked, explanation)
-
-
 @torch.no_grad()
-def _look(model: TimmModel, images: Tensor, explanation: Explanation) -> list[_Panel]:
+def _panels(model: TimmModel, images: Tensor, explanation: Explanation) -> list[_Panel]:
     with evaluating(model):
         view = model.view(images)
         probabilities, predicted = view.logits.float().softmax(1).max(1)
         maps = explanation.of(model, view, predicted).float()
-    smoothed = maps.shape[-2:] == images.shape[-2:]
+    shown, smoothed = maps, maps.shape[-2:] == images.shape[-2:]
+    if smoothed:
+        sigma = min(maps.shape[-2:]) * SMOOTHED
+        shown = gaussian_blur(maps, [2 * round(3 * sigma) + 1] * 2, [sigma])
     return [
         _Panel(*panel, smoothed)
         for panel in zip(
             images.float().cpu(),
-            upsample(_smooth(maps) if smoothed else maps, images.shape[-2:]).cpu(),
+            upsample(shown, images.shape[-2:]).cpu(),
             predicted.tolist(),
             probabilities.tolist(),
             dead(maps).tolist(),
             strict=True,
         )
     ]
-
-
-def _smooth(maps: Tensor) -> Tensor:
-    sigma = min(maps.shape[-2:]) * SMOOTHED
-    return gaussian_blur(maps, [2 * round(3 * sigma) + 1] * 2, [sigma])
 
 
 def _draw(axes: Axes, panel: _Panel, label: int, label_names: Sequence[str]) -> None:
@@ -169,9 +158,6 @@ def _caption(
     return "\n".join(textwrap.fill(sentence, width) for sentence in sentences)
 
 
-IMAGES = 3
-
-
 def case_study_of(
     models: Mapping[str, TimmModel],
     view: EvaluationView,
@@ -194,7 +180,9 @@ def case_study_of(
     beyond = [position for position in positions if not 0 <= position < len(view)]
     if beyond:
         raise ValueError(f"Expected positions from 0 to {len(view) - 1}, got {', '.join(map(str, beyond))}.")
-    items = [view[position] for position in positions or _first_of_classes(view)]
+    of_view = view.domain.labels[view.indices]
+    first = [int((of_view == label).argmax()) for label in range(min(3, len(view.domain.classes)))]
+    items = [view[position] for position in positions or first]
     return case_study(
         models,
         torch.stack([item["image"] for item in items]),
@@ -204,8 +192,3 @@ def case_study_of(
         epsilon=max(evaluation.epsilons, default=0.0),
         explanation=EXPLANATIONS[evaluation.explanation](),
     )
-
-
-def _first_of_classes(view: EvaluationView) -> list[int]:
-    labels = view.domain.labels[view.indices]
-    return [int((labels == label).argmax()) for label in range(min(IMAGES, len(view.domain.classes)))]

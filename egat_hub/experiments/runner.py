@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from matplotlib.figure import Figure
 
 from egat_hub.core.config import digest, non_default, to_dict
 from egat_hub.core.distributed import broadcast_from_main, join_processes, rank
@@ -31,6 +30,7 @@ from egat_hub.methods import AdversarialMethod
 from egat_hub.metrics.training_cost import count_passes
 from egat_hub.models import TimmModel
 from egat_hub.training import Resources, train
+from egat_hub.training.checkpoints import check_data
 
 MODEL = "model"
 CONFIG = "config.json"
@@ -49,8 +49,8 @@ class RunResults:
 
     Attributes:
         config: what was run.
-        folder: folder of the run: ``config.json``, ``log.jsonl``, ``outcomes_<digest>.jsonl``, an
-            ``attack_<digest>.jsonl`` for each extra attack, and ``model/``.
+        folder: ``config.json``, ``log.jsonl``, ``outcomes_<digest>.jsonl``, an ``attack_<digest>.jsonl`` for
+            each extra attack, and ``model/``.
         outcomes: result rows with the values of single images.
     """
 
@@ -88,9 +88,8 @@ def run(
         dataset: the opened data set of the config; by default it is opened here.
 
     Raises:
-        UnknownNameError: a data set, domain or method that does not exist.
+        UnknownNameError, ValueError: parts of the config that do not exist, or do not fit each other.
         FileExistsError: the folder holds another run, or something else.
-        ValueError: parts of the config that do not fit each other, or other classes than those of the run.
         FloatingPointError: the loss is no longer finite.
     """
     join_processes()
@@ -112,23 +111,18 @@ def read_results(config: RunConfig, folder: Path) -> RunResults | None:
 
 
 def check_folder(folder: Path, config: RunConfig, dataset: MultiDomain) -> None:
-    """Check that a folder is free, or holds this run.
-
-    A run keeps its classes. A warning is issued if the images of its domain have changed, since images that
-    it was trained on may then be among those it is tested on.
+    """Check that a folder is free, or holds this run, and warn if the images of its domain have changed.
 
     Raises:
         FileExistsError: the folder holds another run, or something else.
         ValueError: the data set has other classes than the run in the folder.
     """
-    if not folder.exists():
-        return
     path = folder / CONFIG
-    if not folder.is_dir() or (not path.is_file() and any(folder.iterdir())):
-        raise FileExistsError(
-            f"{folder} exists and is not the folder of a run. Choose another output folder."
-        )
     if not path.is_file():
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise FileExistsError(
+                f"{folder} exists and is not the folder of a run. Choose another output folder."
+            )
         return
     stored, now = json.loads(path.read_text()), _described(config, dataset)
     if stored.get("run") != now["run"]:
@@ -137,17 +131,7 @@ def check_folder(folder: Path, config: RunConfig, dataset: MultiDomain) -> None:
             f"{folder} holds a run with other settings ({changed}). Choose another output folder, or remove "
             "this one."
         )
-    if stored["classes"] != now["classes"]:
-        raise ValueError(
-            f"The run in {folder} has the classes {', '.join(stored['classes'])}; the data set now has "
-            f"{', '.join(now['classes'])}. Restore the class folders, or choose another output folder."
-        )
-    if stored["images"] != now["images"]:
-        warnings.warn(
-            f"The images of {config.domain} have changed since the run in {folder} began: images that it was "
-            "trained on may be among its test images now. Start a new run in another output folder.",
-            stacklevel=2,
-        )
+    check_data(f"run in {folder}", stored, now)
 
 
 def _described(config: RunConfig, dataset: MultiDomain) -> dict[str, Any]:
@@ -187,18 +171,15 @@ def _results(config: RunConfig, folder: Path, found: Sequence[Sequence[Outcome]]
     """Outcomes under the label of the run, each metric and protocol once."""
     once: dict[str, Outcome] = {}
     for row, values in (outcome for outcomes in found for outcome in outcomes):
-        labelled = replace(row, method=config.label)
         key = digest([row.metric, row.test_domain, row.protocol])
-        once.setdefault(key, Outcome(labelled, values))
+        once.setdefault(key, Outcome(replace(row, method=config.label), values))
     return RunResults(config, folder, tuple(once.values()))
 
 
 def measured_once(path: Path, measure: Callable[[Path], list[Outcome]]) -> list[Outcome]:
     """Outcomes in a file, or those of ``measure``, which are then written to it; every process calls this.
 
-    Args:
-        path: the file.
-        measure: function of the folder of a journal, which is removed once the file exists.
+    ``measure`` gets the folder of a journal, which is removed once the file exists.
     """
     if broadcast_from_main(path.exists):
         return read_outcomes(path)
@@ -274,6 +255,11 @@ class _Run:
             resources=self.resources,
             transfer=config.transfer,
         )
+        attack_gradients = {}
+        if rank() == 0:  # mean over the logged steps, for a training attack that varies it
+            lines = [json.loads(line) for line in (self.folder / LOG).read_text().splitlines()]
+            if found := [line[ATTACK_GRADIENTS] for line in lines if ATTACK_GRADIENTS in line]:
+                attack_gradients = {ATTACK_GRADIENTS: fmean(found)}
         model = replace(config.model, name=self.saved.name) if self.saved else config.model
         metadata = {
             "method": config.label,
@@ -288,62 +274,50 @@ class _Run:
             "best_step": trained.best_step,
             "val_accuracy": trained.val_accuracy,
             "training_seconds": round(trained.seconds, 1),
-            **_attack_gradients(self.folder / LOG),
+            **attack_gradients,
             "versions": {name: version(name) for name in PACKAGES},
             **started_from,
         }
         return trained.model, metadata
 
     def _save(self, network: TimmModel, metadata: dict[str, Any], rows: Sequence[Row]) -> None:
+        config, figures = self.config, {}
+        if rows and config.evaluation.explanation and network.head_form != "independent":
+            view = self._view(config.domain)
+            figures["case_study"] = case_study_of({config.label: network}, view, config.evaluation)
         save_pretrained(
             network,
             self.folder / MODEL,
             label_names=self.dataset.classes,
             metadata=metadata,
             rows=rows,
-            figures=self._figures(network) if rows else {},
+            figures=figures,
         )
-
-    def _figures(self, network: TimmModel) -> dict[str, Figure]:
-        if self.config.evaluation.explanation is None or network.head_form == "independent":
-            return {}
-        view = self._view(self.config.domain)
-        return {"case_study": case_study_of({self.config.label: network}, view, self.config.evaluation)}
 
     def _measure(
         self, attack: ExtraAttack | None, network: TimmModel, metadata: Mapping[str, Any], journal: Path
     ) -> list[Outcome]:
         """What the evaluation measures, or what an extra attack adds."""
-        config = self.config
+        config, view = self.config, self._view(self.config.domain)
+        measure = partial(self._evaluated, network, journal)
         if attack is not None:
-            return self._attacked(attack, network, journal)
-        outcomes = self._evaluated(network, config.evaluation, journal)
+            subset = attack.images is not None and attack.images < len(view)
+            drawn = view if attack.images is None else view.drawn(attack.images, seed=config.seed)
+            noted = {"images": attack.images} if subset else {}
+            return [
+                Outcome(replace(row, protocol={**row.protocol, **noted}), values)
+                for row, values in measure(drawn, attack.evaluation(config.evaluation))
+                if "attack" in row.protocol
+            ]
+        outcomes = measure(view, config.evaluation)
         for domain in config.test_domains or ():
             if domain != config.domain:
-                accuracy = config.evaluation.accuracy_only(epsilons=())
-                outcomes += self._evaluated(network, accuracy, journal, self._view(domain))
+                outcomes += measure(self._view(domain), config.evaluation.accuracy_only(epsilons=()))
         return outcomes + self._cost(metadata, outcomes[0].row)
 
-    def _attacked(self, attack: ExtraAttack, network: TimmModel, journal: Path) -> list[Outcome]:
-        """Rows of an extra attack; they note the size of the subset if not all images are used."""
-        config, view = attack.evaluation(self.config.evaluation), self._view(self.config.domain)
-        subset = attack.images is not None and attack.images < len(view)
-        drawn = view if attack.images is None else view.drawn(attack.images, seed=config.seed)
-        noted = {"images": attack.images} if subset else {}
-        return [
-            Outcome(replace(row, protocol={**row.protocol, **noted}), values)
-            for row, values in self._evaluated(network, config, journal, drawn)
-            if "attack" in row.protocol
-        ]
-
     def _evaluated(
-        self,
-        network: TimmModel,
-        evaluation: EvaluationConfig,
-        journal: Path,
-        view: EvaluationView | None = None,
+        self, network: TimmModel, journal: Path, view: EvaluationView, evaluation: EvaluationConfig
     ) -> list[Outcome]:
-        view = view or self._view(self.config.domain)
         return evaluate_per_image(
             network,
             view,
@@ -371,10 +345,9 @@ class _Run:
         if isinstance(method, AdversarialMethod) and ATTACK_GRADIENTS in metadata:
             more = metadata[ATTACK_GRADIENTS] - passes.attack_gradients
             units += method.gradient_units(method.config) * more
-        values = dict(zip(COST, (units, float(metadata["training_seconds"])), strict=True))
         return [
             Outcome(replace(like, metric=metric, value=value, n=1, protocol={}), [value])
-            for metric, value in values.items()
+            for metric, value in zip(COST, (units, float(metadata["training_seconds"])), strict=True)
         ]
 
     def _view(self, domain: str) -> EvaluationView:
@@ -384,12 +357,3 @@ class _Run:
 def recorded(data: DataConfig) -> dict[str, Any]:
     """The fields of a data set that a saved model records: all but paths."""
     return {key: value for key, value in to_dict(data).items() if key not in PATHS}
-
-
-def _attack_gradients(log: Path) -> dict[str, float]:
-    """Mean number of gradients of a training attack that varies it, over the logged steps."""
-    if rank() != 0:
-        return {}
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
-    found = [line[ATTACK_GRADIENTS] for line in lines if ATTACK_GRADIENTS in line]
-    return {ATTACK_GRADIENTS: fmean(found)} if found else {}

@@ -16,24 +16,14 @@ import yaml
 from egat_hub.core.config import from_dict, to_dict
 from egat_hub.core.distributed import rank
 from egat_hub.core.files import atomic_write_text
-from egat_hub.experiments.config import RunConfig
+from egat_hub.experiments.config import VARIANTS, RunConfig
 from egat_hub.experiments.runner import RunResults
-from egat_hub.experiments.variants import VARIANTS
 from egat_hub.metrics import metric_of
-
-RULE = "highest mean of clean and robust validation accuracy, averaged over training domains"
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Values to try for some fields of some methods.
-
-    Attributes:
-        values: lists of values by method and field.
-
-    Raises:
-        ValueError: no values, or different numbers of settings per method.
-    """
+    """Values to try, by method and field; the number of settings must be the same for all methods."""
 
     values: Mapping[str, Mapping[str, Sequence[Any]]]
 
@@ -48,12 +38,7 @@ class Grid:
 
     @classmethod
     def read(cls, path: Path) -> Grid:
-        """Read ``method: {field: [values]}`` from a YAML file.
-
-        Raises:
-            OSError: the file cannot be read.
-            ValueError: it contains something else.
-        """
+        """Read ``method: {field: [values]}`` from a YAML file."""
         content = yaml.safe_load(path.read_text())
         valid = isinstance(content, dict) and all(
             isinstance(fields, dict) and fields and all(isinstance(v, list) for v in fields.values())
@@ -65,11 +50,7 @@ class Grid:
 
     def trials(self, runs: Sequence[RunConfig], epsilon: float) -> list[RunConfig]:
         """Runs of every combination of values, on all domains with the first seed, evaluated on validation
-        data.
-
-        Args:
-            runs: runs to search settings for.
-            epsilon: attack budget on validation images.
+        data with the attack budget ``epsilon``.
 
         Raises:
             ValueError: a method that ``runs`` do not have, an unknown field, or a value out of its range.
@@ -83,7 +64,10 @@ class Grid:
         return [
             replace(
                 run,
-                method_config=_changed(run, dict(zip(fields, chosen, strict=True))),
+                method_config=from_dict(
+                    type(run.method_config),
+                    {**to_dict(run.method_config), **dict(zip(fields, chosen, strict=True))},
+                ),
                 evaluation=run.evaluation.accuracy_only(epsilons=(epsilon,)),
                 test_domains=(),
                 extra_attacks=(),
@@ -130,7 +114,7 @@ def choose(
         )
     if rank() == 0:
         content = {
-            "rule": RULE,
+            "rule": "highest mean of clean and robust validation accuracy, averaged over training domains",
             "epsilon": trials[0].evaluation.epsilons[0],
             "seed": trials[0].seed,
             "trials": [
@@ -159,7 +143,3 @@ def _accuracies(results: RunResults | None) -> dict[str, float] | None:
     if results is None:
         return None
     return {row.metric: row.value for row in results.rows if metric_of(row.metric).hub_type == "accuracy"}
-
-
-def _changed(run: RunConfig, values: Mapping[str, Any]) -> Any:
-    return from_dict(type(run.method_config), {**to_dict(run.method_config), **values})

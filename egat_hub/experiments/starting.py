@@ -1,27 +1,34 @@
-"""The network that a run starts from: timm's, or a saved model with its head kept or replaced."""
+"""The network that a run starts from, timm's or a saved model, and checks that the run can work."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 
+from egat_hub.attacks import Ramp
 from egat_hub.core.config import non_default, to_dict
 from egat_hub.core.randomness import derive_seed
-from egat_hub.data import MultiDomain
+from egat_hub.data import MultiDomain, verify_images
+from egat_hub.evaluation import evaluate
 from egat_hub.evaluation.journal import hash_of_weights
 from egat_hub.experiments.config import IMAGE_SIZE, RunConfig
 from egat_hub.hub import from_pretrained
 from egat_hub.hub.layout import model_folder, model_name, shipped_models
 from egat_hub.hub.loading import resize
-from egat_hub.methods import METHODS, Method
+from egat_hub.methods import METHODS, AdversarialConfig, Method
 from egat_hub.models import ModelConfig, TimmModel
 from egat_hub.models.factory import new_head, reorder_head
+from egat_hub.training.config import create_optimizer
+from egat_hub.training.log import check_trackers
+from egat_hub.training.loop import check_accelerated
 
 ORIGIN = ("method", "dataset", "train_domain", "seed", "selection")
 """Metadata of a saved model that the card of a model fine-tuned from it repeats."""
@@ -29,14 +36,7 @@ ORIGIN = ("method", "dataset", "train_domain", "seed", "selection")
 
 @dataclass(frozen=True, eq=False)
 class SavedModel:
-    """A saved model to start from.
-
-    Attributes:
-        name: id on the Hub, or the name that the model would have there.
-        model: the network.
-        label_names: the classes of its head.
-        metadata: how it was trained.
-    """
+    """A saved model to start from; ``name`` is its id on the Hub, or that which it would have there."""
 
     name: str
     model: TimmModel
@@ -53,11 +53,7 @@ class SavedModel:
         return sorted(classes) == sorted(self.label_names)
 
     def ordered(self, classes: Sequence[str]) -> SavedModel:
-        """The same model with its classes in another order.
-
-        Raises:
-            ValueError: a head that cannot be put into another order.
-        """
+        """The same model with its classes in another order."""
         if tuple(classes) == self.label_names:
             return self
         network = copy.deepcopy(self.model)
@@ -101,11 +97,10 @@ def resolve(config: RunConfig, dataset: MultiDomain, saved: SavedModel | None) -
         )
     model = config.model
     if saved:
-        own = replace(model, pretrained=True, options={}, drop_rate=_drop_rate(saved.model))
-        if replace(model, drop_rate=own.drop_rate) != own or model.drop_rate not in (
-            ModelConfig().drop_rate,
-            own.drop_rate,
-        ):
+        drop_rate = float(getattr(saved.model.net, "drop_rate", 0.0) or 0.0)
+        own = replace(model, pretrained=True, options={}, drop_rate=drop_rate)
+        known_rates = ModelConfig().drop_rate, drop_rate
+        if replace(model, drop_rate=drop_rate) != own or model.drop_rate not in known_rates:
             raise ValueError(
                 f"{model.name} is a saved model; model.pretrained, model.options and model.drop_rate are for "
                 "networks of timm. Leave them out."
@@ -124,20 +119,11 @@ def resolve(config: RunConfig, dataset: MultiDomain, saved: SavedModel | None) -
     )
 
 
-def _drop_rate(model: TimmModel) -> float:
-    return float(getattr(model.net, "drop_rate", 0.0) or 0.0)
-
-
 def build_method(config: RunConfig, classes: Sequence[str], saved: SavedModel | None) -> Method:
-    """The method of a run around the network that training starts from.
+    """The method of a run with a resolved config, around the network that training starts from.
 
-    New weights depend on the seed alone. A saved model keeps its head if it has these classes, in their
-    order.
-
-    Args:
-        config: resolved config.
-        classes: class names in label order.
-        saved: what :func:`open_saved` gave for ``config.model.name``.
+    New weights depend on the seed alone. A saved model keeps its head if it has these classes, and its logits
+    are put into their order.
     """
     torch.manual_seed(derive_seed(config.seed, "weights"))
     if saved is None:
@@ -156,14 +142,7 @@ def build_method(config: RunConfig, classes: Sequence[str], saved: SavedModel | 
 def origin(
     config: RunConfig, classes: Sequence[str], saved: SavedModel | None, start: TimmModel
 ) -> dict[str, Any]:
-    """Metadata about the weights that training started from.
-
-    Args:
-        config: resolved config.
-        classes: class names in label order.
-        saved: as for :func:`build_method`.
-        start: the network before training.
-    """
+    """Metadata about the weights that training started from; ``start`` is the network before training."""
     transfer = {"transfer": to_dict(config.transfer)} if saved or non_default(config.transfer) else {}
     if saved is None:
         source = start.net.pretrained_cfg if config.model.pretrained else {}
@@ -171,10 +150,76 @@ def origin(
         return {**base, **transfer}
     repeated = {key: saved.metadata[key] for key in ORIGIN if key in saved.metadata}
     head = "kept" if saved.has_classes(classes) else "new"
-    arguments = saved.metadata.get("model_args")
-    return {
-        "base_model": saved.name,
-        "base": {**repeated, "weights": saved.weights, "head": head},
-        **transfer,
-        **({"model_args": arguments} if arguments else {}),
-    }
+    arguments = {"model_args": saved.metadata["model_args"]} if saved.metadata.get("model_args") else {}
+    base = {**repeated, "weights": saved.weights, "head": head}
+    return {"base_model": saved.name, "base": base, **transfer, **arguments}
+
+
+def check_runs(
+    runs: Iterable[RunConfig], dataset: MultiDomain, saved: SavedModel | None, trackers: Iterable[str] = ()
+) -> None:
+    """Build and measure what resolved runs need, and decode all images once; every process calls this.
+
+    Of runs that differ in domain, seed or label only, one is built.
+
+    Raises:
+        UnknownNameError: a guide, explanation, fill... that does not exist.
+        UnreadableImageError: images that cannot be decoded.
+        ImportError: a tracker that is not installed.
+        ValueError: a method, network, explanation or batch size that does not fit the rest, or missing masks.
+    """
+    check_trackers(trackers)
+    runs = list(runs)
+    alike = {repr(replace(run, domain="", seed=0, label="")): run for run in runs}.values()
+    evaluated: set[str] = set()
+    for run in alike:
+        domains = sorted({other.domain for other in runs if other.method_config == run.method_config})
+        method = _check_method(run, dataset, saved, domains)
+        if repr(run.evaluation) not in evaluated:
+            evaluated.add(repr(run.evaluation))
+            black = torch.zeros(3, run.image_size, run.image_size)
+            evaluate(method.model, [(black, 0)], replace(run.evaluation, epsilons=()))
+    if PartialState().is_main_process:
+        verify_images(dataset.values())
+    PartialState().wait_for_everyone()
+
+
+def _check_method(
+    run: RunConfig, dataset: MultiDomain, saved: SavedModel | None, domains: Iterable[str]
+) -> Method:
+    """Build the method and the optimizer of a run on some domains."""
+    method = build_method(run, dataset.classes, saved)
+    method.check_model()
+    create_optimizer(method, run.train, run.transfer)
+    check_accelerated(method, run.train, PartialState().device)
+    _warn_of_warm_up(run)
+    without = [name for name in domains if not dataset[name].has_masks]
+    if method.needs_masks and without:
+        raise ValueError(
+            f"{run.label} is set to use object masks and {', '.join(without)} of {dataset.name} has none. "
+            "Give --data.masks_dir, use --data synthetic, or choose another guide."
+        )
+    for name in domains:
+        images = len(dataset[name].indices("train"))
+        if run.train.batch_size > images:
+            warnings.warn(
+                f"train.batch_size is {run.train.batch_size}, and {name} has {images} training images: every "
+                "batch repeats images. Lower train.batch_size.",
+                stacklevel=3,
+            )
+    return method
+
+
+def _warn_of_warm_up(run: RunConfig) -> None:
+    """Warn if a term of the loss is not at its full weight when training ends."""
+    config = run.method_config
+    grown = {name: getattr(config, name, 0) for name in ("warmup", "epsilon_warmup", "ramp")}
+    if isinstance(config, AdversarialConfig) and isinstance(ramp := config.build_attack(), Ramp):
+        grown["training_attack_options.over"] = ramp.over - 1
+    for name, steps in grown.items():
+        if steps >= run.train.steps:
+            warnings.warn(
+                f"{run.label} has {name}={steps}, and training ends at step {run.train.steps}: its objective "
+                f"is never reached. Lower {name}, or train longer.",
+                stacklevel=3,
+            )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
@@ -23,19 +25,15 @@ class Progress:
     Attributes:
         network: description of network, method and training, which a checkpoint must match.
         classes: class names in label order, which a checkpoint must match.
-        images: digest of the names of the domain's images; a warning is issued if it differs.
-        sharded: whether parameters are sharded over processes.
+        images: digest of the names of the domain's images.
         step: number of optimizer steps done.
         seconds: time spent in these steps.
-        best_step: step with the best validation accuracy so far.
-        best_accuracy: that accuracy in percent.
-        best: weights at that step.
+        best_step: step with the best validation accuracy so far, in percent, and the weights at that step.
     """
 
     network: str
     classes: list[str] = field(default_factory=list)
     images: str = ""
-    sharded: bool = False
     step: int = 0
     seconds: float = 0.0
     best_step: int = -1
@@ -43,14 +41,30 @@ class Progress:
     best: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
 
+def check_data(what: str, stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Check that the ``classes`` are still the same, and warn if the ``images`` are not.
+
+    Raises:
+        ValueError: other classes.
+    """
+    if stored["classes"] != now["classes"]:
+        raise ValueError(
+            f"The {what} has the classes {', '.join(stored['classes'])}; the data set now has "
+            f"{', '.join(now['classes'])}. Restore the class folders, or choose another output folder."
+        )
+    if stored["images"] != now["images"]:
+        warnings.warn(
+            f"The images have changed since the {what} began: images that it was trained on may be among its "
+            "test images now. Start a new run in another output folder.",
+            stacklevel=3,
+        )
+
+
 class Checkpoints:
     """The latest checkpoint of a run, in ``folder``.
 
-    A checkpoint contains Accelerate's state, the progress and the best weights, and is written atomically.
-
-    Args:
-        folder: folder of the checkpoints.
-        accelerator: the Accelerator that prepared the objects to save.
+    A checkpoint contains the state of Accelerate's prepared objects, the progress and the best weights, and
+    is written atomically.
     """
 
     def __init__(self, folder: Path, accelerator: Accelerator) -> None:
@@ -79,14 +93,10 @@ class Checkpoints:
         self._accelerator.wait_for_everyone()
 
     def resume(self, start: Progress) -> Progress:
-        """Load the latest checkpoint into the prepared objects; without one, return ``start``.
-
-        Args:
-            start: progress at step 0 of the run to resume.
+        """Load the latest checkpoint into the prepared objects; without one, return ``start``, step 0.
 
         Raises:
-            ValueError: the checkpoint is of another network, method or config, of other classes, or differs
-                in sharding.
+            ValueError: the checkpoint is of another network, method, config or sharding, or of other classes.
         """
         newest = max(self._all(), default=None)
         if newest is None:
@@ -97,24 +107,8 @@ class Checkpoints:
                 f"The checkpoint in {newest} is of {progress.network}, and this run trains {start.network}. "
                 "Choose another output folder, or remove the checkpoint."
             )
-        if progress.classes != start.classes:
-            raise ValueError(
-                f"The checkpoint in {newest} has the classes {', '.join(progress.classes)}; the data set now "
-                f"has {', '.join(start.classes)}. Restore the class folders, or remove the checkpoint."
-            )
-        if progress.images != start.images:
-            warnings.warn(
-                f"The images have changed since the checkpoint in {newest}: images that it was trained on "
-                "may be among the test images now. Remove the checkpoint to start over.",
-                stacklevel=3,
-            )
-            progress.images = start.images
-        if progress.sharded != start.sharded:
-            way = "with" if progress.sharded else "without"
-            raise ValueError(
-                f"The checkpoint in {newest} was written {way} FSDP. Resume with the configuration of "
-                "Accelerate that the run began with, or remove the checkpoint."
-            )
+        check_data(f"checkpoint in {newest}", vars(progress), vars(start))
+        progress.images = start.images
         self._accelerator.load_state(str(newest))
         progress.best = load_file(newest / BEST)
         return progress

@@ -1,18 +1,20 @@
-"""Configs of the model, of training, of transfer, and of resources."""
+"""Configs of training, transfer and resources, and the optimizer that they describe."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from timm.optim import param_groups_layer_decay
+from timm.optim import create_optimizer_v2, param_groups_layer_decay
 from torch import nn
+from torch.optim import Optimizer
 
 from egat_hub.core.config import check_choices
-from egat_hub.core.distributed import cpu_count
+from egat_hub.core.distributed import cpu_count, world_size
+from egat_hub.methods import Method
 from egat_hub.models import TimmModel
 
 
@@ -51,25 +53,6 @@ class Transfer:
     def warmup_steps(self) -> int:
         """Number of warm-up steps."""
         return self.head_warmup or 0
-
-    def check(self, steps: int) -> None:
-        """Check that the warm-up is shorter than training.
-
-        Raises:
-            ValueError: it is not.
-        """
-        if self.warmup_steps >= steps:
-            raise ValueError(
-                f"Expected a head_warmup shorter than training, got {self.head_warmup} of {steps} steps. To "
-                "train the head alone, use freeze_backbone."
-            )
-
-    def lr_scales(self, model: TimmModel) -> dict[nn.Parameter, float]:
-        """Learning rates of parameters relative to that of the run, by ``layer_decay``."""
-        if self.layer_decay == 1:
-            return {}
-        groups = param_groups_layer_decay(model.net, layer_decay=self.layer_decay)
-        return {parameter: group["lr_scale"] for group in groups for parameter in group["params"]}
 
     @contextmanager
     def applied(self, model: TimmModel) -> Iterator[None]:
@@ -173,3 +156,42 @@ class Resources:
         if self.workers is not None:
             return self.workers
         return min(8, cpu_count()) if torch.cuda.is_available() else 0
+
+
+def create_optimizer(method: Method, config: TrainConfig, transfer: Transfer | None = None) -> Optimizer:
+    """Create the optimizer of ``method``.
+
+    Raises:
+        ValueError: a batch size that cannot be divided, an optimizer that timm does not know, or a warm-up
+            that does not end before training does.
+    """
+    transfer = transfer or Transfer()
+    if transfer.warmup_steps >= config.steps:
+        raise ValueError(
+            f"Expected a head_warmup shorter than training, got {transfer.head_warmup} of {config.steps} "
+            "steps. To train the head alone, use freeze_backbone."
+        )
+    parts = world_size() * config.accumulation
+    if config.batch_size % parts:
+        raise ValueError(
+            f"batch_size counts all images of a step and must divide by processes x accumulation, got "
+            f"{config.batch_size} for {world_size()} x {config.accumulation}. Use "
+            f"{-(-config.batch_size // parts) * parts}."
+        )
+    return create_optimizer_v2(_groups(method, config, transfer), opt=config.optimizer, lr=config.lr)
+
+
+def _groups(method: Method, config: TrainConfig, transfer: Transfer) -> list[dict[str, Any]]:
+    """Parameters by learning rate and weight decay."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    undecayed, scales = method.no_weight_decay(), {}
+    if transfer.layer_decay < 1:
+        for layer in param_groups_layer_decay(method.model.net, layer_decay=transfer.layer_decay):
+            scales |= dict.fromkeys(layer["params"], layer["lr_scale"])
+    for name, parameter in method.named_parameters():
+        if parameter.requires_grad:
+            decayed = parameter.ndim > 1 and name not in undecayed and not name.endswith(".bias")
+            scale = method.lr_scale(name) * scales.get(parameter, 1.0)
+            key = config.lr * scale, config.weight_decay if decayed else 0.0
+            groups.setdefault(key, []).append(parameter)
+    return [{"params": found, "lr": lr, "weight_decay": decay} for (lr, decay), found in groups.items()]

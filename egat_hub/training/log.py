@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+
+from egat_hub.core.files import atomic_write_text
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 
 def check_trackers(names: Iterable[str]) -> None:
@@ -29,34 +34,10 @@ def check_trackers(names: Iterable[str]) -> None:
             raise ImportError(f"Tracker {name!r} is not installed: pip install {name}")
 
 
-class ProgressLines:
-    """Prints the step and the time left, where there is no progress bar.
-
-    Args:
-        accelerator: accelerator of the run.
-        name: name of the method.
-        steps: number of all steps.
-        start: step that the run starts from.
-    """
-
-    def __init__(self, accelerator: Accelerator, name: str, steps: int, start: int) -> None:
-        self._accelerator, self._name, self._steps, self._start = accelerator, name, steps, start
-        self._begun = time.perf_counter()
-
-    def step(self, step: int) -> None:
-        """Print a line from the main process."""
-        left = (self._steps - step) * (time.perf_counter() - self._begun) / (step - self._start)
-        text = f"{self._name}: step {step} of {self._steps}, about {timedelta(seconds=round(left))} left"
-        self._accelerator.print(text, flush=True)
-
-
 class Log:
-    """Appends one JSON object per line to ``log.jsonl``, in the main process.
+    """Appends one JSON object per line to a file, in the main process, and logs it to Accelerate's trackers.
 
-    Args:
-        path: the file; lines after ``step``, from an interrupted run, are removed.
-        step: step that the run resumes from.
-        accelerator: its trackers get every line, too.
+    Lines after ``step``, from an interrupted run, are removed.
     """
 
     def __init__(self, path: Path, step: int, accelerator: Accelerator) -> None:
@@ -64,9 +45,7 @@ class Log:
         self._path = path
         if accelerator.is_main_process and path.exists():
             kept = [line for line in path.read_text().splitlines() if step and _step(line) <= step]
-            partial = path.with_name(path.name + ".partial")
-            partial.write_text("".join(f"{line}\n" for line in kept))
-            os.replace(partial, path)
+            atomic_write_text(path, "".join(f"{line}\n" for line in kept))
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Add a line."""
@@ -83,21 +62,8 @@ def _step(line: str) -> float:
         return float("inf")
 
 
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None  # type: ignore[assignment]
-
-
 class Speed:
-    """Images per second and peak memory, for log lines.
-
-    Measures time from :meth:`start` to :meth:`stop`, including waiting for images, without validation and
-    checkpoints.
-
-    Args:
-        accelerator: the Accelerator of the run.
-    """
+    """Images per second, without validation and checkpoints, and peak memory, for log lines."""
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
@@ -119,10 +85,10 @@ class Speed:
         self._images += images
 
     def values(self) -> dict[str, float]:
-        """Images per second of all processes since the last call, and peak memory of a process in MiB.
+        """Images per second since the last call, the share of time spent waiting for them, and peak memory.
 
-        ``loading`` is the share of time in which this process waited for images. Memory is that allocated by
-        PyTorch on a CUDA device, or the process's resident memory on a CPU. Every process calls this.
+        Memory is the largest of all processes in MiB: that allocated by PyTorch on a CUDA device, or resident
+        memory on a CPU. Every process calls this.
         """
         found = {
             "images_per_second": round(self._images / self._seconds, 2),

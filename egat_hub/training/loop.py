@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,44 +27,20 @@ from egat_hub.methods import Method
 from egat_hub.metrics.training_cost import count_passes
 from egat_hub.models import TimmModel
 from egat_hub.training.checkpoints import Checkpoints, Progress
-from egat_hub.training.config import Resources, TrainConfig, Transfer, body
-from egat_hub.training.log import Log, ProgressLines, Speed, check_trackers
-from egat_hub.training.optimizer import create_optimizer
-from egat_hub.training.sharding import Network, is_sharded, precision, prepare_sharding, share_statistics
-
-
-def check_compilable(method: Method) -> None:
-    """Check that a step of ``method`` takes no second derivatives, on two random images.
-
-    Raises:
-        ValueError: it does.
-    """
-    probe = copy.deepcopy(method).train()
-    size, mean = probe.model.image_size, probe.model.mean
-    images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(mean)
-    labels = torch.arange(2, device=mean.device)
-    if count_passes(probe, images, labels, mask=torch.ones_like(images[:, :1])).through_backward:
-        raise ValueError(
-            f"{type(method).__name__} takes second derivatives of the network, which torch.compile does not "
-            "support. Leave out train.compile."
-        )
+from egat_hub.training.config import Resources, TrainConfig, Transfer, body, create_optimizer
+from egat_hub.training.log import Log, Speed, check_trackers
+from egat_hub.training.sharding import Network, is_sharded, prepare_sharding, share_statistics
 
 
 @dataclass(frozen=True)
 class Trained:
-    """Result of training.
-
-    Attributes:
-        model: the network with the selected weights, in eval mode.
-        best_step: step of these weights.
-        val_accuracy: their clean validation accuracy in percent.
-        seconds: time spent in training steps.
-    """
+    """A network with the selected weights, in eval mode; their step and clean validation accuracy in %."""
 
     model: TimmModel
     best_step: int
     val_accuracy: float
     seconds: float
+    """Time spent in training steps."""
 
 
 def train(
@@ -93,9 +70,7 @@ def train(
         transfer: how the layers below the head are trained; by default like the head.
 
     Raises:
-        ValueError: a batch size that does not divide by processes and micro-batches, a warm-up longer than
-            training, a checkpoint of another network, of other classes or of more steps, unsupported
-            settings of FSDP, or a network that cannot be compiled or captured.
+        ValueError: settings that do not fit each other, the network, the processes or the checkpoint.
         ImportError: a tracker that is not installed.
         RuntimeError: Accelerate does not see all processes, or a network cannot be captured.
         FloatingPointError: the loss is no longer finite.
@@ -130,15 +105,14 @@ def _train(
     prepare_sharding(accelerator)
     name, sharded = type(method).__name__, is_sharded(accelerator)
     if (config.compile or config.cuda_graphs) and sharded:
-        asked = "compile" if config.compile else "cuda_graphs"
-        raise ValueError(f"FSDP cannot be combined with train.{asked}. Leave out one of them.")
+        raise ValueError("FSDP cannot be combined with train.compile or train.cuda_graphs. Leave them out.")
     if method.needs_index and sharded:
         raise ValueError(
             f"{name} stores perturbations of images between epochs, which FSDP cannot restore from a "
             "checkpoint. Choose another training_attack, or leave out FSDP."
         )
     check_accelerated(method, config, accelerator.device)
-    run = _identity(method, config, seed, transfer)
+    run = _identity(method, config, seed, transfer) + (", with FSDP" if sharded else "")
     optimizer = create_optimizer(method, config, transfer)
     network = Network(method, accelerator)
     if config.ema_decay is not None:
@@ -146,8 +120,7 @@ def _train(
     prepared, optimizer = accelerator.prepare(method, optimizer)
     checkpoints = Checkpoints(folder / "checkpoints", accelerator)
     domain = training.domain
-    images = digest(sorted(domain.keys))
-    progress = checkpoints.resume(Progress(run, list(domain.classes), images, sharded))
+    progress = checkpoints.resume(Progress(run, list(domain.classes), digest(sorted(domain.keys))))
     if progress.step > config.steps:
         raise ValueError(
             f"{folder} has a checkpoint at step {progress.step}, after the last step {config.steps}. Choose "
@@ -158,9 +131,10 @@ def _train(
             "egat_hub", config={"seed": seed, **to_dict(method.config), **to_dict(config)}
         )
     log = Log(folder / "log.jsonl", progress.step, accelerator)
-    share = config.batch_size // accelerator.num_processes
+    draws = (config.steps - progress.step) * config.batch_size // accelerator.num_processes
+    cache = int(resources.cache_gib * 2**30) if draws > len(training) else 0
     loader = training_loader(
-        _cached(training, (config.steps - progress.step) * share, resources),
+        training.cached(limit=cache) if cache else training,
         batch_size=config.batch_size,
         steps=config.steps,
         start_step=progress.step,
@@ -177,7 +151,7 @@ def _train(
         desc=name,
         disable=None if accelerator.is_main_process else True,  # None: no bar in a log file
     )
-    lines = ProgressLines(accelerator, name, config.steps, progress.step) if bar.disable else None
+    first_step, begun = progress.step, time.perf_counter()
     speed = Speed(accelerator)
     with accelerated(method, config):
         speed.start()
@@ -202,8 +176,11 @@ def _train(
             bar.update()
             if last or progress.step % config.validate_every == 0:
                 _validate(network, validation, progress, log, config, resources)
-                if lines:
-                    lines.step(progress.step)
+                if bar.disable:
+                    rate = (progress.step - first_step) / (time.perf_counter() - begun)
+                    left = timedelta(seconds=round((config.steps - progress.step) / rate))
+                    text = f"{name}: step {progress.step} of {config.steps}, about {left} left"
+                    accelerator.print(text, flush=True)
             if last or progress.step % resources.checkpoint_every == 0:
                 checkpoints.save(progress)
             speed.start()
@@ -218,12 +195,21 @@ def check_accelerated(method: Method, config: TrainConfig, device: torch.device)
     """Check up front that a method can be compiled or captured on ``device``, if the config asks for it.
 
     Raises:
-        ValueError: it cannot.
+        ValueError: it cannot; ``torch.compile`` does not support second derivatives of the network.
     """
-    if config.compile:
-        check_compilable(method)
     if config.cuda_graphs:
         method.check_capturable(device)
+    if not config.compile:
+        return
+    probe = copy.deepcopy(method).train()
+    size, mean = probe.model.image_size, probe.model.mean
+    images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(mean)
+    labels = torch.arange(2, device=mean.device)
+    if count_passes(probe, images, labels, mask=torch.ones_like(images[:, :1])).through_backward:
+        raise ValueError(
+            f"{type(method).__name__} takes second derivatives of the network, which torch.compile does not "
+            "support. Leave out train.compile."
+        )
 
 
 def accelerated(method: Method, config: TrainConfig) -> AbstractContextManager[None]:
@@ -231,12 +217,6 @@ def accelerated(method: Method, config: TrainConfig) -> AbstractContextManager[N
     if config.compile:
         return method.model.compiled()
     return method.captured() if config.cuda_graphs else nullcontext()
-
-
-def _cached(training: TrainingView, draws: int, resources: Resources) -> TrainingView:
-    """The training images with a cache, if some are drawn more than once."""
-    limit = int(resources.cache_gib * 2**30)
-    return training.cached(limit=limit) if limit and draws > len(training) else training
 
 
 def _identity(method: Method, config: TrainConfig, seed: int, transfer: Transfer) -> str:
@@ -265,7 +245,7 @@ def _step(
     for i, micro in enumerate(_micro_batches(batch, config.accumulation, accelerator.device)):
         last = i == config.accumulation - 1
         with nullcontext() if last else accelerator.no_sync(method):
-            with precision(accelerator):
+            with accelerator.autocast() if is_sharded(accelerator) else nullcontext():
                 output = method(micro.pop("image"), micro.pop("label"), step=step, **micro)
             accelerator.backward(output["loss"] / config.accumulation)
         parts = {name: value for name, value in output.items() if name not in ("output", "metrics")}

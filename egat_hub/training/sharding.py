@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -28,37 +28,31 @@ def average_statistics(model: nn.Module) -> None:
     In data-parallel training, each step starts from the main process's statistics, and every process updates
     them with its own images.
     """
-    if world_size() == 1:
-        return
-    for module in model.modules():
-        if is_batchnorm(module):
-            for statistic in (module.running_mean, module.running_var):
-                if statistic is not None:
-                    dist.all_reduce(statistic)
-                    statistic /= world_size()
+    for statistic in _statistics(model, "running_mean", "running_var"):
+        dist.all_reduce(statistic)
+        statistic /= world_size()
 
 
 @torch.no_grad()
 def share_statistics(model: nn.Module) -> None:
     """Copy the main process's running statistics, in place, as ``DistributedDataParallel`` does."""
-    if world_size() == 1:
-        return
-    for module in model.modules():
-        if is_batchnorm(module):
-            for statistic in (module.running_mean, module.running_var, module.num_batches_tracked):
-                if statistic is not None:
-                    dist.broadcast(statistic, 0)
+    for statistic in _statistics(model, "running_mean", "running_var", "num_batches_tracked"):
+        dist.broadcast(statistic, 0)
+
+
+def _statistics(model: nn.Module, *names: str) -> list[Tensor]:
+    """Statistics of the BatchNorm layers; none in a single process."""
+    layers = [layer for layer in model.modules() if world_size() > 1 and is_batchnorm(layer)]
+    found = [getattr(layer, name) for layer in layers for name in names]
+    return [statistic for statistic in found if statistic is not None]
 
 
 class Network:
     """The network that is validated and saved, with full weights in every process.
 
     With sharded parameters this is a copy that weights are gathered into, because a part of a sharded module
-    must not be called alone, and processes evaluate different numbers of batches.
-
-    Args:
-        method: the method, not prepared yet.
-        accelerator: the Accelerator that will prepare it.
+    must not be called alone, and processes evaluate different numbers of batches. Create it before Accelerate
+    prepares the method.
     """
 
     def __init__(self, method: Method, accelerator: Accelerator) -> None:
@@ -78,7 +72,12 @@ class Network:
         if self._copy is None:
             yield own
             return
-        self._copy.load_state_dict({name: _whole(value) for name, value in own.state_dict().items()})
+        self._copy.load_state_dict(
+            {
+                name: value.full_tensor() if isinstance(value, DTensor) else value
+                for name, value in own.state_dict().items()
+            }
+        )
         yield self._copy.to(self._device)
         self._copy.cpu()
 
@@ -128,12 +127,3 @@ def prepare_sharding(accelerator: Accelerator) -> None:
             "recipes/accelerate_configs/fsdp.yaml."
         )
     plugin.mixed_precision_policy = MixedPrecisionPolicy()
-
-
-def precision(accelerator: Accelerator) -> AbstractContextManager[Any]:
-    """Autocast for a step with sharded modules; Accelerate does the rest itself."""
-    return accelerator.autocast() if is_sharded(accelerator) else nullcontext()
-
-
-def _whole(value: Tensor) -> Tensor:
-    return value.full_tensor() if isinstance(value, DTensor) else value

@@ -27,11 +27,6 @@ def test_help_teaches_by_an_example(call, name):
     assert f"\nexample: egat-hub {name}" in called.out
 
 
-def test_every_command_has_its_file():
-    files = {path.stem for path in (ROOT / "egat_hub/cli").glob("*.py")}
-    assert set(COMMANDS) <= files
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -12,7 +12,7 @@ from egat_hub.core.config import to_dict
 from egat_hub.core.options import add_options, spelled
 from egat_hub.data import DataConfig
 from egat_hub.experiments import ExtraAttack, RunConfig, SweepOptions
-from egat_hub.experiments.variants import ABLATION, GOLDEN, SENSITIVITY
+from egat_hub.experiments.config import ABLATION, GOLDEN, SENSITIVITY
 from egat_hub.methods import METHODS
 from egat_hub.metrics import InsertionDeletion, Localisation
 from egat_hub.training import TrainConfig

@@ -280,7 +280,7 @@ def test_a_run_keeps_its_classes(folder_run, tmp_path):
 def test_images_that_changed_since_a_run_are_warned_about(folder_run, tmp_path):
     images, data = folder_run
     shutil.copy(images / "cat/0.png", images / "cat/new.png")
-    with pytest.warns(UserWarning, match="The images of home have changed since the run"):
+    with pytest.warns(UserWarning, match="The images have changed since the run"):
         call(tmp_path / "out", *data)
 
 

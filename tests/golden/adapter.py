@@ -33,7 +33,7 @@ from egat_hub.data import DataConfig, EvaluationView, TrainingView, open_dataset
 from egat_hub.data.corruptions import CORRUPTIONS
 from egat_hub.data.transforms import PREPROCESSING
 from egat_hub.evaluation import EvaluationConfig, evaluate
-from egat_hub.experiments.variants import VARIANTS
+from egat_hub.experiments.config import VARIANTS
 from egat_hub.explanations import EXPLANATIONS
 from egat_hub.hub import save_pretrained
 from egat_hub.methods import METHODS, Method

@@ -14,7 +14,7 @@ from egat_hub.methods import ALIGN, Batch
 from egat_hub.methods.align import Masker
 from egat_hub.methods.losses import Mixup
 from egat_hub.training import TrainConfig
-from egat_hub.training.optimizer import create_optimizer
+from egat_hub.training.config import create_optimizer
 from tests.helpers.methods import batch, forwards, model
 from tests.methods import reference
 

@@ -66,6 +66,7 @@ def test_sharding_that_accelerate_would_ignore_is_refused(monkeypatch):
 def test_a_checkpoint_in_shards_is_for_a_run_in_shards(tmp_path):
     fit(method(), tmp_path, steps=1)
     (path,) = tmp_path.glob("checkpoints/step_*/progress.json")
-    path.write_text(json.dumps({**json.loads(path.read_text()), "sharded": True}))
-    with pytest.raises(ValueError, match=r"was written with FSDP\. Go on with the configuration"):
+    progress = json.loads(path.read_text())
+    path.write_text(json.dumps({**progress, "network": progress["network"] + ", with FSDP"}))
+    with pytest.raises(ValueError, match=r"with FSDP, and this run trains .*Choose another output folder"):
         fit(method(), tmp_path, steps=2)

@@ -12,7 +12,7 @@ from egat_hub.data import TrainingView
 from egat_hub.methods import METHODS
 from egat_hub.training import Resources, TrainConfig, Transfer, train
 from egat_hub.training import loop as training
-from egat_hub.training.optimizer import create_optimizer
+from egat_hub.training.config import create_optimizer
 from tests.helpers.training import SIZE, domain, method, network, same, view
 
 HEAD = {"net.fc.weight", "net.fc.bias"}

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from egat_hub.core.results import SANITY_CHECK, Outcome, Row, failed_checks
+from egat_hub.experiments.config import ABLATION, GOLDEN, SENSITIVITY, VARIANTS
 from egat_hub.experiments.tables.columns import COMPARED, headline
 from egat_hub.experiments.tables.comparisons import differences, explanations, in_domain, out_of_domain
 from egat_hub.experiments.tables.table import Entry, Published, Table, heading, markdown, write_tables
-from egat_hub.experiments.variants import ABLATION, GOLDEN, SENSITIVITY, VARIANTS
 from egat_hub.hub.tables import protocol_text
 from egat_hub.metrics import METRICS
 from egat_hub.metrics.faithfulness import RANDOM_MAP_CHECKS
