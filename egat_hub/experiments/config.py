@@ -17,6 +17,9 @@ from egat_hub.training import TrainConfig, Transfer
 PATHS = ("dir", "masks_dir")
 """Fields of :class:`DataConfig` that are paths."""
 
+IMAGE_SIZE = 224
+"""Default side of the images for networks of timm."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExtraAttack:
@@ -30,7 +33,7 @@ class ExtraAttack:
         images: number of test images, a random subset that is the same for all runs; by default all.
 
     Raises:
-        ValueError: an epsilon outside [0, 1], fewer than 1 restart, or no image.
+        ValueError: a value out of range.
         ImportError: the package that the attack needs is not installed.
     """
 
@@ -131,10 +134,6 @@ class RunConfig:
         return self.data.image_size or IMAGE_SIZE
 
 
-IMAGE_SIZE = 224
-"""Default side of the images for networks of timm."""
-
-
 def with_absolute_paths(data: DataConfig) -> DataConfig:
     """The same data set with absolute paths."""
     paths = {name: getattr(data, name) for name in PATHS}
@@ -173,17 +172,14 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {**ABLATION, **SENSITIVITY, **GOLDEN
 def with_methods(
     base: RunConfig, names: Sequence[str], configs: Mapping[str, MethodConfig] | None = None
 ) -> list[RunConfig]:
-    """``base`` with each of several methods.
+    """``base`` with each of several methods, variants of EGAT, or groups of them.
 
     Args:
         base: run of any method.
-        names: methods, variants of EGAT, ``"all"`` for all methods and the ablation, ``"ablation"`` and
+        names: methods, variants, ``"all"`` for all methods and the ablation, ``"ablation"`` and
             ``"sensitivity"`` for their variants with the methods that the paper compares them with, or
             ``"golden"`` for the variant that is guided by object masks.
         configs: settings by method; by default the methods' defaults.
-
-    Raises:
-        UnknownNameError: a name that does not exist.
     """
     groups = {
         "all": [*METHODS, *ABLATION],

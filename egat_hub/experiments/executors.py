@@ -35,10 +35,8 @@ class ExecutorConfig:
         cpus: CPU cores per run (Ray and Slurm).
         gpus: GPUs per run; by default 1 if the Ray cluster has any, and the partition's default under Slurm.
         retries: restarts of a run whose worker died; it resumes from its checkpoint.
-        address: address of a Ray cluster, such as ``"auto"`` or ``"ray://head:10001"``; by default one is
-            started on this machine.
-        options: parameters of submitit's executor, such as ``{"slurm_partition": "gpu", "timeout_min":
-            600}``.
+        address: address of a Ray cluster, such as ``"auto"``; by default one is started on this machine.
+        options: parameters of submitit's executor, such as ``{"slurm_partition": "gpu"}``.
     """
 
     name: str = "local"
@@ -50,10 +48,8 @@ class ExecutorConfig:
 
     def __post_init__(self) -> None:
         if self.cpus < 1 or (self.gpus or 0) < 0 or self.retries < 0:
-            raise ValueError(
-                f"Expected at least 1 CPU, and at least 0 GPUs and retries, got {self.cpus}, {self.gpus} and "
-                f"{self.retries}."
-            )
+            given = f"{self.cpus}, {self.gpus} and {self.retries}"
+            raise ValueError(f"Expected at least 1 CPU, and at least 0 GPUs and retries, got {given}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,10 +61,9 @@ class Job:
     resources: Resources
 
 
-Executor = Callable[[Sequence[Job], ExecutorConfig, "MultiDomain | None"], Iterator[Job]]
-"""Executes jobs and yields each one when it has ended; their data set may be open already."""
-
-EXECUTORS: Registry[Executor] = Registry("executors")
+EXECUTORS: Registry[Callable[[Sequence[Job], ExecutorConfig, MultiDomain | None], Iterator[Job]]]
+EXECUTORS = Registry("executors")
+"""Each executes jobs and yields every one when it has ended; their data set may be open already."""
 
 
 def execute(job: Job, dataset: MultiDomain | None = None) -> None:

@@ -67,12 +67,9 @@ def case_study(
         images: clean images [B,3,H,W] in [0,1].
         labels: true classes [B].
         label_names: one name per class.
-        attack: the attack on the predictions.
-        epsilon: radius of the ball in pixel units, in [0, 1].
+        attack: attack on the predictions, with radius ``epsilon``.
+        epsilon: L-infinity radius in [0, 1].
         explanation: explanation that makes the maps.
-
-    Raises:
-        ValueError: no models, or not as many labels as images.
     """
     if not models or not len(images) or len(images) != len(labels):
         raise ValueError(
@@ -173,7 +170,7 @@ def case_study_of(
         positions: positions of the images in the view; by default the first image of each of three classes.
 
     Raises:
-        ValueError: no explanation, or a position that the view does not have.
+        ValueError: no explanation, or a position out of range.
     """
     if evaluation.explanation is None:
         raise ValueError("A case study needs an explanation; set evaluation.explanation.")

@@ -69,8 +69,7 @@ def open_saved(source: str) -> SavedModel | None:
             ``organization/name`` or ``organization/name@revision`` on the Hub.
 
     Raises:
-        FileNotFoundError, PermissionError, ConnectionError, OSError: the model cannot be loaded.
-        ValueError: the model is damaged.
+        OSError, ValueError: the model cannot be loaded.
     """
     folder = Path(source).expanduser()
     if folder.exists():

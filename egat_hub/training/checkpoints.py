@@ -14,8 +14,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-PROGRESS = "progress.json"
-BEST = "best.safetensors"
+PROGRESS, BEST = "progress.json", "best.safetensors"
 
 
 @dataclass

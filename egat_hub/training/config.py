@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from timm.optim import create_optimizer_v2, param_groups_layer_decay
@@ -153,17 +153,15 @@ class Resources:
     @property
     def training_workers(self) -> int:
         """Processes that load training images; 0 without a GPU, where training uses all cores."""
-        if self.workers is not None:
-            return self.workers
-        return min(8, cpu_count()) if torch.cuda.is_available() else 0
+        default = min(8, cpu_count()) if torch.cuda.is_available() else 0
+        return default if self.workers is None else self.workers
 
 
 def create_optimizer(method: Method, config: TrainConfig, transfer: Transfer | None = None) -> Optimizer:
-    """Create the optimizer of ``method``.
+    """Create the optimizer of ``method``, with learning rates by layer and weight decay by kind of parameter.
 
     Raises:
-        ValueError: a batch size that cannot be divided, an optimizer that timm does not know, or a warm-up
-            that does not end before training does.
+        ValueError: an unknown optimizer, or a batch size or warm-up that does not fit.
     """
     transfer = transfer or Transfer()
     if transfer.warmup_steps >= config.steps:
@@ -178,11 +176,6 @@ def create_optimizer(method: Method, config: TrainConfig, transfer: Transfer | N
             f"{config.batch_size} for {world_size()} x {config.accumulation}. Use "
             f"{-(-config.batch_size // parts) * parts}."
         )
-    return create_optimizer_v2(_groups(method, config, transfer), opt=config.optimizer, lr=config.lr)
-
-
-def _groups(method: Method, config: TrainConfig, transfer: Transfer) -> list[dict[str, Any]]:
-    """Parameters by learning rate and weight decay."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     undecayed, scales = method.no_weight_decay(), {}
     if transfer.layer_decay < 1:
@@ -194,4 +187,5 @@ def _groups(method: Method, config: TrainConfig, transfer: Transfer) -> list[dic
             scale = method.lr_scale(name) * scales.get(parameter, 1.0)
             key = config.lr * scale, config.weight_decay if decayed else 0.0
             groups.setdefault(key, []).append(parameter)
-    return [{"params": found, "lr": lr, "weight_decay": decay} for (lr, decay), found in groups.items()]
+    described = [{"params": p, "lr": lr, "weight_decay": decay} for (lr, decay), p in groups.items()]
+    return create_optimizer_v2(described, opt=config.optimizer, lr=config.lr)

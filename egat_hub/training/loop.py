@@ -112,7 +112,7 @@ def _train(
             "checkpoint. Choose another training_attack, or leave out FSDP."
         )
     check_accelerated(method, config, accelerator.device)
-    run = _identity(method, config, seed, transfer) + (", with FSDP" if sharded else "")
+    run = _identity(method, config, seed, transfer, sharded)
     optimizer = create_optimizer(method, config, transfer)
     network = Network(method, accelerator)
     if config.ema_decay is not None:
@@ -219,13 +219,13 @@ def accelerated(method: Method, config: TrainConfig) -> AbstractContextManager[N
     return method.captured() if config.cuda_graphs else nullcontext()
 
 
-def _identity(method: Method, config: TrainConfig, seed: int, transfer: Transfer) -> str:
+def _identity(method: Method, config: TrainConfig, seed: int, transfer: Transfer, sharded: bool) -> str:
     """Description of network, method and training that a checkpoint must match."""
-    model = method.model
     settings = [non_default(method.config), non_default(replace(config, steps=1)), seed]
     settings += [non_default(transfer)] if transfer != Transfer() else []
-    network = f"{model.architecture} with {model.num_classes} classes"
-    return f"{network}, {type(method).__name__}, settings {digest(settings)}"
+    network = f"{method.model.architecture} with {method.model.num_classes} classes"
+    way = ", with FSDP" if sharded else ""
+    return f"{network}, {type(method).__name__}, settings {digest(settings)}{way}"
 
 
 def _step(
