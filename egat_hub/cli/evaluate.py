@@ -81,7 +81,18 @@ def evaluate(
 
 def summary(rows: Sequence[Row]) -> str:
     """Metrics of tables and leaderboards with their values, and the sanity checks that failed."""
-    lines = [_line(row, rows) for row in rows if _is_shown(row)]
+    lines = []
+    for row in rows:
+        metric, protocol = metric_of(row.metric), row.protocol
+        if not (metric.table or metric.headline) or not metric.shows(protocol):
+            continue
+        values = [row.value]
+        if metric.control:
+            key = row.metric, {**protocol, **metric.control}
+            values += [other.value for other in rows if (other.metric, other.protocol) == key]
+        epsilon = f"{protocol['epsilon']:.4g}" if "epsilon" in protocol else ""
+        shown = (f"{value:.{metric.digits}f}" for value in values)
+        lines.append((metric.title, protocol.get("attack", ""), epsilon, *shown))
     headers = ("metric", "attack", "epsilon", "value", "control map")
     table = tabulate(lines, headers, disable_numparse=True, colalign=("left", "left", *["right"] * 3))
     failed = [
@@ -89,23 +100,3 @@ def summary(rows: Sequence[Row]) -> str:
         for row in failed_checks(rows)
     ]
     return f"{table}\n\nFailed sanity checks: {', '.join(failed) or 'none'}"
-
-
-def _is_shown(row: Row) -> bool:
-    metric = metric_of(row.metric)
-    return bool(metric.table or metric.headline) and metric.shows(row.protocol)
-
-
-def _line(row: Row, rows: Sequence[Row]) -> tuple[str, ...]:
-    metric, protocol = metric_of(row.metric), row.protocol
-    values = [row.value]
-    if metric.control:
-        control = {**protocol, **metric.control}
-        values += [other.value for other in rows if (other.metric, other.protocol) == (row.metric, control)]
-    epsilon = f"{protocol['epsilon']:.4g}" if "epsilon" in protocol else ""
-    return (
-        metric.title,
-        str(protocol.get("attack", "")),
-        epsilon,
-        *(f"{value:.{metric.digits}f}" for value in values),
-    )

@@ -90,10 +90,8 @@ class Speed:
         Memory is the largest of all processes in MiB: that allocated by PyTorch on a CUDA device, or resident
         memory on a CPU. Every process calls this.
         """
-        found = {
-            "images_per_second": round(self._images / self._seconds, 2),
-            "loading": round(self._waited / self._seconds, 4),
-        }
+        speed, loading = self._images / self._seconds, self._waited / self._seconds
+        found = {"images_per_second": round(speed, 2), "loading": round(loading, 4)}
         self._images, self._seconds, self._waited = 0, 0.0, 0.0
         peak = torch.tensor([_peak(self._accelerator.device)], device=self._accelerator.device)
         most = self._accelerator.gather(peak).max().item()
