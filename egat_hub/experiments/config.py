@@ -136,10 +136,9 @@ class RunConfig:
 
 def with_absolute_paths(data: DataConfig) -> DataConfig:
     """The same data set with absolute paths."""
-    paths = {name: getattr(data, name) for name in PATHS}
-    return replace(
-        data, **{name: path and str(Path(path).expanduser().resolve()) for name, path in paths.items()}
-    )
+    given = {name: getattr(data, name) for name in PATHS}
+    paths: Any = {name: path and str(Path(path).expanduser().resolve()) for name, path in given.items()}
+    return replace(data, **paths)
 
 
 ABLATION: Mapping[str, Mapping[str, Any]] = {

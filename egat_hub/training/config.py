@@ -177,7 +177,8 @@ def create_optimizer(method: Method, config: TrainConfig, transfer: Transfer | N
             f"{-(-config.batch_size // parts) * parts}."
         )
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    undecayed, scales = method.no_weight_decay(), {}
+    scales: dict[nn.Parameter, float] = {}
+    undecayed = method.no_weight_decay()
     if transfer.layer_decay < 1:
         for layer in param_groups_layer_decay(method.model.net, layer_decay=transfer.layer_decay):
             scales |= dict.fromkeys(layer["params"], layer["lr_scale"])
