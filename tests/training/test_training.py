@@ -158,7 +158,7 @@ def test_numbers_that_are_too_small_are_refused(field):
 
 def test_processes_that_accelerate_does_not_count_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "world_size", lambda: 2)
-    with pytest.raises(RuntimeError, match="There are 2 processes, and Accelerate counts 1"):
+    with pytest.raises(RuntimeError, match=r"Expected 2 processes in Accelerate.s state, got 1"):
         fit(method(), tmp_path)
 
 
