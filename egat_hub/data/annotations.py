@@ -35,11 +35,8 @@ class Boxes:
 
     Attributes:
         name: name of the source in error messages.
-        boxes: the boxes, in any order; they may overlap.
+        boxes: the boxes, in any order; they may overlap. A box without area is an error.
         size: (width, height) of the annotated image, if known.
-
-    Raises:
-        UnreadableImageError: a box has no area.
     """
 
     name: str

@@ -142,11 +142,7 @@ class Domain:
         return f"Domain({self.dataset}/{self.name}: {len(self)} images, {len(self.classes)} classes)"
 
     def load(self, index: int) -> tuple[Image.Image, Image.Image | None]:
-        """The RGB image at a position and, if the domain has masks, its ``"L"`` mask of the same size.
-
-        Raises:
-            UnreadableImageError: the file cannot be decoded.
-        """
+        """The RGB image at a position and, if the domain has masks, its ``"L"`` mask of the same size."""
         return self.read(index)
 
     def indices(self, split: str) -> np.ndarray:
@@ -170,11 +166,7 @@ class Domain:
         )
 
     def cached(self, indices: Sequence[int] | np.ndarray, *, limit: int) -> Domain:
-        """A domain that holds images at ``indices`` in memory, decoded, up to ``limit`` bytes.
-
-        Raises:
-            UnreadableImageError: an image cannot be decoded.
-        """
+        """A domain that holds images at ``indices`` in memory, decoded, up to ``limit`` bytes."""
         other = copy.copy(self)
         other.read = ImageCache(self.read, indices, limit=limit)
         return other

@@ -38,12 +38,7 @@ def image_suffixes() -> frozenset[str]:
 
 
 def find_images(folder: Path, *, outside: Path | None = None) -> list[Path]:
-    """Paths of the images in a folder and its subfolders, sorted; links are followed, hidden names skipped.
-
-    Args:
-        folder: folder to search.
-        outside: subfolder to leave out.
-    """
+    """Sorted images in a folder and its subfolders, except ``outside``; follows links, skips hidden names."""
     suffixes, found = image_suffixes(), []
     seen = {folder.resolve(), *([outside.resolve()] if outside else [])}
     for place, folders, files in os.walk(folder, followlinks=True):
@@ -72,12 +67,7 @@ def read_image(file: Path | IO[bytes], *, name: str) -> Image.Image:
 
 
 def open_image(path: str | Path) -> Image.Image:
-    """:func:`read_image` for a path given by the user.
-
-    Raises:
-        FileNotFoundError: no such file.
-        UnreadableImageError: see :func:`read_image`.
-    """
+    """:func:`read_image` for a path given by the user; a missing file is a ``FileNotFoundError``."""
     path = Path(path)
     if not path.is_file():
         found = "a folder" if path.is_dir() else "nothing"
@@ -89,11 +79,7 @@ def open_image(path: str | Path) -> Image.Image:
 
 
 def to_rgb(image: Image.Image, *, name: str = "image") -> Image.Image:
-    """Convert a PIL image of any mode to upright RGB, as :func:`read_image` does.
-
-    Raises:
-        UnreadableImageError: floating-point pixels.
-    """
+    """Convert a PIL image of any mode but ``"F"`` to upright RGB, as :func:`read_image` does."""
     image = ImageOps.exif_transpose(image)
     if image.mode == "F":
         raise UnreadableImageError(f"{name}: floating-point pixels have no known range; save it with 8 bits")

@@ -79,11 +79,7 @@ class TrainingView(Dataset[Item]):
         return len(self.indices)
 
     def cached(self, *, limit: int) -> TrainingView:
-        """A view that decodes images now and holds up to ``limit`` bytes of them in memory.
-
-        Raises:
-            UnreadableImageError: an image cannot be decoded.
-        """
+        """A view that decodes images now and holds up to ``limit`` bytes of them in memory."""
         view = copy.copy(self)
         view.domain = self.domain.cached(self.indices, limit=limit)
         return view

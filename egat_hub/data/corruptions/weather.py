@@ -58,11 +58,7 @@ TINTS = ((0.38, 0.50, 0.57), (0.80, 0.82, 0.86))
 
 
 def frost_layer(layer: Tensor, random: SampleRandom) -> Tensor:
-    """Ice: patches of parallel crystals over clouds, [B,3,h,w] in [0,1].
-
-    Args:
-        layer: gives shape [B,1,h,w] and device.
-    """
+    """Ice: patches of parallel crystals over clouds, [B,3,h,w] in [0,1], for a layer [B,1,h,w]."""
     tint = random.uniform(layer[:, 0, 0, 0], 0, 1, "frost tint")[:, None, None, None]
     clear, white = (layer.new_tensor(colour)[:, None, None] for colour in TINTS)
     clouds = plasma(layer, random, 1.6, "frost clouds") - 0.5
