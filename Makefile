@@ -16,7 +16,7 @@ help:  ## list the targets
 
 env: $(STAMP)  ## create .venv with the tested versions
 
-demo: $(STAMP)  ## train and judge four small models on generated images
+demo: $(STAMP)  ## train and evaluate four small models on generated images
 	$(BIN)/accelerate launch $(LAUNCH) recipes/vlcs.py --config recipes/demo.yaml
 
 test: $(STAMP)  ## run the tests
