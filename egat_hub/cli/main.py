@@ -50,7 +50,10 @@ COMMANDS = {
 }
 """Commands and their descriptions; each is a function in the module of its name, or in that of MODULES."""
 
-MODULES = {"train": "runs", "finetune": "runs", "sweep": "runs"}
+MODULES = {
+    **dict.fromkeys(("train", "finetune", "sweep"), "runs"),
+    **dict.fromkeys(("card", "pull", "push"), "publishing"),
+}
 
 DESCRIPTION = "Image classifiers that are robust to attacks and explain their predictions."
 HELP_ALL = "--help-all"
