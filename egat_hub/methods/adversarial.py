@@ -1,4 +1,4 @@
-"""Methods that attack while they train: their base class, PGD-AT and TRADES."""
+"""Methods that attack while they train: their base class, and PGD-AT."""
 
 from __future__ import annotations
 

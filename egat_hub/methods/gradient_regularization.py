@@ -1,4 +1,4 @@
-"""Regularization by gradients: IGR, RRR, SGT and SGDrop."""
+"""Regularization by gradients: IGR, RRR and SGT."""
 
 from __future__ import annotations
 
