@@ -39,7 +39,7 @@ def rows(data):
     return evaluate(network(), data, config(batch_size=5))
 
 
-def test_there_is_one_worst_case_and_the_steps_towards_it(rows):
+def test_rows_have_the_worst_case_and_each_stage(rows):
     plan = "apgd_ce x1, apgd_t x4, fab_t x4, square x1"
     options = {"version": "standard", "iterations": 2, "queries": 3, "replaced": "4 of 9 targets"}
     for epsilon in EPSILONS:
@@ -57,7 +57,7 @@ def test_there_is_one_worst_case_and_the_steps_towards_it(rows):
         assert values[0] <= 100 * (COUNT - 2) / COUNT
 
 
-def test_flags_are_shares_of_the_images_that_were_attacked(rows):
+def test_flags_are_fractions_of_attacked_images(rows):
     first, second = (
         {
             row.protocol["check"]: row
@@ -78,7 +78,7 @@ def test_flags_are_shares_of_the_images_that_were_attacked(rows):
 
 
 @pytest.mark.parametrize("batch_size", [1, 64])
-def test_the_batch_changes_no_figure(data, rows, batch_size):
+def test_batch_size_does_not_change_results(data, rows, batch_size):
     for one, other in zip(rows, evaluate(network(), data, config(batch_size=batch_size)), strict=True):
         assert (one.metric, one.protocol, one.n) == (other.metric, other.protocol, other.n)
         assert one.value == pytest.approx(other.value, abs=1e-3)

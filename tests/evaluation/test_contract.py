@@ -28,7 +28,7 @@ def pairs(count=9, wrong=False):
     return [(i, (int(label) + wrong) % CLASSES) for i, label in zip(images, labels, strict=True)]
 
 
-def test_rows_say_what_defines_the_figure():
+def test_rows_have_a_full_protocol():
     named = {"method": "egat", "train_domain": "meadow", "seed": 4}
     rows = evaluate(network(), view("test"), CONFIG, **named)
     for row in rows:
@@ -50,7 +50,7 @@ def test_rows_say_what_defines_the_figure():
     assert [row.protocol for row in rows if row.metric == "clean_accuracy"] == [{}]
 
 
-def test_a_model_of_other_classes_is_refused_though_its_labels_fit():
+def test_model_with_other_class_names_raises():
     many = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 1000))
     with pytest.raises(ValueError, match=r"the data set's 5 classes, in their order, got one of 1000"):
         evaluate(many, view("test"), EvaluationConfig())
@@ -58,7 +58,7 @@ def test_a_model_of_other_classes_is_refused_though_its_labels_fit():
 
 
 @pytest.mark.parametrize("batch_size", [1, 64])
-def test_batch_size_changes_no_figure(batch_size):
+def test_batch_size_does_not_change_results(batch_size):
     settings = {"epsilons": (0.002,), "seed": 1}
     ours = evaluate(network(), pairs(), EvaluationConfig(batch_size=batch_size, **settings))
     theirs = evaluate(network(), pairs(), EvaluationConfig(batch_size=4, **settings))
@@ -69,7 +69,7 @@ def test_batch_size_changes_no_figure(batch_size):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_plain_pairs_are_judged_like_a_view(workers):
+def test_plain_pairs_give_the_same_results_as_a_view(workers):
     shown = view("test")
     plain = [(item["image"], int(item["label"])) for item in shown]
     config = EvaluationConfig(epsilons=(), faithfulness=None, localisation=None, batch_size=5)
@@ -79,7 +79,7 @@ def test_plain_pairs_are_judged_like_a_view(workers):
         assert (a.dataset, a.test_domain, a.split) == ("", "", "")
 
 
-def test_any_module_gets_accuracy_and_robust_accuracy():
+def test_any_module_has_accuracy_and_robust_accuracy():
     class Linear(nn.Sequential):
         pass
 
@@ -109,7 +109,7 @@ def test_a_bare_timm_network_and_a_classifier_are_unwrapped():
     assert evaluate(Classifier(backbone, list("abcde")), pairs(), CONFIG) == expected
 
 
-def test_the_model_is_left_as_it_was():
+def test_model_state_is_unchanged():
     backbone = network(drop_rate=0.5).train()
     backbone.net.layer1.eval()
     modes = [m.training for m in backbone.modules()]
@@ -121,7 +121,7 @@ def test_the_model_is_left_as_it_was():
     assert all(p.grad is None for p in backbone.parameters())
 
 
-def test_what_no_image_defines_gives_no_row():
+def test_metrics_undefined_for_every_image_have_no_row():
     rows = evaluate(network(), pairs(wrong=True), CONFIG)
     faithful = {
         "comprehensiveness",
@@ -174,7 +174,7 @@ def test_settings_out_of_range_are_refused(settings):
 
 
 @pytest.mark.parametrize(("depth", "explained"), [(2, True), (1, True), (0, False)])
-def test_class_token_networks_get_every_figure_where_a_map_decides(depth, explained):
+def test_class_token_networks_have_every_explanation_metric(depth, explained):
     net = network("test_vit", img_size=SIZE, depth=depth)
     metrics = {row.metric for row in evaluate(net, view("test"), CONFIG)}
     maps = {"comprehensiveness", "sufficiency", "dead_maps", "dead_map_pairs"}

@@ -34,7 +34,7 @@ def corrupted(rows):
 
 
 @torch.no_grad()
-def test_accuracy_is_that_of_a_loop(dataset):
+def test_accuracy_equals_a_loop_over_corruptions(dataset):
     config = EvaluationConfig(**PLAIN, corruptions=CHOSEN, severities=(1, 4), seed=3, batch_size=5)
     rows = evaluate(network(), dataset, config)
     found, model, values = corrupted(rows), network().eval(), []
@@ -58,7 +58,7 @@ def test_accuracy_is_that_of_a_loop(dataset):
     ]
 
 
-def test_rows_say_what_was_done(dataset):
+def test_rows_name_corruption_and_severity(dataset):
     rows = evaluate(
         network(), dataset[:2], EvaluationConfig(**PLAIN, corruptions=("all",), severities=(2, 5))
     )
@@ -72,7 +72,7 @@ def test_rows_say_what_was_done(dataset):
     assert rows[-1].protocol == {"corruptions": "fog, snow", "severities": "1, 2, 3, 4, 5", **lengths}
 
 
-def test_nothing_is_corrupted_unless_asked_for(dataset):
+def test_no_corruptions_by_default(dataset):
     assert EvaluationConfig().corruptions == ()
     assert [row.metric for row in evaluate(network(), dataset[:2], EvaluationConfig(**PLAIN))] == [
         "clean_accuracy"
@@ -89,6 +89,6 @@ def test_nothing_is_corrupted_unless_asked_for(dataset):
         ({"corruptions": ("fog",), "severities": ()}, "Expected severities among 1 to 5"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(settings, message):
+def test_invalid_corruption_settings_raise(settings, message):
     with pytest.raises((ValueError, KeyError), match=message):
         EvaluationConfig(**settings)

@@ -32,7 +32,7 @@ def gradients(steps: int) -> int:
 
 
 @pytest.mark.parametrize(("count", "wrong"), [(20, 0), (20, 8), (6, 6)])
-def test_a_default_evaluation_is_within_a_fifth_of_its_arithmetic(model, count, wrong):
+def test_default_evaluation_takes_the_expected_time(model, count, wrong):
     right, data = count - wrong, images(model, count, wrong)
     with counted(model) as passes:
         rows = evaluate(model, data, EvaluationConfig(epsilons=(1e-5,)))
@@ -52,7 +52,7 @@ def test_a_default_evaluation_is_within_a_fifth_of_its_arithmetic(model, count, 
     assert passes.units <= 1.2 * floor
 
 
-def test_what_broke_is_not_attacked_again(model):
+def test_misclassified_images_are_skipped(model):
     data = images(model, 12, 0)
     config = EvaluationConfig(epsilons=(0.3, 0.4), restarts=3, explanation=None, checks=0)
     with counted(model) as passes:

@@ -97,7 +97,7 @@ def test_accuracy_and_robust_accuracy(rows, standing):
     assert len(right) > lefts[0] > lefts[1] >= 0
 
 
-def test_restarts_keep_the_worst(model, dataset):
+def test_worst_restart_counts(model, dataset):
     (epsilon,) = EPSILONS[:1]
     config = EvaluationConfig(
         epsilons=(epsilon,), explanation=None, restarts=3, attack_options={"steps": 1}, checks=0
@@ -135,7 +135,7 @@ def test_faithfulness_of_the_model_and_of_controls(model, dataset, target, fill)
         assert values(rows, "sufficiency", map=judged) == [pytest.approx(100 * mean(suffs), abs=1e-3)]
 
 
-def test_stability_is_that_of_correct_images_at_the_smallest_budget(model, dataset, rows, standing):
+def test_stability_uses_correct_images_at_the_smallest_epsilon(model, dataset, rows, standing):
     right, attacked = standing
     pairs = [
         [

@@ -48,7 +48,7 @@ def dataset(model):
     return list(zip(images, labels.tolist(), strict=True))
 
 
-def test_rows_are_those_of_the_attack_on_what_is_classified_correctly(model, dataset):
+def test_rows_are_computed_on_correctly_classified_images(model, dataset):
     outcomes = evaluate_per_image(model, dataset, config(*EXPLANATION_ATTACKS, batch_size=4))
     images, labels = torch.stack([image for image, _ in dataset]), torch.tensor([y for _, y in dataset])
     correct = model(images).argmax(1) == labels
@@ -83,7 +83,7 @@ def test_rows_are_those_of_the_attack_on_what_is_classified_correctly(model, dat
             assert row.value == pytest.approx(figures[defined].float().mean().item(), abs=1e-4)
 
 
-def test_other_figures_stay_as_they_are(model, dataset):
+def test_other_rows_are_unchanged(model, dataset):
     plain = evaluate(model, dataset, config())
     more = evaluate(model, dataset, config("top_k"))
     assert not NEW & {row.metric for row in plain}
@@ -91,7 +91,7 @@ def test_other_figures_stay_as_they_are(model, dataset):
 
 
 @pytest.mark.parametrize("settings", [{"epsilons": ()}, {"explanation": None}])
-def test_without_a_budget_or_an_explanation_there_is_nothing_to_attack(model, dataset, settings):
+def test_no_attack_without_epsilon_or_explanation(model, dataset, settings):
     assert not NEW & {row.metric for row in evaluate(model, dataset, config("top_k", **settings))}
 
 
@@ -102,6 +102,6 @@ def test_without_a_budget_or_an_explanation_there_is_nothing_to_attack(model, da
         ({"explanation_attack_options": {"restarts": 0}}, ValueError, "at least 1 restart"),
     ],
 )
-def test_bad_settings_are_refused_before_anything_is_measured(settings, error, message):
+def test_invalid_settings_raise_before_evaluation(settings, error, message):
     with pytest.raises(error, match=message):
         config("top_k", **settings)

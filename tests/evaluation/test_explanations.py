@@ -69,7 +69,7 @@ def judged(model, item, name):
 
 
 @pytest.mark.parametrize("name", ["model", *CONTROLS])
-def test_comp_and_suff_at_every_share_their_means_and_relative_to_the_probability(model, items, rows, name):
+def test_comprehensiveness_and_sufficiency_at_every_share(model, items, rows, name):
     found = []
     for item in items:
         saliency, draws = judged(model, item, name)
@@ -90,7 +90,7 @@ def test_comp_and_suff_at_every_share_their_means_and_relative_to_the_probabilit
 
 
 @pytest.mark.parametrize("name", ["model", *CONTROLS])
-def test_areas_and_places(model, items, rows, name):
+def test_insertion_deletion_and_localisation_rows(model, items, rows, name):
     areas, located, inside = [], [], []
     for item in items:
         saliency, draws = judged(model, item, name)
@@ -107,7 +107,7 @@ def test_areas_and_places(model, items, rows, name):
 
 
 @pytest.mark.parametrize("measure", sorted(STABILITY))
-def test_stability_is_split_by_what_the_attack_did_to_the_prediction(outcomes, measure):
+def test_stability_is_split_by_whether_the_prediction_changed(outcomes, measure):
     (correct,) = [values for row, values in outcomes if row.metric == "robust_accuracy"]
     stable = {
         row.protocol.get("prediction"): values
@@ -120,7 +120,7 @@ def test_stability_is_split_by_what_the_attack_did_to_the_prediction(outcomes, m
     torch.testing.assert_close(torch.where(kept.isnan(), flipped, kept), torch.tensor(stable[None]))
 
 
-def test_the_default_costs_no_forward_more_than_comp_and_suff(model, items):
+def test_default_metrics_need_only_the_forwards_of_faithfulness(model, items):
     seen = []
     forward = model.net.forward_features
     model.net.forward_features = lambda images: seen.append(len(images)) or forward(images)
@@ -133,7 +133,7 @@ def test_the_default_costs_no_forward_more_than_comp_and_suff(model, items):
     )  # the outputs are checked on one image
 
 
-def test_data_without_masks_have_no_rows_of_places(model, items):
+def test_data_without_masks_have_no_localisation_rows(model, items):
     plain = [(item["image"], int(item["label"])) for item in items]
     metrics = {row.metric for row in evaluate(model, plain, EvaluationConfig(epsilons=()))}
     assert not metrics & {"mask_area", "pointing_game", "energy_inside", "mask_iou"}

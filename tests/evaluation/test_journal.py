@@ -58,7 +58,7 @@ def measured(monkeypatch):
     return batches
 
 
-def test_it_goes_on_and_ends_with_the_same_rows(journal, measured):
+def test_interrupted_evaluation_resumes_with_the_same_rows(journal, measured):
     resumed = rows(journal)
     assert len(measured) == BATCHES - DONE
     assert resumed == rows(None)
@@ -67,13 +67,13 @@ def test_it_goes_on_and_ends_with_the_same_rows(journal, measured):
 
 
 @pytest.mark.parametrize("content", ["", '{"key": "abc'])
-def test_a_file_that_is_not_whole_is_measured_again(journal, measured, content):
+def test_truncated_file_is_measured_again(journal, measured, content):
     min(journal.glob("batch_*.json")).write_text(content)
     assert rows(journal) == rows(None)
     assert len(measured) == 2 * BATCHES - DONE + 1
 
 
-def test_another_batch_size_goes_on_too(journal, measured):
+def test_batch_size_may_change_on_resume(journal, measured):
     resumed = rows(journal, batch_size=4)
     assert [len(batch) for batch in measured] == [2, 2]
     for one, other in zip(resumed, rows(None), strict=True):
@@ -82,13 +82,13 @@ def test_another_batch_size_goes_on_too(journal, measured):
 
 
 @pytest.mark.parametrize("changed", [{"seed": 1}, {"restarts": 2}, {"faithfulness": None}])
-def test_that_of_another_model_or_configuration_is_refused(journal, changed):
+def test_journal_of_another_model_or_config_raises(journal, changed):
     with pytest.raises(ValueError, match="batches of another evaluation"):
         rows(journal, **changed)
     assert len(list(journal.iterdir())) == DONE
 
 
-def test_that_of_other_images_is_refused(journal, monkeypatch):
+def test_journal_of_other_images_raises(journal, monkeypatch):
     monkeypatch.setattr(killed_evaluation, "view", lambda split: view("val"))
     with pytest.raises(ValueError, match="batches of another evaluation"):
         rows(journal)
@@ -108,7 +108,7 @@ class Relabelled(torch.utils.data.Dataset):
         return item["image"], self.change(int(item["label"]))
 
 
-def test_other_labels_are_refused(tmp_path):
+def test_journal_of_other_labels_raises(tmp_path):
     config = EvaluationConfig(epsilons=(), explanation=None)
     first = evaluate(network(), Relabelled(int), config, journal=tmp_path)
     assert evaluate(network(), Relabelled(int), config, journal=tmp_path) == first
@@ -116,7 +116,7 @@ def test_other_labels_are_refused(tmp_path):
         evaluate(network(), Relabelled(lambda label: 4 - label), config, journal=tmp_path)
 
 
-def test_another_forward_of_the_same_weights_is_refused(tmp_path):
+def test_journal_of_another_forward_of_the_same_weights_raises(tmp_path):
     config, data = EvaluationConfig(epsilons=(), explanation=None), view("test")
     model = network()
     evaluate(model, data, config, journal=tmp_path)
@@ -125,7 +125,7 @@ def test_another_forward_of_the_same_weights_is_refused(tmp_path):
         evaluate(model, data, config, journal=tmp_path)
 
 
-def test_a_model_that_answers_at_random_may_go_on(tmp_path):
+def test_model_with_random_outputs_can_resume(tmp_path):
     config, data = EvaluationConfig(epsilons=(), explanation=None), view("test")
     model = network()
     model.net.register_forward_hook(lambda module, images, logits: logits + torch.randn_like(logits))

@@ -43,7 +43,7 @@ class Constant(nn.Module):
         )
 
 
-def test_a_module_around_a_network_is_measured_itself():
+def test_wrapper_module_is_evaluated_itself():
     model = network().eval()
     data = [(image, 1) for image, _ in pairs(model)]
     assert values(evaluate(Constant(model), data, ACCURACY)) == {"clean_accuracy": 0.0}
@@ -53,14 +53,14 @@ def test_a_module_around_a_network_is_measured_itself():
     )
 
 
-def test_a_training_method_stands_for_its_network():
+def test_method_is_evaluated_through_its_network():
     trained = method("pgd_at")
     data = pairs(trained.model.eval())
     assert values(evaluate(trained, data, ACCURACY))["clean_accuracy"] == 100
 
 
 @pytest.mark.parametrize("wrapped", [True, False])
-def test_hooks_on_a_timm_network_count(wrapped):
+def test_forward_hooks_on_a_timm_network_run(wrapped):
     model = network().eval()
     data = pairs(model)
     model.net.register_forward_hook(lambda module, images, logits: logits.roll(1, 1))
@@ -68,7 +68,7 @@ def test_hooks_on_a_timm_network_count(wrapped):
     assert found == {"clean_accuracy": 0.0}
 
 
-def test_a_hook_that_comes_after_an_explanation_counts_too():
+def test_forward_hook_added_after_an_explanation_runs():
     model = network().eval()
     data = pairs(model)
     assert "comprehensiveness" in values(evaluate(model, data, ACCURACY))
@@ -109,13 +109,13 @@ class Answers(nn.Module):
         (lambda logits: logits.detach(), "have no gradient with respect to the images, which attacks need"),
     ],
 )
-def test_answers_that_are_no_logits_are_refused(answer, message):
+def test_outputs_that_are_not_logits_raise(answer, message):
     data = [(torch.rand(3, 8, 8), 1)]
     with pytest.raises((TypeError, ValueError), match=message):
         evaluate(Answers(answer), data, ATTACK)
 
 
-def test_logits_without_a_gradient_do_for_accuracy():
+def test_logits_without_gradient_are_enough_for_accuracy():
     data = [(torch.rand(3, 8, 8), 1)]
     assert values(evaluate(Answers(lambda logits: logits.detach()), data, ACCURACY)).keys() == {
         "clean_accuracy"
@@ -142,7 +142,7 @@ def forms(model):
 
 
 @pytest.mark.parametrize("form", ["tensors", "tensor data set", "numpy labels", "mappings"])
-def test_data_come_in_several_forms(form):
+def test_supported_data_types(form):
     model = network().eval()
     assert evaluate(model, forms(model)[form], ACCURACY) == evaluate(model, pairs(model), ACCURACY)
 
@@ -158,12 +158,12 @@ def test_data_come_in_several_forms(form):
         (DataLoader([(torch.rand(3, 8, 8), 1)]), "Pass its .dataset"),
     ],
 )
-def test_items_of_another_form_are_refused(data, message):
+def test_items_of_unsupported_type_raise(data, message):
     with pytest.raises(TypeError, match=message):
         evaluate(network(), data, ACCURACY)
 
 
-def test_inference_mode_changes_nothing():
+def test_inference_mode_does_not_change_results():
     model = network().eval()
     config = EvaluationConfig(epsilons=(0.01,), attack_options={"steps": 2}, checks=3)
     expected = evaluate(model, pairs(model), config)
@@ -172,5 +172,5 @@ def test_inference_mode_changes_nothing():
 
 
 @pytest.mark.parametrize("epsilons", [0.5, np.float32(0.5), np.array([0.5]), [0.5], (np.float64(0.5),)])
-def test_budgets_are_numbers_of_any_kind(epsilons):
+def test_epsilon_may_be_any_number_type(epsilons):
     assert EvaluationConfig(epsilons=epsilons).epsilons == (0.5,)

@@ -53,7 +53,7 @@ def around(mean, deviation, count=100):
         (8.0, 30, False),  # 2.7
     ],
 )
-def test_a_random_map_with_comp_is_told(mean, deviation, raised):
+def test_random_map_check_fails_when_comprehensiveness_is_high(mean, deviation, raised):
     row = flags(around(50, 5), around(mean, deviation))["random_maps_score_high"]
     assert row.value == 100 * raised
     assert row.n == 100
@@ -67,13 +67,13 @@ def test_a_random_map_with_comp_is_told(mean, deviation, raised):
 
 
 @pytest.mark.parametrize(("gain", "raised"), [(3.1, False), (2.9, True), (-20, True)])
-def test_a_map_no_better_than_a_random_one_is_told(gain, raised):
+def test_map_no_better_than_random_is_flagged(gain, raised):
     random = np.random.default_rng(1).normal(0, 40, 100)  # what both share does not count
     row = flags(random + around(gain, 10), random)["not_above_random_maps"]
     assert row.value == 100 * raised
 
 
-def test_the_first_share_and_fill_count_and_images_without_a_value_do_not():
+def test_flags_use_the_first_share_and_fill_and_skip_missing_values():
     random = [0.0, 1.0, math.nan, -1.0]
     others = comp("model", [0.0] * 4, q=0.5), comp("random", [90.0] * 4, q=0.5)
     found = flags([50.0, 51.0, 52.0, math.nan], random, *others)
@@ -82,7 +82,7 @@ def test_the_first_share_and_fill_count_and_images_without_a_value_do_not():
     assert found["random_maps_score_high"].value == 0
 
 
-def test_there_is_no_flag_without_figures():
+def test_no_flag_without_rows():
     assert random_map_checks([]) == []
     assert random_map_checks([comp("model", [1.0, 2.0])]) == []
     assert not flags([1.0], [2.0])

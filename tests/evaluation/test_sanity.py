@@ -76,44 +76,44 @@ def honest_in_the_middle(x):
     return 1.0 - 2.0 * ((x - 0.5).abs().amax((1, 2, 3), keepdim=True) > 0.19)
 
 
-def test_a_sound_model_raises_no_flag():
+def test_differentiable_model_raises_no_flag():
     assert flags(Brightness(), surrogates=[Brightness()]) == set()
 
 
-def test_a_quantised_input_has_no_gradient_and_falls_to_transfer():
+def test_quantised_input_has_zero_gradient_and_fails_under_transfer():
     raised = flags(Brightness(quantised), surrogates=[Brightness()])
     assert {"zero_gradient", "huge_epsilon", "transfer"} <= raised
 
 
-def test_images_at_the_border_of_a_quantised_input_fall_to_random_corners():
+def test_quantised_input_at_its_steps_is_flagged_without_gradient():
     assert "without_gradient" in flags(Brightness(quantised), distance=0.001)
 
 
-def test_a_saturated_loss_has_no_gradient():
+def test_saturated_loss_has_zero_gradient():
     assert {"zero_gradient", "huge_epsilon"} <= flags(Brightness(scale=1e5))
 
 
-def test_a_randomised_model():
+def test_randomised_model_is_flagged():
     assert "random_logits" in flags(Brightness(lambda x: x + 0.01 * torch.randn_like(x)))
 
 
-def test_ripples_that_catch_shorter_steps():
+def test_local_maxima_are_flagged_by_more_steps():
     assert flags(Brightness(ripples), distance=0.025, start="clean") == {"more_steps"}
 
 
-def test_steps_that_do_not_reach_the_border():
+def test_steps_too_short_to_reach_epsilon_are_flagged():
     raised = flags(Brightness(), steps=2, step_size=0.25, start="clean")
     assert "weak_attack" in raised
     assert "weak_attack" not in flags(Brightness(), steps=4, step_size=0.25, start="clean")
 
 
-def test_a_single_step_from_an_image_whose_gradient_deceives():
+def test_single_step_with_misleading_gradient_is_flagged():
     model = Brightness(lambda x: Deceptive.apply(x, lambda images: -honest_at_whole_levels(images)))
     assert "weak_attack" in flags(model, attack=FGSM())
     assert "weak_attack" not in flags(Brightness(), attack=FGSM())
 
 
-def test_the_row_of_a_weak_attack_names_it():
+def test_row_of_a_weak_attack_has_its_protocol():
     x, y = images()
     data = list(zip(x, y.tolist(), strict=True))
     config = EvaluationConfig(epsilons=(EPSILON,), attack="fgsm")
@@ -126,18 +126,18 @@ def test_the_row_of_a_weak_attack_names_it():
     assert not [r for r in evaluate(Brightness(), data, cascade) if r.protocol.get("check") == "weak_attack"]
 
 
-def test_a_gradient_that_deceives_off_the_clean_image():
+def test_misleading_gradient_near_the_clean_image_is_flagged():
     raised = flags(Brightness(lambda x: Deceptive.apply(x, honest_at_whole_levels)))
     assert "single_step" in raised
 
 
-def test_a_gradient_that_deceives_far_from_the_clean_image():
+def test_misleading_gradient_far_from_the_clean_image_is_flagged():
     raised = flags(Brightness(lambda x: Deceptive.apply(x, honest_in_the_middle)))
     assert {"larger_epsilon", "huge_epsilon"} <= raised
     assert not raised & {"more_steps", "single_step", "zero_gradient"}
 
 
-def test_there_is_a_test_for_every_check():
+def test_every_sanity_check_has_a_test():
     source = Path(__file__).read_text()
     assert all(source.count(f'"{name}"') for name in CHECKS)
 
@@ -153,7 +153,7 @@ def test_trained_networks_raise_no_flag(name, tmp_path):
     assert failed_checks(rows) == []
 
 
-def test_checks_look_at_images_all_over_the_data_set():
+def test_checks_sample_images_from_the_whole_data_set():
     x, y = images()
     data = list(zip(x, y.tolist(), strict=True))
     rows = evaluate(Brightness(), data, EvaluationConfig(checks=5, batch_size=3))
@@ -162,7 +162,7 @@ def test_checks_look_at_images_all_over_the_data_set():
     assert not [row for row in signs if row.metric == SANITY_CHECK]
 
 
-def test_rounded_images_are_judged_too():
+def test_robust_accuracy_on_8_bit_images():
     x, y = images()
     data = list(zip(x, y.tolist(), strict=True))
     rows = evaluate(Brightness(), data, EvaluationConfig(epsilons=(0.001, 0.05), checks=0))

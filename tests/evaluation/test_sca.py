@@ -30,7 +30,7 @@ def found():
     return by_budget(evaluate_per_image(classifier(), DATA, CONFIG, attack=attack()))
 
 
-def test_rows_are_those_of_the_attack_on_images_still_correct(found):
+def test_rows_are_computed_on_images_still_correct(found):
     model, sca = classifier(), attack()
     correct = LABELS == TRUE
     assert found["clean_accuracy", None].values == [100.0 * right for right in correct.tolist()]
@@ -50,7 +50,7 @@ def test_rows_are_those_of_the_attack_on_images_still_correct(found):
     assert high < low < control == pytest.approx(100 * 10 / 12)
 
 
-def test_no_protocol_has_a_budget_in_pixels(found):
+def test_protocol_has_no_pixel_epsilon(found):
     attacked = [outcome.row for (metric, _), outcome in found.items() if metric != "clean_accuracy"]
     assert {row.metric for row in attacked} == {"robust_accuracy", "pixel_linf", "pixel_l2"}
     for row in attacked:

@@ -8,7 +8,7 @@ import pytest
 from egat_hub.metrics import paired_bootstrap
 
 
-def test_the_interval_is_that_of_the_normal_law_for_many_images():
+def test_interval_approaches_the_normal_interval():
     chance = np.random.default_rng(0)
     first, second = chance.normal(1.0, 1.0, 4000), chance.normal(0.5, 2.0, 4000)
     found = paired_bootstrap(first, second)
@@ -18,13 +18,13 @@ def test_the_interval_is_that_of_the_normal_law_for_many_images():
     assert found.high == pytest.approx(found.mean + 1.96 * error, abs=0.05 * error * 2)
 
 
-def test_pairing_removes_what_both_share():
+def test_pairing_removes_shared_variance():
     shared = np.random.default_rng(0).normal(0, 10, 200)
     found = paired_bootstrap(shared + 1, shared)
     assert found == pytest.approx((1, 1, 1))
 
 
-def test_it_covers_the_truth_as_often_as_it_says():
+def test_interval_has_nominal_coverage():
     chance, covered = np.random.default_rng(0), 0
     for _ in range(200):
         first, second = chance.random(300) < 0.7, chance.random(300) < 0.6
@@ -45,6 +45,6 @@ def test_the_same_seed_gives_the_same_interval():
 
 
 @pytest.mark.parametrize(("first", "second"), [([1.0], [1.0, 2.0]), ([], []), ([np.nan], [1.0])])
-def test_what_cannot_be_compared_is_refused(first, second):
+def test_invalid_comparisons_raise(first, second):
     with pytest.raises(ValueError, match=r"same images|no image"):
         paired_bootstrap(first, second)

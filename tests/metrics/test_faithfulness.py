@@ -70,7 +70,7 @@ def test_comp_and_suff_equal_a_loop_over_images_and_shares(judged):
     assert len(settings) == 8
 
 
-def test_two_forwards_a_setting_and_one_sort_for_all(monkeypatch):
+def test_each_setting_needs_two_forwards(monkeypatch):
     model, forwards, sorts = network().eval(), [], []
     model.register_forward_pre_hook(lambda module, inputs: forwards.append(len(inputs[0])))
     monkeypatch.setattr(faithfulness, "pixel_ranks", lambda *args: sorts.append(1) or pixel_ranks(*args))
@@ -81,7 +81,7 @@ def test_two_forwards_a_setting_and_one_sort_for_all(monkeypatch):
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -2.0])
-def test_a_constant_map_has_finite_figures(value):
+def test_constant_map_has_finite_results(value):
     flat = torch.full((5, 4, 4), value)
     found = Faithfulness()(
         network(), images_of(), flat, torch.zeros(5, dtype=torch.long), torch.ones(5), RANDOM
@@ -89,7 +89,7 @@ def test_a_constant_map_has_finite_figures(value):
     assert all(values.isfinite().all() for values in found[0][2:])
 
 
-def test_modes_and_gradients_are_left_alone():
+def test_modes_and_gradients_are_unchanged():
     model = network(drop_rate=0.5).train()
     modes = [m.training for m in model.modules()]
     (first,), (again,) = (
@@ -132,13 +132,13 @@ def test_ties_are_resolved_in_reading_order():
 
 
 @pytest.mark.parametrize("q", [0, 1, -0.1, 1.5, 20, float("nan")])
-def test_q_outside_its_range_is_refused(q):
+def test_share_out_of_range_raises(q):
     with pytest.raises(ValueError, match=rf"q in \(0, 1\), a share of the pixels, got {q}"):
         Faithfulness(q=q)
     with pytest.raises(ValueError, match=rf"q in \(0, 1\), a share of the pixels, got {q}"):
         Faithfulness(shares=(0.1, q))
 
 
-def test_a_share_counts_once_in_the_mean():
+def test_repeated_share_counts_once_in_the_mean():
     with pytest.raises(ValueError, match="each share once"):
         Faithfulness(shares=(0.1, 0.1))

@@ -23,7 +23,7 @@ def maps_of(grid=(4, 5)):
 
 
 @pytest.mark.parametrize("name", sorted(FILLS))
-def test_a_fill_is_an_image_and_each_image_has_its_own(name):
+def test_fills_are_images(name):
     model, images = network(), images_of()
     before = images.clone()
     filled = FILLS[name](model, images, SampleRandom(3, INDEX))
@@ -36,7 +36,7 @@ def test_a_fill_is_an_image_and_each_image_has_its_own(name):
         torch.testing.assert_close(alone[0], filled[n])
 
 
-def test_mean_is_zero_as_the_first_layer_sees_it():
+def test_mean_fill_is_zero_after_normalisation():
     model, seen = network(), []
     model.net.conv1.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     model(FILLS["mean"](model, images_of(), RANDOM))
@@ -47,7 +47,7 @@ def test_black_is_black():
     assert not FILLS["black"](network(), images_of(), RANDOM).any()
 
 
-def test_noise_is_uniform_in_every_channel_and_that_of_the_seed():
+def test_noise_is_uniform_and_depends_on_the_seed():
     images = torch.zeros(3, 3, 40, 40)
     noise = FILLS["noise"](network(), images, RANDOM)
     assert not torch.equal(noise, FILLS["noise"](network(), images, SampleRandom(4, INDEX)))
@@ -69,7 +69,7 @@ def test_blur_is_a_gaussian_of_sigma_5_within_11_pixels():
 
 
 @pytest.mark.parametrize("name", sorted(CONTROLS))
-def test_a_control_is_keyed_by_image_and_knows_the_maps_shape_alone(name):
+def test_controls_depend_on_image_index_and_shape_only(name):
     maps = maps_of()
     control = CONTROLS[name](maps, SampleRandom(3, INDEX))
     assert (control.shape, control.dtype) == (maps.shape, maps.dtype)

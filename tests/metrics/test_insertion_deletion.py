@@ -54,7 +54,7 @@ def test_areas_equal_a_loop_over_images_and_steps(steps, fills):
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 1000])
-def test_memory_is_bounded_by_the_chunk_which_changes_nothing(chunk):
+def test_chunk_size_bounds_memory_and_does_not_change_results(chunk):
     model, seen = network().eval(), []
     model.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
     curves = InsertionDeletion(steps=5)
@@ -65,7 +65,7 @@ def test_memory_is_bounded_by_the_chunk_which_changes_nothing(chunk):
     torch.testing.assert_close(found, usual, atol=1e-5, rtol=0)
 
 
-def test_a_map_that_is_right_is_inserted_sooner_and_deleted_sooner():
+def test_correct_map_has_high_insertion_and_low_deletion():
     """One pixel decides: the area is all or nothing of what it is worth, up to the first step."""
 
     class Pixel(torch.nn.Module):
@@ -86,7 +86,7 @@ def test_a_map_that_is_right_is_inserted_sooner_and_deleted_sooner():
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0])
-def test_constant_maps_have_finite_areas_and_modes_are_kept(value):
+def test_constant_maps_have_finite_areas(value):
     model = network(drop_rate=0.5).train()
     modes = [m.training for m in model.modules()]
     flat = torch.full((3, 4, 4), value)
@@ -95,7 +95,7 @@ def test_constant_maps_have_finite_areas_and_modes_are_kept(value):
     assert [m.training for m in model.modules()] == modes
 
 
-def test_nonsense_is_refused():
+def test_invalid_arguments_raise():
     with pytest.raises(ValueError, match="at least 1 step, got 0"):
         InsertionDeletion(steps=0)
     with pytest.raises(ValueError, match="Expected target among"):

@@ -39,7 +39,7 @@ def looped(saliency, found, tolerance, threshold):
 
 
 @pytest.mark.parametrize(("tolerance", "threshold"), [(0, 0.2), (3, 0.5), (15, 1.0)])
-def test_figures_equal_a_loop_over_pixels(tolerance, threshold):
+def test_metrics_equal_a_loop_over_pixels(tolerance, threshold):
     located = Localisation(tolerance=tolerance, threshold=threshold)(maps_of(), objects_of())
     expected = [
         looped(saliency, found, tolerance, threshold)
@@ -48,14 +48,14 @@ def test_figures_equal_a_loop_over_pixels(tolerance, threshold):
     torch.testing.assert_close(torch.stack(located, 1), torch.tensor(expected), atol=1e-5, rtol=0)
 
 
-def test_the_tolerance_is_a_distance_in_pixels():
+def test_pointing_game_tolerance_is_in_pixels():
     maps, objects = torch.zeros(1, 20, 20), torch.zeros(1, 20, 20, dtype=torch.bool)
     maps[0, 3, 4], objects[0, 6, 8] = 1, True  # 5 pixels apart
     hits = [Localisation(tolerance=t)(maps, objects).pointing.item() for t in (0, 4, 5, 15)]
     assert hits == [0, 0, 1, 1]
 
 
-def test_the_object_itself_as_a_map_is_perfect():
+def test_mask_as_map_has_perfect_scores():
     located = Localisation(tolerance=0)(objects_of().float(), objects_of())
     assert torch.stack(located).eq(1).all()
 
@@ -83,7 +83,7 @@ def test_constant_maps_and_empty_masks_give_no_nan(value):
         ({"target": "first"}, "Expected target among"),
     ],
 )
-def test_nonsense_is_refused(settings, message):
+def test_invalid_arguments_raise(settings, message):
     with pytest.raises(ValueError, match=message):
         Localisation(**settings)
 

@@ -39,7 +39,7 @@ def confidence_metric(monkeypatch):
     )
 
 
-def test_a_registered_metric_is_measured_and_shown_everywhere(confidence_metric):
+def test_registered_metric_is_evaluated_and_shown_in_tables(confidence_metric):
     config = EvaluationConfig(metrics=("clean_accuracy", "confidence"), explanation=None, epsilons=())
     model, images = network().eval(), view("test")
     rows = evaluate(model, images, config, method="erm", train_domain="meadow")
@@ -63,7 +63,7 @@ def test_a_registered_metric_is_measured_and_shown_everywhere(confidence_metric)
     assert f"{rows[1].value:.1f}" in table
 
 
-def test_only_metrics_without_settings_are_switched_on_by_name():
+def test_metrics_with_settings_are_not_selected_by_name():
     with pytest.raises(ValueError, match="insertion_auc has its own option"):
         EvaluationConfig(metrics=("insertion_auc",))
     with pytest.raises(UnknownNameError, match="Did you mean 'clean_accuracy'"):
@@ -78,7 +78,7 @@ ALLOWED = {"experiments/tables/comparisons.py"}
 """Table II of the paper, which is about clean accuracy."""
 
 
-def test_no_other_file_treats_a_metric_by_its_name():
+def test_no_special_cases_for_metric_names():
     package = Path(egat_hub.__file__).parent
     treated = re.compile(r"""\bmetric (?:[!=]=|(?:not )?in) [({\[]?["']""")
     found = {path.relative_to(package).as_posix(): path for path in package.rglob("*.py")}

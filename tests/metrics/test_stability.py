@@ -23,7 +23,7 @@ def maps_of(seed, count=3, grid=(4, 4)):
 @EACH
 @given(st.integers(0, 1000))
 @settings(max_examples=20, deadline=None)
-def test_every_measure_is_symmetric_at_most_1_and_blind_to_scale(name, seed):
+def test_measures_are_symmetric_bounded_and_scale_invariant(name, seed):
     first, second = maps_of(seed) - 0.2, maps_of(seed + 5000) - 0.2
     agreement = STABILITY[name](first, second, SIZE)
     assert agreement.shape == (3,)
@@ -37,13 +37,13 @@ def test_every_measure_is_symmetric_at_most_1_and_blind_to_scale(name, seed):
 
 
 @EACH
-def test_identical_maps_agree_fully(name):
+def test_identical_maps_have_similarity_1(name):
     maps = maps_of(0)
     torch.testing.assert_close(STABILITY[name](maps, maps.clone(), SIZE), torch.ones(3))
 
 
 @EACH
-def test_maps_agree_less_the_further_they_are_apart(name):
+def test_similarity_falls_with_distance(name):
     columns = torch.zeros(3, 4, 4)
     columns[0, :, 0], columns[1, :, :2], columns[2, :, 3] = 1, 1, 1
     near, far = (STABILITY[name](columns[:1], columns[n : n + 1], (16, 16)).item() for n in (1, 2))
@@ -54,7 +54,7 @@ def test_maps_agree_less_the_further_they_are_apart(name):
 @EACH
 @pytest.mark.parametrize("value", [0.0, 1.0, -1.0, 1e-30, 1e30, 0.1])
 @pytest.mark.parametrize("size", [(12, 12), (4, 7)])
-def test_constant_maps_have_a_finite_agreement(name, value, size):
+def test_constant_maps_have_finite_similarity(name, value, size):
     flat = torch.full((3, 4, 4), value)
     for other in (flat, torch.zeros_like(flat), maps_of(0), -maps_of(0)):
         for pair in ((flat, other), (other, flat)):
@@ -72,7 +72,7 @@ def test_overlap_counts_common_pixels():
     torch.testing.assert_close(overlap, torch.tensor([0.5]))
 
 
-def test_cosine_is_the_angle_between_the_maps():
+def test_cosine_similarity_by_hand():
     first, second = torch.zeros(2, 1, 2, 2)
     first[0, 0, 0], second[0, 0] = 2.0, 1.0
     torch.testing.assert_close(STABILITY["cosine"](first, second, SIZE), torch.tensor([0.5**0.5]))
@@ -115,7 +115,7 @@ def looped_ssim(a, b):
     return torch.stack(scores).mean()
 
 
-def test_ssim_is_that_of_every_window():
+def test_ssim_equals_a_loop_over_windows():
     first, second = maps_of(1) - 0.3, maps_of(2) - 0.3
     expected = []
     for pair in zip(first, second, strict=True):

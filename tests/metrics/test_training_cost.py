@@ -53,7 +53,7 @@ def test_explanations_add_no_forward_whatever_the_head(architecture):
 
 
 @pytest.mark.parametrize("name", list(METHODS))
-def test_steps_leave_nothing_behind(name):
+def test_training_steps_do_not_leak_tensors(name):
     method = METHODS[name](model())
     optimizer = torch.optim.SGD(method.parameters(), lr=1e-3)
 
@@ -94,7 +94,7 @@ UNITS = [
 ]
 
 
-def test_every_method_has_its_units_here():
+def test_every_method_has_an_expected_cost():
     assert sorted(name for name, _ in UNITS) == sorted(METHODS)
 
 
@@ -107,7 +107,7 @@ def test_a_step_costs_what_its_passes_cost(name, units, freeze_bn):
 
 @pytest.mark.parametrize("name", ["egat", "dre", "align"])
 @pytest.mark.parametrize("views", ["joint", "separate"])
-def test_maps_that_need_the_head_differentiated_add_no_pass(name, views):
+def test_head_gradients_add_no_pass(name, views):
     found = count_passes(METHODS[name](model("test_convnext"), views=views), *batch(BATCH))
     assert found.through_backward == 0
     assert found.units == pytest.approx(dict(UNITS)[name])
@@ -123,6 +123,6 @@ def test_maps_that_need_the_head_differentiated_add_no_pass(name, views):
         ("integrated_gradients", 29 + 3 * 3 * 6),
     ],
 )
-def test_what_an_explanation_costs_in_training(explanation, units):
+def test_training_cost_of_explanations(explanation, units):
     method = METHODS["egat"](model(), explanation=explanation)
     assert count_passes(method, *batch(BATCH)).units == pytest.approx(units)

@@ -31,7 +31,7 @@ def told(*arguments: str):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_the_launcher_takes_a_file_with_nothing_left_to_guess(path, capfd):
+def test_launcher_reads_every_config_file(path, capfd):
     config = load_config_from_file(str(path))
     args, _ = told("--config_file", str(path), "script.py")
     assert (args.num_processes, args.num_machines) == (config.num_processes, config.num_machines)
@@ -41,7 +41,7 @@ def test_the_launcher_takes_a_file_with_nothing_left_to_guess(path, capfd):
     assert "defaults used instead" not in "".join(capfd.readouterr())
 
 
-def test_fsdp_is_of_the_kind_that_methods_work_with():
+def test_fsdp_config_has_supported_settings():
     args, defaults = told("--config_file", str(CONFIGS / "fsdp.yaml"), "script.py")
     assert defaults.distributed_type == DistributedType.FSDP
     assert int(args.fsdp_version) == 2
@@ -50,7 +50,7 @@ def test_fsdp_is_of_the_kind_that_methods_work_with():
     assert not args.fsdp_offload_params
 
 
-def test_the_slurm_script_starts_each_machine_with_its_number(tmp_path):
+def test_slurm_script_passes_the_machine_rank(tmp_path):
     for name, does in (
         ("srun", 'exec "$@"'),
         ("scontrol", "printf 'a1\\na2\\na3\\n'"),

@@ -26,7 +26,7 @@ def finished(tmp_path_factory):
     return output
 
 
-def test_the_attacks_of_the_paper_are_measured_unless_others_are_named():
+def test_attacks_of_the_paper_are_the_default():
     attacks = attack_curves.with_curves(parsed()).extra_attacks
     assert [attack.attack for attack in attacks] == ["fgsm", "mi_fgsm", "pgd"]
     assert {attack.epsilons for attack in attacks} == {(0.01, 0.02, 0.03, 0.04)}
@@ -60,7 +60,7 @@ def test_attacks_of_the_same_settings_count_once(finished):
     assert len(seen) == len(set(seen))
 
 
-def test_every_curve_has_a_line_of_its_own():
+def test_every_attack_has_a_curve():
     curve = {0.0: Summary(90, 1, 2), 0.01: Summary(50, 2, 2)}
     panels = {"fgsm": {"erm": curve, "egat": curve}, "pgd, 10 steps": {"egat": curve}}
     figure = curve_figure(panels, "title", "caption", chance=20)
@@ -85,7 +85,7 @@ class Threshold(nn.Module):
         return torch.stack([-score, score], 1)
 
 
-def test_a_model_without_a_gradient_falls_by_images_made_against_another():
+def test_transfer_attack_on_a_model_without_gradient():
     labels = torch.arange(8) % 2
     images = (0.5 + 0.04 * (2 * labels - 1)).view(-1, 1, 1, 1).expand(8, 3, 6, 6).clone()
     models = {"sound": Threshold(True), "masked": Threshold(False)}

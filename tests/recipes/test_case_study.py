@@ -62,13 +62,13 @@ def test_every_explanation_gives_a_figure(draw, models, tmp_path):
         ((0,), ("--epsilon", "8"), "8/255"),
     ],
 )
-def test_what_cannot_be_drawn(draw, models, tmp_path, chosen, words, pattern):
+def test_invalid_arguments_raise(draw, models, tmp_path, chosen, words, pattern):
     with pytest.raises(SystemExit, match=pattern):
         draw(*(models[i] for i in chosen), *words, "--output", tmp_path / "out")
     assert not list(tmp_path.rglob("*.png"))
 
 
-def test_by_default_nobody_chooses_the_images(models):
+def test_default_images_show_one_class_each(models):
     domain = open_dataset(DATA, ["meadow"])["meadow"]
     view = EvaluationView(domain, "test", image_size=32)
     torch.manual_seed(0)

@@ -38,7 +38,7 @@ REFUSED = dataclasses.replace(WORKS, family="aa", result="refused: no | map")
 FAILS = Outcome(family="zz", result="fails: choosing: ValueError: none", timm=timm.__version__)
 
 
-def test_a_family_that_works():
+def test_supported_family():
     found = try_family("ghostnet")
     assert found.result == "works"
     assert (found.model, found.image_size, found.grid) == ("ghostnet_050", 64, 2)
@@ -46,7 +46,7 @@ def test_a_family_that_works():
     assert found.millions == pytest.approx(1.3, abs=0.1)
 
 
-def test_what_goes_wrong_is_an_outcome(monkeypatch):
+def test_errors_are_recorded_as_outcomes(monkeypatch):
     def fail(*_):
         raise RuntimeError("out of\nmemory")
 
@@ -57,7 +57,7 @@ def test_what_goes_wrong_is_an_outcome(monkeypatch):
     assert try_family("nothing").result.startswith("fails: choosing: ValueError: timm has no family")
 
 
-def test_the_smallest_has_fewest_parameters():
+def test_smallest_network_has_fewest_parameters():
     name, count = smallest("shvit")
     counts = {
         other: sum(p.numel() for p in timm.create_model(other, num_classes=5).parameters())
@@ -79,7 +79,7 @@ def test_the_journal_survives_a_killed_run(tmp_path):
     assert read_outcomes(tmp_path / "none", timm.__version__) == {}
 
 
-def test_the_table_says_what_was_found(tmp_path):
+def test_table_lists_every_outcome(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(f"before\n\n{BEGIN}\nold\n{END}\n\nafter\n")
     for _ in range(2):
@@ -99,7 +99,7 @@ def test_the_table_says_what_was_found(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", BEGIN, f"{END}\n{BEGIN}", f"{BEGIN}{END}{END}"])
-def test_a_page_without_marks_is_left_alone(text, tmp_path):
+def test_page_without_markers_is_unchanged(text, tmp_path):
     page = tmp_path / "page.md"
     page.write_text(text)
     with pytest.raises(ValueError, match="Expected a page with <!-- families: begin -->"):
@@ -107,7 +107,7 @@ def test_a_page_without_marks_is_left_alone(text, tmp_path):
     assert page.read_text() == text
 
 
-def test_a_stopped_command_goes_on(tmp_path, monkeypatch, capsys):
+def test_interrupted_command_resumes(tmp_path, monkeypatch, capsys):
     tried = []
 
     def attempt(family):
@@ -132,7 +132,7 @@ def test_a_stopped_command_goes_on(tmp_path, monkeypatch, capsys):
     assert "timm has no family cate" in capsys.readouterr().err
 
 
-def test_a_missing_page_is_told_before_anything_is_tried(tmp_path, capsys):
+def test_missing_page_raises_before_any_work(tmp_path, capsys):
     page, journal = tmp_path / "page.md", tmp_path / "journal.jsonl"
     with pytest.raises(SystemExit):
         main(["--families", "vgg", "--output", str(page), "--journal", str(journal)])

@@ -34,7 +34,7 @@ def cards(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_kept_model_is_known_by_its_name(run, cards):
+def test_model_without_weights_is_listed_and_loading_names_its_command(run, cards):
     keep_model(run, cards / "tiny", command=COMMAND)
     assert {path.name for path in (cards / "tiny").iterdir()} == {
         *("README.md", "case_study.png", "config.json", "egat.json", "results.json", "zoo.json")
@@ -50,7 +50,7 @@ def test_a_kept_model_is_known_by_its_name(run, cards):
     assert COMMAND in (cards / "tiny" / CARD).read_text()
 
 
-def test_weights_come_along_if_wanted(run, cards, monkeypatch, tmp_path):
+def test_weights_are_copied_on_request(run, cards, monkeypatch, tmp_path):
     keep_model(run, cards / "tiny", command=COMMAND)
     keep_model(run, cards / "tiny", command=COMMAND, weights=True)
     assert from_pretrained("tiny").label_names == from_pretrained(run / "model").label_names
@@ -84,13 +84,13 @@ def test_a_published_model_is_fetched_at_its_commit(run, cards, monkeypatch):
         ({"revision": "a" * 40}, "40 digits of its commit"),
     ],
 )
-def test_what_does_not_fit_is_refused(run, tmp_path, changes, message):
+def test_mismatched_models_raise(run, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         keep_model(run, tmp_path / "tiny", **{"command": COMMAND, **changes})
     assert not (tmp_path / "tiny").exists()
 
 
-def test_names_and_folders_are_checked(run, tmp_path):
+def test_invalid_names_and_folders_raise(run, tmp_path):
     with pytest.raises(ValueError, match="Expected a name"):
         keep_model(run, tmp_path / "a model", command=COMMAND)
     (tmp_path / "mine").mkdir()
@@ -99,7 +99,7 @@ def test_names_and_folders_are_checked(run, tmp_path):
         keep_model(run, tmp_path / "mine", command=COMMAND)
 
 
-def test_fields_that_are_newer_than_a_model_have_their_defaults(run):
+def test_missing_config_fields_take_their_defaults(run):
     metadata = dict(Manifest.read(run / "model" / MANIFEST).metadata)
     metadata["train"] = {key: value for key, value in metadata["train"].items() if key != "ema_decay"}
     check_training_command(COMMAND, metadata)

@@ -42,7 +42,7 @@ def test_every_attack_is_one_more_run_beside_erm():
     assert {by_name[f"trades {name}"].training_attack for name in CHEAPER} == set(CHEAPER)
 
 
-def test_without_autoattack_pgd_is_made_strong(monkeypatch):
+def test_strong_pgd_without_autoattack(monkeypatch):
     monkeypatch.setattr(pareto, "find_spec", lambda name: None)
     attack = pareto.full_attack()
     assert (attack.attack, attack.attack_options, attack.restarts) == ("pgd", {"steps": 50}, 5)
@@ -56,7 +56,7 @@ def test_without_autoattack_pgd_is_made_strong(monkeypatch):
         (("--methods", "pgd_at", "--pgd_at.training_attack", "ramp"), "leave out --pgd_at.training_attack"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(arguments, message):
+def test_invalid_comparisons_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
         pareto.with_every_attack(runs_of(*arguments))
 
@@ -77,7 +77,7 @@ def attacked(n, **protocol):
         ({"restarts": 5}, []),
     ],
 )
-def test_the_full_attack_is_told_from_others_of_its_name(options, expected):
+def test_attacks_of_one_name_are_distinguished_by_settings(options, expected):
     rows = {
         "all": attacked(400),
         "drawn": attacked(50, images=50),
@@ -87,7 +87,7 @@ def test_the_full_attack_is_told_from_others_of_its_name(options, expected):
     assert [name for name, row in rows.items() if pareto._is(row, attack, 0.01)] == expected
 
 
-def test_steps_are_timed_as_they_are_trained(monkeypatch):
+def test_timed_steps_use_the_training_settings(monkeypatch):
     seen = []
     monkeypatch.setattr(
         step_times_module,
@@ -110,12 +110,12 @@ def test_steps_are_timed_as_they_are_trained(monkeypatch):
         assert method.training
 
 
-def test_the_front_holds_what_none_beats_in_less_time():
+def test_pareto_front_is_the_set_of_undominated_runs():
     slow, weak, best = trade("a", 9, [45, 45]), trade("b", 5, [20, 20]), trade("c", 4, [48, 48])
     assert front([PGD, slow, weak, best, ERM]) == [ERM, best, PGD]
 
 
-def test_a_verdict_asks_for_most_of_the_gain_in_half_of_the_time():
+def test_conclusion_requires_most_of_the_gain_in_half_the_time():
     trades = [
         ERM,
         PGD,
@@ -130,17 +130,17 @@ def test_a_verdict_asks_for_most_of_the_gain_in_half_of_the_time():
     assert lines[4].startswith("pgd_at a kept at least 95 % of the gain of pgd_at in at most 0.5 of its time")
 
 
-def test_there_is_no_verdict_on_a_gain_that_is_none():
+def test_no_conclusion_without_a_gain():
     unsure = trade("pgd_at", 10, [5, 40])
     assert "not larger than its spread" in next(verdicts([ERM, unsure]))
     assert "no ERM of the same seeds" in next(verdicts([PGD]))
 
 
-def test_times_are_a_line_in_the_number_of_gradients():
+def test_time_is_linear_in_the_number_of_gradients():
     assert StepTime(0.3, 0.2).seconds(2.5) == pytest.approx(0.8)
 
 
-def test_the_figure_has_a_panel_for_each_method_and_fills_what_nothing_beats():
+def test_figure_has_a_panel_per_method_and_fills_undominated_points():
     other = trade("trades", 12, [55, 55], base="trades")
     figure = pareto_figure([ERM, PGD, trade("pgd_at a", 11, [30, 30]), other], "title", "caption")
     assert [axes.get_title() for axes in figure.axes] == ["pgd_at", "trades"]
@@ -165,7 +165,7 @@ def finished(tmp_path_factory):
     return output
 
 
-def test_a_comparison_leaves_rows_a_table_verdicts_and_a_figure(finished):
+def test_recipe_writes_rows_table_conclusions_and_figure(finished):
     assert {path.name for path in finished.iterdir() if path.is_file()} == {
         "pareto.csv",
         "pareto.json",

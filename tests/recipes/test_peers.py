@@ -45,7 +45,7 @@ def test_the_recipe_prints_a_line_for_each(capsys):
     assert "| captum " in printed
 
 
-def test_every_round_runs_every_job_once_after_a_warm_up():
+def test_each_round_runs_every_job_once():
     calls = []
     times = interleaved({name: lambda name=name: calls.append(name) for name in "abc"}, 4)
     assert [sorted(calls[i : i + 3]) for i in range(0, 15, 3)] == [["a", "b", "c"]] * 5

@@ -22,7 +22,7 @@ SCRIPTS = sorted(
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
-def test_a_recipe_explains_itself(path, monkeypatch, capsys):
+def test_every_recipe_has_help(path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [str(path), "--help"])
     with pytest.raises(SystemExit) as stopped:
         runpy.run_path(str(path), run_name="__main__")

@@ -17,7 +17,7 @@ def denormals():
     torch.set_flush_denormal(False)
 
 
-def test_separate_forwards_for_maps_cost_three_training_passes_more():
+def test_separate_forwards_cost_three_more_passes():
     net = create_model("test_resnet", num_classes=5, image_size=64, pretrained=False).train()
     method = METHODS["egat"](net)
     method.explanation = runtime.SeparateForwardCAM()

@@ -39,7 +39,7 @@ def counted(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["erm", "trades", "egat", "sgdrop", "egat on convnext"])
-def test_a_compiled_run_is_the_plain_run(tmp_path, counted, name):
+def test_compiled_run_equals_eager_run(tmp_path, counted, name):
     name, *others = name.split(" on ")
 
     def made():
@@ -52,7 +52,7 @@ def test_a_compiled_run_is_the_plain_run(tmp_path, counted, name):
     assert apart(fast.model, plain.model, made().model) < 0.05
 
 
-def test_nothing_compiled_is_left_over(tmp_path, counted):
+def test_network_is_not_compiled_after_training(tmp_path, counted):
     trained = fit(method("egat"), tmp_path, compile=True)
     assert "features" not in vars(trained.model)
     count = len(counted)
@@ -62,14 +62,14 @@ def test_nothing_compiled_is_left_over(tmp_path, counted):
 
 
 @pytest.mark.parametrize("name", ["igr", "rrr", "ign"])
-def test_second_derivatives_are_refused_before_the_first_step(tmp_path, counted, name):
+def test_second_derivatives_raise_before_the_first_step(tmp_path, counted, name):
     with pytest.raises(ValueError, match=r"second derivatives .* Leave out train\.compile"):
         fit(method(name), tmp_path, compile=True)
     assert not counted
     assert not (tmp_path / "log.jsonl").exists()
 
 
-def test_the_limit_of_graphs_is_not_that_of_a_sweep(tmp_path, counted):
+def test_recompile_limit_applies_per_run(tmp_path, counted):
     for run in range(6):
         before = len(counted)
         fit(method("trades"), tmp_path / str(run), steps=2, compile=True)
@@ -100,7 +100,7 @@ def test_cuda_graphs_need_a_gpu_for_methods_that_attack(tmp_path):
     fit(method("erm"), tmp_path / "erm", cuda_graphs=True)
 
 
-def test_networks_that_keep_biases_of_their_weights_are_not_captured():
+def test_networks_with_cached_biases_are_not_captured():
     levit = timm.create_model("levit_128s", num_classes=3)
     with pytest.raises(ValueError, match="caches attention biases"):
         check_capturable(levit, torch.device("cuda"))

@@ -19,7 +19,7 @@ NO_THREADS = {"OMP_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread
 
 
 @pytest.mark.slow
-def test_a_run_that_was_killed_many_times_ends_bit_for_bit_as_one_that_was_not(tmp_path):
+def test_killed_and_resumed_run_equals_an_uninterrupted_one(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "tests.training.killed_run", str(tmp_path)],
         cwd=ROOT,

@@ -13,7 +13,7 @@ from tests.training.killed_rank import STEPS
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_killed_rank_ends_the_job_and_nothing_is_lost(tmp_path):
+def test_killed_rank_ends_the_job_and_the_run_resumes(tmp_path):
     first = launched("two_cpus.yaml", "-m", "tests.training.killed_rank", str(tmp_path))
     assert first.returncode != 0
     assert "Signal 9 (SIGKILL)" in first.stderr

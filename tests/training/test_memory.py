@@ -41,7 +41,7 @@ def main(folder: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory of a process from /proc")
-def test_neither_tensors_nor_memory_pile_up(tmp_path):
+def test_training_does_not_leak_memory(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "tests.training.test_memory", str(tmp_path)],
         cwd=ROOT,

@@ -41,7 +41,7 @@ def test_a_run_in_two_parts_equals_one(tmp_path, name):
     ]
 
 
-def test_a_finished_run_is_read_back(tmp_path):
+def test_finished_run_is_loaded(tmp_path):
     first = fit(method(), tmp_path)
     log = (tmp_path / "log.jsonl").read_text()
     again = fit(method(model=network(seed=9)), tmp_path)
@@ -62,7 +62,7 @@ def test_lines_after_the_checkpoint_are_dropped(tmp_path):
         assert figures(tmp_path / "parts") == figures(tmp_path / "whole"), cut
 
 
-def test_a_run_without_checkpoint_starts_its_log_again(tmp_path):
+def test_log_restarts_without_a_checkpoint(tmp_path):
     fit(method(), tmp_path / "whole")
     (tmp_path / "log.jsonl").write_text('{"step": 0, "val_clean_accuracy": 1.0}\n{"step": 1, "loss": 2.0}\n')
     fit(method(), tmp_path)
@@ -91,7 +91,7 @@ def test_dropout_depends_on_seed_and_step_alone(tmp_path, monkeypatch):
         assert not torch.equal(mask, runs["other"][step])
 
 
-def test_resources_change_no_result(tmp_path):
+def test_resource_settings_do_not_change_the_result(tmp_path):
     plain = fit(method(), tmp_path / "plain")
     resources = {"workers": 2, "log_every": 4, "checkpoint_every": 2}
     other = fit(method(), tmp_path / "other", resources=resources)
@@ -125,7 +125,7 @@ def test_a_checkpoint_of_other_classes_is_refused(tmp_path, monkeypatch):
         fit(method(), tmp_path)
 
 
-def test_images_that_changed_since_a_checkpoint_are_warned_about(tmp_path, monkeypatch):
+def test_changed_images_raise_a_warning_on_resume(tmp_path, monkeypatch):
     fit(method(), tmp_path, steps=1)
     monkeypatch.setattr(domain(), "keys", (*domain().keys, "new.jpg"))
     with pytest.warns(UserWarning, match="The images have changed since the checkpoint"):

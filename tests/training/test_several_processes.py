@@ -64,7 +64,7 @@ def test_four_processes_have_the_same_weights(folder, name):
 
 
 @pytest.mark.parametrize("name", SHARDED)
-def test_sharded_parameters_change_nothing(folder, name):
+def test_sharding_does_not_change_the_result(folder, name):
     """Not even the statistics of BatchNorm, the average of the weights, or the clipped gradient."""
     for rank in (0, 1):
         whole, shards = (load_file(folder / f"{p}2_{rank}_{name}.safetensors") for p in ("", "sharded"))
@@ -79,7 +79,7 @@ def test_plain_timm_loads_what_was_trained_in_shards(folder):
     assert same(net.state_dict(), {name.removeprefix("net."): value for name, value in trained.items()})
 
 
-def test_partners_are_found_in_the_batch_of_the_other_process(folder):
+def test_mixing_partners_come_from_all_processes(folder):
     two = [load_file(folder / f"2_{rank}_egat.safetensors")["partners"] for rank in (0, 1)]
     assert (two[0] > 3).any()
     assert (two[1] < 4).any()
@@ -90,7 +90,7 @@ def test_partners_are_found_in_the_batch_of_the_other_process(folder):
     ("count", "name"),
     [*((2, name) for name in (*METHODS, "accumulated", "compiled")), *((4, name) for name in FEW)],
 )
-def test_the_trajectory_is_that_of_one_process_on_the_joined_batch(folder, count, name):
+def test_two_processes_equal_one_on_the_whole_batch(folder, count, name):
     two, one = (load_file(folder / f"{world}_0_{name}.safetensors") for world in (count, 1))
     two.pop("partners", None)
     one.pop("partners", None)
@@ -102,7 +102,7 @@ def test_the_trajectory_is_that_of_one_process_on_the_joined_batch(folder, count
     assert losses[0] == pytest.approx(losses[1], abs=10 * TOLERANCE.get(name, 1e-5))
 
 
-def test_a_run_goes_on_with_another_number_of_processes(folder):
+def test_run_resumes_with_another_number_of_processes(folder):
     """Begun by two, gone on with by four, ended by one: as if one had done it all."""
     log, _ = log_of(folder / "handed_over")
     assert [line["step"] for line in log] == [1, 2, 3, 4]
@@ -112,14 +112,14 @@ def test_a_run_goes_on_with_another_number_of_processes(folder):
 
 
 @pytest.mark.parametrize("count", several_processes.ODD)
-def test_every_figure_is_that_of_one_process(folder, count):
+def test_evaluation_equals_that_of_one_process(folder, count):
     one = read_rows(folder / f"1_0_rows{count}.json")
     assert {row.n for row in one if row.metric == "clean_accuracy"} == {count}
     for rank in (0, 1):
         assert read_rows(folder / f"2_{rank}_rows{count}.json") == one
 
 
-def test_one_process_goes_on_where_two_stopped(folder):
+def test_one_process_resumes_an_evaluation_of_two(folder):
     assert len(list((folder / "journal").glob("*.json"))) == 14
     assert len(list((folder / "journal" / "signs").iterdir())) == 2
     one = read_rows(folder / "1_0_journal.json")

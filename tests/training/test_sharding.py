@@ -41,7 +41,7 @@ def accelerator(precision: str = "bf16", **settings: Any) -> Any:
         ("fp16", {}, "mixed_precision: bf16"),
     ],
 )
-def test_settings_that_methods_cannot_work_with_are_refused(precision, settings, remedy):
+def test_unsupported_fsdp_settings_raise(precision, settings, remedy):
     with pytest.raises(
         ValueError, match=rf"these settings of Accelerate: {remedy}.*See recipes/accelerate_configs"
     ):
@@ -63,7 +63,7 @@ def test_sharding_that_accelerate_would_ignore_is_refused(monkeypatch):
         prepare_sharding(on_cpus)
 
 
-def test_a_checkpoint_in_shards_is_for_a_run_in_shards(tmp_path):
+def test_sharded_checkpoint_needs_a_sharded_run(tmp_path):
     fit(method(), tmp_path, steps=1)
     (path,) = tmp_path.glob("checkpoints/step_*/progress.json")
     progress = json.loads(path.read_text())

@@ -13,7 +13,7 @@ from egat_hub.training.log import Speed
 from tests.helpers.training import fit, log_of, method
 
 
-def test_every_line_of_training_has_speed_and_memory(tmp_path):
+def test_every_log_line_has_speed_and_memory(tmp_path):
     fit(method(), tmp_path, resources={"log_every": 2})
     lines, validations = log_of(tmp_path)
     assert [line["step"] for line in lines] == [2, 4, 6]
@@ -22,7 +22,7 @@ def test_every_line_of_training_has_speed_and_memory(tmp_path):
     assert not any("images_per_second" in line for line in validations)
 
 
-def test_speed_is_that_since_the_last_line_without_pauses(monkeypatch):
+def test_speed_is_measured_since_the_last_log_line_without_validation(monkeypatch):
     clock = iter([0.0, 2.0, 10.0, 12.0, 50.0, 51.0])
     monkeypatch.setattr(speed.time, "perf_counter", lambda: next(clock))
     ours = Speed(Accelerator())

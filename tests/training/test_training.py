@@ -39,7 +39,7 @@ def judged(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["erm", "egat"])
-def test_the_log_has_parts_that_sum_to_the_loss_and_every_validation(tmp_path, name):
+def test_log_has_loss_terms_and_every_validation(tmp_path, name):
     fit(method(name), tmp_path, steps=7, validate_every=3, resources={"log_every": 2})
     steps, validations = log_of(tmp_path)
     assert [line["step"] for line in steps] == [2, 4, 6, 7]
@@ -56,7 +56,7 @@ def test_the_log_has_parts_that_sum_to_the_loss_and_every_validation(tmp_path, n
         assert 0 <= line["val_clean_accuracy"] <= 100
 
 
-def test_best_is_the_latest_of_the_highest_and_its_weights_come_back(tmp_path, judged):
+def test_best_weights_are_restored_and_ties_take_the_latest(tmp_path, judged):
     judged.accuracies = (20.0, 50.0, 50.0, 40.0)
     trained = fit(method(), tmp_path, steps=8)
     assert (trained.best_step, trained.val_accuracy) == (6, 50.0)
@@ -74,7 +74,7 @@ def test_the_untrained_network_can_be_best(tmp_path, judged):
     assert same(state_of(trained.model), before)
 
 
-def test_the_average_of_the_weights_is_what_is_validated_and_given_back(tmp_path, judged):
+def test_averaged_weights_are_validated_and_returned(tmp_path, judged):
     fit(method(model=network(groupnorm=True)), tmp_path / "plain", validate_every=1)
     plain, judged.states = judged.states, ()
     trained = fit(
@@ -91,7 +91,7 @@ def test_the_average_of_the_weights_is_what_is_validated_and_given_back(tmp_path
 
 
 @pytest.mark.parametrize("accumulation", [2, 4])
-def test_micro_batches_change_nothing(tmp_path, judged, accumulation):
+def test_micro_batches_do_not_change_the_result(tmp_path, judged, accumulation):
     for name, count in (("whole", 1), ("parts", accumulation)):
         model = network(groupnorm=True)
         fit(
@@ -137,7 +137,7 @@ def test_a_batch_that_cannot_be_divided_is_refused(tmp_path):
     assert not list(tmp_path.rglob("*.jsonl"))
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_and_names_its_parts(tmp_path):
+def test_non_finite_loss_raises_with_its_terms(tmp_path):
     class Diverging(ERM):
         def terms(self, batch):
             logits, terms = super().terms(batch)
@@ -156,13 +156,13 @@ def test_numbers_that_are_too_small_are_refused(field):
         training.TrainConfig(**{field: 0})
 
 
-def test_processes_that_accelerate_does_not_count_are_refused(tmp_path, monkeypatch):
+def test_processes_unknown_to_accelerate_raise(tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "world_size", lambda: 2)
     with pytest.raises(RuntimeError, match=r"Expected 2 processes in Accelerate.s state, got 1"):
         fit(method(), tmp_path)
 
 
-def test_a_method_can_have_the_optimiser_start_afresh(tmp_path, monkeypatch):
+def test_method_can_reset_the_optimiser(tmp_path, monkeypatch):
     remembered, run = [], training._step
 
     def watched(accelerator, prepared, optimizer, *rest):
@@ -174,7 +174,7 @@ def test_a_method_can_have_the_optimiser_start_afresh(tmp_path, monkeypatch):
     assert remembered == [False, True, False, True]
 
 
-def test_the_last_weights_are_kept_where_they_are_asked_for(tmp_path):
+def test_last_weights_are_kept_on_request(tmp_path):
     best = fit(method(), tmp_path / "best", steps=6, validate_every=2, lr=0.5, optimizer="sgd")
     last = fit(
         method(), tmp_path / "last", steps=6, validate_every=2, lr=0.5, optimizer="sgd", selection="last"
@@ -186,7 +186,7 @@ def test_the_last_weights_are_kept_where_they_are_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize(("steps", "cache_gib", "reads"), [(5, 1.0, 40), (6, 1.0, 40), (6, 0.0, 48)])
-def test_images_that_are_seen_again_are_decoded_once(tmp_path, judged, steps, cache_gib, reads):
+def test_cached_images_are_decoded_once(tmp_path, judged, steps, cache_gib, reads):
     asked: list[int] = []
     watched = copy.copy(domain())
     read = watched._read
@@ -199,21 +199,21 @@ def test_images_that_are_seen_again_are_decoded_once(tmp_path, judged, steps, ca
     assert len(asked) == reads
 
 
-def test_a_cache_changes_no_result(tmp_path):
+def test_image_cache_does_not_change_the_result(tmp_path):
     kept, read = (
         fit(method(), tmp_path / str(gib), steps=9, resources={"cache_gib": gib}).model for gib in (1.0, 0.0)
     )
     assert same(kept.state_dict(), read.state_dict())
 
 
-def test_a_channels_last_network_is_checkpointed_and_kept(tmp_path):
+def test_channels_last_survives_checkpoints(tmp_path):
     net = network().to(memory_format=torch.channels_last)
     trained = fit(method("erm", net), tmp_path, steps=2, resources={"checkpoint_every": 1})
     kept = fit(method("erm", network()), tmp_path, steps=2)  # from the checkpoint, without a step
     assert same(trained.model.state_dict(), kept.model.state_dict())
 
 
-def test_a_run_that_is_longer_already_is_refused(tmp_path):
+def test_run_longer_than_requested_raises(tmp_path):
     fit(method("erm"), tmp_path, steps=3)
     with pytest.raises(ValueError, match="a run of 3 steps already, more than the 2 that are asked for"):
         fit(method("erm"), tmp_path, steps=2)

@@ -54,7 +54,7 @@ def states(monkeypatch):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_frozen_backbone_stays_to_the_bit(tmp_path, name, states):
+def test_frozen_backbone_does_not_change(tmp_path, name, states):
     ours = method(name, network(drop_rate=0.1))
     before = state_of(ours.model)
     fit(ours, tmp_path, Transfer(freeze_backbone=True), steps=2)
@@ -68,14 +68,14 @@ def test_a_frozen_backbone_stays_to_the_bit(tmp_path, name, states):
     [{}, {"optimizer": "adamw", "weight_decay": 0.1}, {"optimizer": "momentum"}, {"accumulation": 2}],
     ids=lambda config: " ".join(map(str, config.values())) or "default",
 )
-def test_a_warm_up_trains_the_head_alone_and_then_everything(tmp_path, states, config):
+def test_warm_up_trains_the_head_only(tmp_path, states, config):
     fit(method(), tmp_path, Transfer(head_warmup=3), **config)
     start, *later = states
     assert [changed(start, state) == HEAD for state in later] == [True, True, True, False, False]
     assert changed(later[2], later[3]) > {"net.conv1.0.weight", "net.bn1.running_mean"} | HEAD
 
 
-def test_the_warm_up_of_the_head_does_what_a_frozen_backbone_does(tmp_path, states):
+def test_head_warm_up_equals_a_frozen_backbone(tmp_path, states):
     fit(method("egat"), tmp_path / "warm", Transfer(head_warmup=2), steps=3)
     warm = states[:3]
     states.clear()
@@ -85,7 +85,7 @@ def test_the_warm_up_of_the_head_does_what_a_frozen_backbone_does(tmp_path, stat
             torch.testing.assert_close(first[name], second[name], atol=1e-6, rtol=1e-5)
 
 
-def test_a_run_that_was_stopped_in_the_warm_up_ends_as_one_that_was_not(tmp_path, monkeypatch):
+def test_resume_during_warm_up_equals_an_uninterrupted_run(tmp_path, monkeypatch):
     transfer = Transfer(head_warmup=3, layer_decay=0.5)
     whole = fit(method("egat"), tmp_path / "whole", transfer, steps=4)
     step, done = training._step, iter(range(2))
@@ -103,7 +103,7 @@ def test_a_checkpoint_of_another_transfer_is_refused(tmp_path):
         fit(method(), tmp_path, Transfer())
 
 
-def test_learning_rates_fall_by_the_decay_from_block_to_block():
+def test_layer_decay_scales_learning_rates_by_block():
     ours = method(model=network("test_vit", img_size=SIZE))
     rates = {
         parameter: group["lr"]
@@ -121,7 +121,7 @@ def test_learning_rates_fall_by_the_decay_from_block_to_block():
     assert found[f"blocks.{depth - 1}.mlp.fc1.weight"] < found["head.weight"]
 
 
-def test_a_method_that_scales_rates_itself_keeps_its_scale():
+def test_learning_rate_scale_of_a_method_is_kept():
     ours = method("align")
     groups = create_optimizer(ours, TrainConfig(lr=0.1), Transfer(layer_decay=0.5)).param_groups
     rates = {parameter: group["lr"] for group in groups for parameter in group["params"]}
@@ -140,11 +140,11 @@ def test_a_method_that_scales_rates_itself_keeps_its_scale():
         ({"freeze_backbone": True, "layer_decay": 0.5}, "freeze_backbone cannot be combined"),
     ],
 )
-def test_settings_that_cannot_work(settings, pattern):
+def test_invalid_settings_raise(settings, pattern):
     with pytest.raises(ValueError, match=pattern):
         Transfer(**settings)
 
 
-def test_a_warm_up_as_long_as_training(tmp_path):
+def test_warm_up_as_long_as_training_raises(tmp_path):
     with pytest.raises(ValueError, match="shorter than training, got 5 of 5 steps"):
         fit(method(), tmp_path, Transfer(head_warmup=5))
