@@ -59,10 +59,8 @@ def evaluate(
         dataset: a torch data set or a sequence of (image [3,H,W] in [0,1], label), or of mappings with
             ``"image"``, ``"label"`` and possibly ``"index"`` and ``"mask"``; or tensors (images, labels).
         config: what to measure.
-        method: training method, for the rows.
-        train_domain: training domain, for the rows.
-        seed: training seed, for the rows.
-        selection: rule that selected the weights, for the rows.
+        method, train_domain, seed, selection: how the model was trained, and the rule that selected its
+            weights, for the rows.
         attack: attack to use instead of ``config.attack``, such as one in the latent space of a diffusion
             model (:class:`~egat_hub.attacks.diffusion.SCA`), whose rows have a ``latent_epsilon`` instead
             of an ``epsilon``.
@@ -136,7 +134,8 @@ def evaluate_per_image(
     if config.epsilons:
         images = first[None].to(device_of(network))
         _log_cost((attack or config.build_attack()).adapted(network, images), config, len(samples))
-    folder, classes = journal and Path(journal), len(view.domain.classes) if view else None
+    folder = None if journal is None else Path(journal)
+    classes = len(view.domain.classes) if view else None
     outcomes = run(partial(measure, classes=classes), len(samples), folder)
     if config.epsilons and config.checks:
         others = [unwrapped(other)[0] for other in surrogates]

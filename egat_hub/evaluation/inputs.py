@@ -43,12 +43,7 @@ def is_explainable(network: nn.Module, image: Tensor) -> bool:
 
 
 def check_output(model: nn.Module, image: Tensor, *, attacked: bool) -> None:
-    """Check that a model returns logits [B,C], with a gradient if it is attacked.
-
-    Args:
-        model: images in [0,1] to logits.
-        image: an image [3,H,W] in [0,1].
-        attacked: whether an attack needs gradients.
+    """Check that a model returns logits [B,C] for an image [3,H,W], with a gradient if it is attacked.
 
     Raises:
         TypeError: the model does not return a tensor.

@@ -34,12 +34,8 @@ class Measured(NamedTuple):
 class Journal:
     """Measured batches in a folder, one small file each, written atomically.
 
-    Every process writes its batches and reads those of all processes.
-
-    Attributes:
-        folder: folder of this evaluation; created with the first batch.
-        key: digest of weights, number of images and settings.
-        logits: logits of the first image; empty for models with random outputs.
+    Every process writes its batches and reads those of all processes. ``key`` is a digest of weights, number
+    of images and settings; ``logits`` are those of the first image, none for models with random outputs.
     """
 
     folder: Path

@@ -28,16 +28,9 @@ HUGE = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Suspect:
-    """A model under attack, with results shared by the checks.
+    """A model under the attack of an evaluation, with results shared by the checks.
 
-    Attributes:
-        model: images in [0,1] to logits.
-        attack: the attack of the evaluation.
-        images: [B,3,H,W] in [0,1].
-        labels: true classes [B].
-        epsilon: attack budget.
-        random: random numbers of the images.
-        surrogates: other models of the same classes; attacks on them are tried, too.
+    Attacks on ``surrogates``, other models of the same classes, are tried, too.
     """
 
     model: nn.Module
@@ -203,12 +196,7 @@ def measure_checks(
     attack: Attack | None = None,
     surrogates: Sequence[nn.Module] = (),
 ) -> Values:
-    """Sanity checks of the attack at the smallest budget, for attacks on pixels.
-
-    Args:
-        model, images, labels, random, config, masks, attack: as for ``measure``.
-        surrogates: other models of the same classes; attacks on them are tried, too.
-    """
+    """Like ``measure``: sanity checks of an attack on pixels, at its smallest budget."""
     epsilon = min((epsilon for epsilon in config.epsilons if epsilon), default=0.0)
     attack = attack or config.build_attack()
     if not epsilon or attack.space != "pixels":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,35 +31,30 @@ CASCADE = Section(
 )
 CORRUPTED = Section("Accuracy under common corruptions", across="severity")
 
+_accuracy = partial(Metric, better="higher")
+_headline = partial(_accuracy, table="results", headline=True)
 register(
-    Metric(
+    _headline(
         name="clean_accuracy",
         title="clean accuracy",
         about="share of images that are classified correctly, in %",
         section=CLEAN,
-        better="higher",
-        table="results",
-        headline=True,
         hub_type="accuracy",
         measure=lambda batch: {Key("clean_accuracy"): percent(batch.correct)},
     ),
-    Metric(
+    _headline(
         name="robust_accuracy",
         title="robust accuracy",
         about="share of images that are classified correctly both clean and under attack, in %",
         section=ATTACKED,
-        better="higher",
-        table="results",
-        headline=True,
         columns="epsilon",
         hub_type="accuracy",
     ),
-    Metric(
+    _accuracy(
         name="robust_accuracy_8bit",
         title="robust accuracy, 8 bits",
         about="the same with attacked images rounded to 8 bits per channel, within the ball",
         section=ATTACKED,
-        better="higher",
     ),
     Metric(
         name=SANITY_CHECK,
@@ -66,28 +62,23 @@ register(
         about="share of images, in %, that show a sign, or difference of two accuracies",
         section=CHECKS,
     ),
-    Metric(
+    _accuracy(
         name="robust_accuracy_after",
         title="robust accuracy after",
         about="share of images, in %, that are still classified correctly",
         section=CASCADE,
-        better="higher",
     ),
-    Metric(
+    _accuracy(
         name="corruption_accuracy",
         title="corruption accuracy",
         about="share of images that are classified correctly when corrupted, in %",
         section=CORRUPTED,
-        better="higher",
     ),
-    Metric(
+    _headline(
         name="mean_corruption_accuracy",
         title="mean corruption accuracy",
         about="its mean over corruptions and severities",
         section=CORRUPTED,
-        better="higher",
-        table="results",
-        headline=True,
     ),
     Metric(
         name="pixel_linf",
@@ -152,11 +143,6 @@ def corruption_accuracy(
 
     The mean corruption error (mCE) of Hendrycks and Dietterich 2019 divides the error of each corruption by
     AlexNet's on ImageNet-C, so it is not meaningful on other data.
-
-    Args:
-        batch: the images.
-        corruptions: names, or ``"all"``; may be empty.
-        severities: 1 to 5.
     """
     names = families(corruptions)
     rules: dict[str, Any] = {"lengths": LENGTHS}

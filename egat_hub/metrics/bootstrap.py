@@ -26,11 +26,9 @@ def paired_bootstrap(
     Both models are compared on the same resampled images. Images with NaN in either are left out.
 
     Args:
-        first: a value for each image [n].
-        second: values of the other model on the same images [n].
+        first, second: values of both models on the same images [n].
         level: probability of the interval.
-        resamples: number of resampled test sets.
-        seed: seed of the resampling.
+        resamples, seed: number of resampled test sets, and seed of the resampling.
 
     Raises:
         ValueError: shapes that differ, or no image that both have a value for.

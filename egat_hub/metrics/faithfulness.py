@@ -186,39 +186,30 @@ def random_map_checks(outcomes: Sequence[Outcome]) -> list[Outcome]:
     - ``not_above_random_maps``: the model's maps are not better than random ones by 3 standard errors of
       the difference on the same images, so there is no evidence that they explain the model.
 
-    Needs at least two images on which both maps have a value.
-
-    Args:
-        outcomes: results of one model on one data set.
+    Needs at least two images on which both maps of one model have a value.
     """
     comps = [outcome for outcome in outcomes if outcome.row.metric == "comprehensiveness"]
     model = next((outcome for outcome in comps if outcome.row.protocol["map"] == "model"), None)
     if model is None:
         return []
     expected = {**model.row.protocol, "map": "random"}
-    control = next((outcome for outcome in comps if outcome.row.protocol == expected), None)
-    return [] if control is None else list(_compare(model, control))
-
-
-def _compare(model: Outcome, control: Outcome) -> Iterator[Outcome]:
-    both = zip(model.values, control.values, strict=True)
-    pairs = [(mine, other) for mine, other in both if not math.isnan(mine + other)]
+    control = next((outcome.values for outcome in comps if outcome.row.protocol == expected), ())
+    pairs = [both for both in zip(model.values, control, strict=False) if not math.isnan(sum(both))]
     if len(pairs) < 2:
-        return
-    gain = [mine - other for mine, other in pairs]
-    random = [other for _, other in pairs]
+        return []
+    gain, random = [mine - other for mine, other in pairs], [other for _, other in pairs]
+    high = abs(fmean(random)) > max(MATERIAL, STANDARD_ERRORS * _error(random))
+    not_above = fmean(gain) <= STANDARD_ERRORS * _error(gain)
     settings = {name: value for name, value in model.row.protocol.items() if name != "map"}
-    raised: dict[str, tuple[bool, dict[str, Any]]] = {
-        "random_maps_score_high": (
-            abs(fmean(random)) > max(MATERIAL, STANDARD_ERRORS * _error(random)),
-            {"beyond": MATERIAL},
-        ),
-        "not_above_random_maps": (fmean(gain) <= STANDARD_ERRORS * _error(gain), {}),
-    }
-    for name, (value, limits) in raised.items():
+    found = []
+    for name, failed, limits in (
+        ("random_maps_score_high", high, {"beyond": MATERIAL}),
+        ("not_above_random_maps", not_above, {}),
+    ):
         protocol = {"check": name, "limit": 0.0, **settings, **limits, "standard_errors": STANDARD_ERRORS}
-        row = replace(model.row, metric=SANITY_CHECK, value=100.0 * value, n=len(pairs), protocol=protocol)
-        yield Outcome(row, [row.value])
+        row = replace(model.row, metric=SANITY_CHECK, value=100.0 * failed, n=len(pairs), protocol=protocol)
+        found.append(Outcome(row, [row.value]))
+    return found
 
 
 def _error(values: Sequence[float]) -> float:

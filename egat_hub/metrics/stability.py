@@ -105,11 +105,8 @@ def stability(batch: EvaluationBatch, attacked: Tensor, attack: Mapping[str, Any
     """
     assert batch.network is not None
     chosen = batch.attacked()
-    classes, maps, known = (
-        batch.predicted.classes[chosen],
-        batch.predicted.maps[chosen],
-        batch.correct[chosen],
-    )
+    classes, maps = batch.predicted.classes[chosen], batch.predicted.maps[chosen]
+    known = batch.correct[chosen]
     after = batch.network.view(attacked[chosen])
     other = batch.explain.of(batch.network, after, classes)
     lost = dead(maps.relu()) | dead(other.relu())
@@ -132,20 +129,14 @@ def stability(batch: EvaluationBatch, attacked: Tensor, attack: Mapping[str, Any
 def explanation_attacks(
     batch: EvaluationBatch, attacks: Mapping[str, ExplanationAttack], epsilon: float
 ) -> Values:
-    """Success of attacks on the maps of the images that are classified correctly, and agreement of the maps.
-
-    Args:
-        batch: the clean images.
-        attacks: attacks by name.
-        epsilon: budget in [0, 1].
-    """
+    """Success of attacks on the maps of images that are classified correctly, and agreement of the maps."""
     assert batch.network is not None
     chosen = batch.attacked()
     known = batch.correct[chosen]
     values: Values = {}
     for name, attack in attacks.items():
-        images, random = batch.images[chosen], batch.random.select(chosen)
-        found = attack(batch.network, batch.explain, images, epsilon, random=random)
+        random = batch.random.select(chosen)
+        found = attack(batch.network, batch.explain, batch.images[chosen], epsilon, random=random)
         settings = {"attack": name, "epsilon": epsilon, **attack.protocol(batch.explain)}
         protocol = {"explanation": batch.explanation, **settings}
         stable = "flipped_stability" if attack.flips else "map_stability"

@@ -18,15 +18,7 @@ from egat_hub.metrics import METRICS, metric_of
 
 @dataclass(frozen=True)
 class Line:
-    """A model on a domain.
-
-    Attributes:
-        model: before or after fine-tuning.
-        domain: the old or the new domain.
-        images: names of data set and domain.
-        rows: result rows; empty if nothing was measured.
-        missing: why nothing was measured, a sentence.
-    """
+    """The model before or after fine-tuning on the old or the new domain: its rows, or why there are none."""
 
     model: Literal["before", "after"]
     domain: Literal["old", "new"]
@@ -43,15 +35,15 @@ class Line:
                 found.setdefault(row.metric, row)
         return {name: found[name] for name in METRICS if name in found}
 
+    @property
+    def n(self) -> int | None:
+        """Number of images, if anything was measured."""
+        return next((row.n for row in self.results.values()), None)
+
 
 @dataclass(frozen=True)
 class BeforeAfter:
-    """The four lines of the table, and notes.
-
-    Attributes:
-        lines: before and after, on the old and on the new domain.
-        notes: sentences.
-    """
+    """The four lines of the table, before and after on the old and on the new domain, and notes."""
 
     lines: tuple[Line, ...]
     notes: tuple[str, ...] = field(default=())
@@ -93,21 +85,17 @@ class BeforeAfter:
                 "images": line.images,
                 **{name: None for name, metric in METRICS.items() if metric.headline},
                 **{name: row.value for name, row in line.results.items()},
-                "n": _n(line),
+                "n": line.n,
                 "missing": line.missing or None,
             }
             for line in self.lines
         ]
 
 
-def _n(line: Line) -> int | None:
-    return next((row.n for row in line.results.values()), None)
-
-
 def _shown(line: Line, metrics: Sequence[str]) -> list[str]:
     found = [line.results.get(name) for name in metrics]
     values = ["-" if row is None else f"{row.value:.{metric_of(row.metric).digits}f}" for row in found]
-    return [line.model, line.domain, line.images, *values, str(_n(line) or "-")]
+    return [line.model, line.domain, line.images, *values, str(line.n or "-")]
 
 
 def _meaning(lines: Sequence[Line], metrics: Sequence[str]) -> Iterable[str]:

@@ -108,7 +108,7 @@ def columns_of(metric: Metric, rows: Sequence[Row], epsilon: float | None = None
         main = attacked(smallest if epsilon is None else epsilon)
         for attempt, name in attempts.items():
             published = metric.name if name == main else ""
-            yield column(name, lambda row, attempt=attempt: attempt_of(row) == attempt, published)
+            yield column(name, _is_attempt(attempt), published)
     elif metric.columns:
         for value in dict.fromkeys(row.protocol[metric.columns] for row in mine):
             yield column(f"{title} {value}", _having({metric.columns: value}))
@@ -117,6 +117,10 @@ def columns_of(metric: Metric, rows: Sequence[Row], epsilon: float | None = None
     if metric.control:
         name = f"{title} {' '.join(map(str, metric.control.values()))}"
         yield column(name, _having(metric.control), better=None)
+
+
+def _is_attempt(attempt: Attempt) -> Callable[[Row], bool]:
+    return lambda row: attempt_of(row) == attempt
 
 
 def _having(settings: Mapping[str, Any]) -> Callable[[Row], bool]:

@@ -27,15 +27,7 @@ def in_domain(rows: Sequence[Row], published: Published, epsilon: float | None =
     rows = headline(rows)
     shown = [metric for metric in METRICS.values() if metric.table == "results"]
     columns = [column for metric in shown for column in columns_of(metric, rows, epsilon)]
-    columns += [
-        Column(
-            f"{heading(metric.name)} OOD",
-            lambda row, name=metric.name: row.metric == name and row.test_domain != row.train_domain,
-            metric.name,
-            better=metric.better,
-        )
-        for metric in shown
-    ]
+    columns += map(_out_of_domain_column, shown)
     columns = [column for column in columns if any(map(column.holds, rows))]
     domains = list(dict.fromkeys(row.train_domain for row in rows))
     for domain in [*domains, *([AVERAGE] if len(domains) > 1 else [])]:
@@ -46,24 +38,27 @@ def in_domain(rows: Sequence[Row], published: Published, epsilon: float | None =
         yield tabulated(title, mine, columns, published)
 
 
+def _out_of_domain_column(metric: Metric) -> Column:
+    def holds(row: Row) -> bool:
+        return row.metric == metric.name and row.test_domain != row.train_domain
+
+    return Column(f"{heading(metric.name)} OOD", holds, metric.name, better=metric.better)
+
+
 def out_of_domain(rows: Sequence[Row], published: Published) -> Iterator[Table]:
     """Accuracy on other domains by training domain, and ranks of the methods (Table II of the EGAT paper)."""
     rows = [row for row in rows if row.metric == "clean_accuracy" and row.train_domain != row.test_domain]
     for domain in dict.fromkeys(row.train_domain for row in rows):
         mine = [row for row in rows if row.train_domain == domain]
-        columns = [
-            Column(
-                f"-> {test}",
-                lambda row, test=test: row.test_domain == test,
-                "clean_accuracy",
-                better="higher",
-            )
-            for test in dict.fromkeys(row.test_domain for row in mine)
-        ]
+        columns = [_test_column(test) for test in dict.fromkeys(row.test_domain for row in mine)]
         title = f"{mine[0].model}, {mine[0].dataset}, trained on {domain}: accuracy elsewhere"
         yield tabulated(title, mine, columns, published)
     if len({row.method for row in rows}) > 1:
         yield _rank_table(rows, published)
+
+
+def _test_column(domain: str) -> Column:
+    return Column(f"-> {domain}", lambda row: row.test_domain == domain, "clean_accuracy", better="higher")
 
 
 def ranks(values: Mapping[str, float]) -> dict[str, float]:
