@@ -34,8 +34,7 @@ def random(maps: Tensor, draws: SampleRandom) -> Tensor:
 def centre(maps: Tensor, draws: SampleRandom) -> Tensor:
     """A Gaussian in the centre; its standard deviation is a quarter of the side."""
     y, x = (torch.linspace(-2, 2, side).to(maps) for side in maps.shape[-2:])
-    bump = torch.exp(-(y[:, None].square() + x.square()) / 2)
-    return bump.expand_as(maps)
+    return torch.exp(-(y[:, None].square() + x.square()) / 2).expand_as(maps)
 
 
 Fill = Callable[[TimmModel, Tensor, SampleRandom], Tensor]

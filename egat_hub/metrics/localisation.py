@@ -17,7 +17,6 @@ from egat_hub.metrics.batch import EvaluationBatch, Target
 RULE = "share of maximum"
 """How ``Localisation.threshold`` defines the region of a map."""
 
-
 LOCALISATION = Section(
     "Localisation of explanations",
     "Agreement of maps with masks of the object, in %. A bump in the centre scores high where objects are in "
