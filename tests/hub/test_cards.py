@@ -93,7 +93,7 @@ def test_an_attack_on_latents_has_a_table_of_its_own():
     assert "3.45" not in text.split("### Accuracy under attack")[1].split("###")[0]
 
 
-def test_header_says_what_the_hub_wants():
+def test_header_has_the_fields_of_the_hub():
     data = ModelCard(card()).data
     assert data.library_name == "timm"
     assert data.pipeline_tag == "image-classification"
@@ -106,7 +106,7 @@ def test_header_says_what_the_hub_wants():
     assert data.model_name == "resnet50.egat_vlcs"
 
 
-def test_every_headline_survives_the_header(tmp_path):
+def test_headline_metrics_are_in_the_header(tmp_path):
     path = tmp_path / "README.md"
     ModelCard(card()).save(path)
     results = ModelCard.load(path).data.eval_results
@@ -130,7 +130,7 @@ def test_every_headline_survives_the_header(tmp_path):
     assert written == expected
 
 
-def test_attacks_and_budgets_do_not_share_a_data_set_entry():
+def test_attacks_and_epsilons_have_separate_data_set_entries():
     results = [
         r
         for r in ModelCard(card()).data.eval_results
@@ -143,7 +143,7 @@ def test_attacks_and_budgets_do_not_share_a_data_set_entry():
     assert all(all(threat == threats[0] for threat in threats) for threats in entries.values())
 
 
-def test_body_shows_every_figure_with_its_protocol():
+def test_body_shows_every_metric_with_its_protocol():
     text = card()
     body = text.split("\n---\n", 1)[1]
     intro, results = body.split("## Results")
@@ -170,7 +170,7 @@ def test_body_shows_every_figure_with_its_protocol():
     assert "timm.create_model" in body
 
 
-def test_figures_that_were_not_measured_do_not_appear():
+def test_metrics_without_rows_are_omitted():
     body = card(rows=[row("clean_accuracy", 91.11)]).split("\n---\n", 1)[1]
     results = body.split("## Results")[1].split("## Training")[0]
     assert re.findall(r"\d+\.\d+", results) == ["91.11"]
@@ -178,7 +178,7 @@ def test_figures_that_were_not_measured_do_not_appear():
     assert "nothing is claimed about robustness" in body
 
 
-def test_the_threat_model_is_that_of_the_figures():
+def test_threat_model_matches_the_rows():
     assert "every pixel by at most epsilon (L-infinity)." in card()
     other = card(rows=[row("robust_accuracy", 40.0, epsilon=0.5, norm="l2", **ATTACK)])
     assert "L-infinity" not in other
@@ -193,19 +193,19 @@ def test_the_threat_model_is_that_of_the_figures():
         ({"value": float("nan")}, r"clean_accuracy = nan"),
     ],
 )
-def test_figures_of_something_else_are_refused(changed, message):
+def test_rows_of_another_model_raise(changed, message):
     with pytest.raises(ValueError, match=message):
         card(rows=[dataclasses.replace(row("clean_accuracy", 91.11), **changed)])
 
 
-def test_accuracies_that_are_no_results_are_left_out():
+def test_non_result_accuracies_are_left_out():
     text = card(metadata={**METADATA, "val_accuracy": 98.76, "robust_accuracy": 87.65, "best_step": 12345})
     assert "98.76" not in text
     assert "87.65" not in text
     assert "12345" in text
 
 
-def test_tags_hold_of_the_model():
+def test_tags_describe_the_model():
     assert ModelCard(card(rows=[row("clean_accuracy", 91.11)])).data.tags == [
         "egat_hub",
         "timm",
@@ -214,14 +214,14 @@ def test_tags_hold_of_the_model():
     ]
 
 
-def test_without_rows_the_card_says_so():
+def test_card_without_rows():
     text = card(rows=[])
     assert "Nothing was measured." in text
     assert ModelCard(text).data.eval_results is None
     assert "model-index" not in text
 
 
-def test_without_metadata_the_card_invents_nothing():
+def test_card_without_metadata():
     text = card(rows=[], metadata={})
     data = ModelCard(text).data
     assert data.base_model is None
@@ -231,12 +231,12 @@ def test_without_metadata_the_card_invents_nothing():
     assert "Versions were not recorded" in text
 
 
-def test_figures_are_shown_where_there_are_any():
+def test_figures_are_embedded_if_present():
     assert "![case_study.png](case_study.png)" in card(figures=("case_study.png",))
     assert "![" not in card()
 
 
-def test_strange_names_break_neither_header_nor_tables():
+def test_special_characters_in_names_are_escaped():
     metadata = {**METADATA, "note": "a | b\nc", "config": {"x": "{{ 1 / 0 }}"}}
     text = card(metadata=metadata, label_names=("a: b", "{% if %}"), rows=[row("clean_accuracy", 1.5)])
     assert "a \\| b c" in text
@@ -244,7 +244,7 @@ def test_strange_names_break_neither_header_nor_tables():
     assert len(ModelCard(text).data.eval_results) == 1
 
 
-def test_rows_of_several_models_are_refused():
+def test_rows_of_several_models_raise():
     other = Row("resnet50", "erm", "vlcs", "sun09", "sun09", "test", "clean_accuracy", 1.0, 1, 0)
     with pytest.raises(ValueError, match="got resnet50 by egat, resnet50 by erm"):
         card(rows=[*ROWS, other])

@@ -58,14 +58,14 @@ def test_transform_is_the_one_of_timm_without_normalisation(settings):
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "HSV"])
-def test_transform_takes_images_of_any_mode(classifier, mode):
+def test_transform_supports_every_image_mode(classifier, mode):
     pixels = classifier.transform(picture(mode))
     assert pixels.dtype == torch.float32
     assert pixels.shape == (3, SIZE, SIZE)
     assert 0 <= pixels.min() < pixels.max() <= 1
 
 
-def test_floating_point_pixels_have_no_range(classifier):
+def test_floating_point_images_raise(classifier):
     with pytest.raises(ValueError, match="floating-point pixels"):
         classifier.transform(picture("F"))
 
@@ -120,7 +120,7 @@ def test_label_by_name_and_by_index(classifier):
     assert torch.equal(by_name.saliency, by_index.saliency)
 
 
-def test_a_list_gives_what_each_image_gives(classifier, tmp_path):
+def test_list_gives_the_same_results_as_single_images(classifier, tmp_path):
     path = tmp_path / "dog.png"
     picture().save(path)
     images = [path, str(path), picture(), classifier.transform(picture())]
@@ -149,7 +149,7 @@ def test_a_constant_map_is_dead_and_empty(classifier):
     assert not why.saliency.any()
 
 
-def test_modes_statistics_and_gradients_stay(classifier):
+def test_model_state_is_unchanged(classifier):
     classifier.train()
     classifier.model.net.layer1.eval()
     modes = [module.training for module in classifier.modules()]
@@ -169,7 +169,7 @@ def test_other_families(name):
     assert why.saliency.shape == (model.image_size, model.image_size)
 
 
-def test_unknown_labels_and_explanations_are_named(classifier):
+def test_unknown_labels_and_explanations_raise(classifier):
     with pytest.raises(ValueError, match=r"'dgo'.*'dog'.*Known: dog, cat, owl"):
         classifier.explain(picture(), label="dgo")
     for index in (3, -1):
@@ -222,12 +222,12 @@ def test_bad_image_files_are_named(classifier, tmp_path):
         ((0, 1, 2), "as a list of strings"),
     ],
 )
-def test_label_names_have_to_fit(classifier, names, message):
+def test_number_of_label_names_must_match(classifier, names, message):
     with pytest.raises(ValueError, match=message):
         Classifier(classifier.model, names)
 
 
-def test_images_in_every_form_get_the_same_answer(classifier, tmp_path):
+def test_every_input_type_gives_the_same_prediction(classifier, tmp_path):
     image, path, buffer = picture(), tmp_path / "dog.png", io.BytesIO()
     image.save(path)
     image.save(buffer, "png")
@@ -243,21 +243,21 @@ def test_images_in_every_form_get_the_same_answer(classifier, tmp_path):
 @pytest.mark.parametrize(
     "image", [None, 3, {"a": 1}, np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 7), np.uint8), np.zeros(3)]
 )
-def test_other_forms_raise_an_error_that_lists_the_forms(classifier, image):
+def test_unsupported_input_types_raise(classifier, image):
     with pytest.raises(
         TypeError, match=r"Expected a path, a PIL image, the bytes .* a float tensor \[3,S,S\]"
     ):
         classifier.explain(image)
 
 
-def test_oversize_images_are_refused_with_a_remedy(classifier, tmp_path, monkeypatch):
+def test_oversize_images_raise(classifier, tmp_path, monkeypatch):
     picture().save(tmp_path / "large.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(ValueError, match=r"large\.png.*resize it, or raise PIL\.Image\.MAX_IMAGE_PIXELS"):
         classifier.explain(tmp_path / "large.png")
 
 
-def test_urls_are_refused(classifier):
+def test_urls_raise(classifier):
     with pytest.raises(ValueError, match="download the file"):
         classifier.explain("https://example.org/dog.png")
 
@@ -289,13 +289,13 @@ def test_explanation_by_class(classifier):
     assert classifier.explain(picture(), explanation=GradCAM).label in LABELS
 
 
-def test_nan_weights_are_an_error(classifier):
+def test_nan_weights_raise(classifier):
     classifier.model.classifier.weight.data.fill_(torch.nan)
     with pytest.raises(ValueError, match="not finite"):
         classifier.explain(picture())
 
 
-def test_dead_maps_are_warned_of(classifier):
+def test_dead_maps_raise_a_warning(classifier):
     torch.nn.init.zeros_(classifier.model.classifier.weight)
     with pytest.warns(UserWarning, match="saliency map of 1 of 1 images is constant"):
         classifier.explain(picture())
@@ -303,7 +303,7 @@ def test_dead_maps_are_warned_of(classifier):
 
 @pytest.mark.parametrize("size", [(160, 64), (64, 160), (80, 80)])
 @pytest.mark.parametrize("crop_mode", ["squash", "center", "border"])
-def test_map_lies_where_the_network_looked(classifier, size, crop_mode):
+def test_map_is_aligned_with_the_cropped_image(classifier, size, crop_mode):
     """The map of one bright position, at the photo's size, covers the pixels that this position saw."""
     net = classifier.model.net
     net.pretrained_cfg = {**net.pretrained_cfg, "crop_pct": 0.8, "crop_mode": crop_mode}

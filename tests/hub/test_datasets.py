@@ -60,7 +60,7 @@ def test_settings_and_domain_are_those_of_training():
 
 
 @pytest.mark.parametrize("other", [{"split_seed": 1}, {"synthetic_size": 16}])
-def test_another_split_would_show_training_images(other):
+def test_another_split_raises(other):
     model = classifier(train_domain="meadow", data=to_dict(DATA))
     ((name, value),) = [(name, getattr(DATA, name)) for name in other]
     with pytest.raises(ValueError, match=f"trained with {name} {value}"):
@@ -69,7 +69,7 @@ def test_another_split_would_show_training_images(other):
     assert evaluation_images(model, DataChanges(**other), domain="desert").domain.name == "desert"
 
 
-def test_other_generated_images_may_be_split_in_any_way():
+def test_split_is_free_for_other_synthetic_settings():
     model = classifier(train_domain="meadow", data=to_dict(DATA))
     assert len(evaluation_images(model, DataChanges(synthetic_size=20, synthetic_seed=5))) == 5
 
@@ -84,7 +84,7 @@ def test_a_folder_replaces_generated_images(root):
         evaluation_images(model, DataChanges(name="synthetic", dir=str(root)))
 
 
-def test_the_only_domain_is_taken(root):
+def test_single_domain_is_the_default(root):
     view = evaluation_images(trained_on(root, "day"), in_folder(root / "dusk"))
     assert (view.domain.name, len(view.domain)) == ("dusk", 12)
 
@@ -98,7 +98,7 @@ def test_the_training_domain_with_other_images_is_another_domain(root):
     assert view.domain.name == "day (other images)"
 
 
-def test_some_of_the_classes_will_do_without_a_split(root):
+def test_subset_of_classes_without_a_split(root):
     model = trained_on(root, "day")
     shutil.rmtree(root / "night/a")
     (root / "night/c/2.png").unlink()
@@ -108,7 +108,7 @@ def test_some_of_the_classes_will_do_without_a_split(root):
         evaluation_images(model, in_folder(root), domain="night")
 
 
-def test_errors(root):
+def test_invalid_datasets_raise(root):
     with pytest.raises(ValueError, match="names no data set"):
         evaluation_images(classifier())
     with pytest.raises(

@@ -86,7 +86,7 @@ def test_failed_push_publishes_all_or_nothing(hub, contents, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_failed_download_is_completed_by_the_next(hub, contents, tmp_path, kind):
+def test_failed_download_can_be_repeated(hub, contents, tmp_path, kind):
     upload(contents, REPO)
     hub.arm()
     assert pull(tmp_path / "requests") is None
@@ -100,7 +100,7 @@ def test_failed_download_is_completed_by_the_next(hub, contents, tmp_path, kind)
         assert pull(cache, local_files_only=True) is None
 
 
-def test_full_disk(hub, contents, tmp_path, monkeypatch):
+def test_download_resumes_after_a_full_disk(hub, contents, tmp_path, monkeypatch):
     upload(contents, REPO)
 
     def fail(*_, **__):
@@ -113,7 +113,7 @@ def test_full_disk(hub, contents, tmp_path, monkeypatch):
     assert pull(tmp_path) is None
 
 
-def test_no_network(hub, contents, monkeypatch, tmp_path):
+def test_missing_network_raises(hub, contents, monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     assert isinstance(push(contents), ConnectionError)
     assert pull(tmp_path) is not None

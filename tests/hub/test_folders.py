@@ -106,7 +106,7 @@ def test_timm_alone_gives_the_same_logits(original, pristine):
         ("test_efficientnet", {"act_layer": "silu"}),
     ],
 )
-def test_networks_with_arguments_of_their_own_come_back(name, arguments, tmp_path):
+def test_network_arguments_are_restored(name, arguments, tmp_path):
     original = network(name, image_size=arguments.get("img_size"), **arguments)
     save_pretrained(original, tmp_path / "model", label_names=LABELS)
     loaded = from_pretrained(tmp_path / "model")
@@ -114,7 +114,7 @@ def test_networks_with_arguments_of_their_own_come_back(name, arguments, tmp_pat
     assert torch.allclose(loaded(x), original(x), atol=1e-6)
 
 
-def test_saving_changes_nothing_and_takes_any_memory_format_and_precision(tmp_path):
+def test_saving_does_not_change_the_model(tmp_path):
     original = network().to(memory_format=torch.channels_last).to(torch.bfloat16).train()
     before = {key: value.clone() for key, value in original.state_dict().items()}
     save_pretrained(original, tmp_path / "model", label_names=LABELS)
@@ -151,7 +151,7 @@ def test_a_new_head_and_another_image_size(pristine, tmp_path):
     assert same.label_names == LABELS
 
 
-def test_networks_of_fixed_size_are_resized_or_refused(tmp_path):
+def test_fixed_size_networks_are_resized_or_raise(tmp_path):
     save_pretrained(
         network("test_vit", image_size=None, global_pool="avg"), tmp_path / "vit", label_names=LABELS
     )
@@ -172,7 +172,7 @@ def test_licence_of_the_source_stays_with_fine_tuned_weights(tmp_path):
         assert f"license: {license}" in (tmp_path / name / "README.md").read_text()
 
 
-def test_figures_lie_beside_the_card(original, tmp_path):
+def test_figures_are_copied_beside_the_card(original, tmp_path):
     figure = Figure()
     figure.subplots().plot([0, 1])
     save_pretrained(original, tmp_path / "model", label_names=LABELS, figures={"case_study": figure})
@@ -183,7 +183,7 @@ def test_figures_lie_beside_the_card(original, tmp_path):
 
 
 @pytest.mark.parametrize("step", ["write_network", "write_rows", "card_text"])
-def test_a_full_disk_leaves_the_earlier_save_and_nothing_else(saved, original, monkeypatch, step):
+def test_full_disk_keeps_the_earlier_save(saved, original, monkeypatch, step):
     before = {path.name: path.read_bytes() for path in saved.iterdir()}
 
     def fail(*_, **__):
@@ -198,7 +198,7 @@ def test_a_full_disk_leaves_the_earlier_save_and_nothing_else(saved, original, m
 
 
 @torch.no_grad()
-def test_whatever_holds_the_network_can_be_saved(original, pristine, tmp_path):
+def test_wrappers_of_the_network_can_be_saved(original, pristine, tmp_path):
     method = Accelerator().prepare(ERM(original))
     save_pretrained(method, tmp_path / "method", label_names=LABELS)
     save_pretrained(from_pretrained(pristine), tmp_path / "classifier", metadata={"seed": 4})
@@ -226,7 +226,7 @@ class _Constant(torch.nn.Module):
         return self.model(images) * 0
 
 
-def test_wrappers_are_not_mistaken_for_what_they_hold(original, tmp_path):
+def test_wrappers_that_change_the_output_raise(original, tmp_path):
     with pytest.raises(ValueError, match=r"Expected a Classifier, .* got _Constant"):
         save_pretrained(_Constant(original), tmp_path / "model", label_names=LABELS)
     hooked = network()
@@ -263,7 +263,7 @@ def test_a_folder_with_other_files_is_never_replaced(saved, original):
         ({"label_names": LABELS, "metadata": {"lr": float("nan")}}, "metadata of JSON types"),
     ],
 )
-def test_what_does_not_fit_is_not_saved(original, tmp_path, arguments, message):
+def test_mismatched_metadata_is_not_saved(original, tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         save_pretrained(original, tmp_path / "model", **arguments)
     assert not any(tmp_path.iterdir())
@@ -288,7 +288,7 @@ def test_a_network_that_config_cannot_restore_is_not_saved(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def test_places_without_a_model(saved, tmp_path):
+def test_folders_without_a_model_raise(saved, tmp_path):
     with pytest.raises(
         FileNotFoundError, match=r"org/name of a model .*got 'no/such/folder', which does not exist"
     ):
@@ -323,7 +323,7 @@ def test_config_may_not_name_other_files(saved):
 
 
 @pytest.mark.parametrize("kept", [0, 4, 500, -1])
-def test_weights_that_are_cut_off(saved, kept):
+def test_truncated_weights_raise(saved, kept):
     path = saved / "model.safetensors"
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(ValueError, match=r"model\.safetensors is not a complete safetensors file"):
@@ -341,7 +341,7 @@ def test_weights_that_are_cut_off(saved, kept):
         ),
     ],
 )
-def test_weights_that_do_not_fit(saved, change, message):
+def test_mismatched_weights_raise(saved, change, message):
     path = saved / "model.safetensors"
     weights = load_file(path)
     change(weights)
@@ -350,14 +350,14 @@ def test_weights_that_do_not_fit(saved, change, message):
         from_pretrained(saved)
 
 
-def test_weights_of_another_architecture(saved):
+def test_weights_of_another_architecture_raise(saved):
     save_file(timm.create_model("test_vit", num_classes=3).state_dict(), saved / "model.safetensors")
     with pytest.raises(ValueError, match=r"model\.safetensors does not hold.*\d+ tensors differ.*same save"):
         from_pretrained(saved)
 
 
 @pytest.mark.parametrize("name", ["config.json", "egat.json"])
-def test_malformed_json(saved, name):
+def test_malformed_json_raises(saved, name):
     path = saved / name
     path.write_text(path.read_text()[:-10])
     with pytest.raises(ValueError, match=rf"{name} is not valid JSON"):
@@ -377,7 +377,7 @@ def test_malformed_json(saved, name):
         ({"pretrained_cfg": None}, r"config\.json does not describe a network"),
     ],
 )
-def test_configs_that_describe_no_network(saved, changes, message):
+def test_invalid_network_configs_raise(saved, changes, message):
     edit(saved / "config.json", **changes)
     with pytest.raises(ValueError, match=message):
         from_pretrained(saved)
@@ -402,13 +402,13 @@ def test_configs_that_describe_no_network(saved, changes, message):
         ({"surprise": 1}, r"egat\.json .*has no surprise"),
     ],
 )
-def test_manifests_of_the_wrong_form(saved, changes, message):
+def test_invalid_manifests_raise(saved, changes, message):
     edit(saved / "egat.json", **changes)
     with pytest.raises(ValueError, match=message):
         from_pretrained(saved)
 
 
-def test_weights_changed_after_saving(saved):
+def test_weights_changed_after_saving_raise(saved):
     path = saved / "model.safetensors"
     weights = load_file(path)
     weights["fc.weight"] *= 1.1
@@ -420,7 +420,7 @@ def test_weights_changed_after_saving(saved):
 @pytest.mark.parametrize(
     ("mean", "std"), [([0.0] * 3, [1.0] * 3), ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])]
 )
-def test_another_mean_and_std(saved, mean, std):
+def test_changed_mean_and_std_raise(saved, mean, std):
     edit_pretrained_cfg(saved, mean=mean, std=std)
     with pytest.raises(ValueError, match="does not compute what was saved"):
         from_pretrained(saved)
@@ -432,7 +432,7 @@ class _NormalisedTwice(TimmModel):
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext", "test_efficientnet"])
-def test_fingerprint_catches_double_normalisation_and_forgives_rounding(name):
+def test_fingerprint_detects_double_normalisation_and_tolerates_rounding(name):
     original = network(name, image_size=None)
     fingerprint = Fingerprint.of(original)
     assert fingerprint.deviation(_NormalisedTwice(original.net)) > 100 * TOLERANCE
@@ -443,7 +443,7 @@ def test_fingerprint_catches_double_normalisation_and_forgives_rounding(name):
     assert fingerprint.deviation(original.double()) < TOLERANCE / 5
 
 
-def test_loading_forgives_what_other_hardware_rounds(saved, original):
+def test_loading_tolerates_rounding_of_other_hardware(saved, original):
     path = saved / "egat.json"
     fingerprint = json.loads(path.read_text())["fingerprint"]
     dark, bright = torch.tensor(fingerprint["logits"]).view(2, 3)

@@ -230,7 +230,7 @@ def damaged_weights(draw, content: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("name", "examples"), [("config.json", 120), ("egat.json", 90), ("model.safetensors", 90)]
 )
-def test_damaged_folders(place, sound, logits, name, examples):
+def test_damaged_folders_raise(place, sound, logits, name, examples):
     errors = []
     if name == "model.safetensors":
         damaged = damaged_weights(sound[name])
@@ -278,7 +278,7 @@ def test_damaged_folders(place, sound, logits, name, examples):
         ("hf-hub:org/other", {}, "does not know"),
     ],
 )
-def test_configs_that_ask_for_too_much(place, sound, logits, architecture, arguments, message):
+def test_oversized_configs_raise(place, sound, logits, architecture, arguments, message):
     config = edited(edited(sound["config.json"], ("architecture",), architecture), ("model_args",), arguments)
     assert re.search(message, outcome(place / "model", {**sound, "config.json": config}, logits))
 
@@ -304,7 +304,7 @@ def test_configs_that_ask_for_too_much(place, sound, logits, architecture, argum
         ("egat.json", ("fingerprint", "logits"), [1e300] * 6, "does not compute"),
     ],
 )
-def test_values_out_of_bounds(place, sound, logits, name, keys, value, message):
+def test_config_values_out_of_bounds_raise(place, sound, logits, name, keys, value, message):
     contents = {**sound, name: edited(sound[name], keys, value)}
     assert message in outcome(place / "model", contents, logits)
 
@@ -336,7 +336,7 @@ def test_pickles_are_not_read_under_any_name(place, sound, logits):
     assert not trace.exists()
 
 
-def test_a_header_that_is_all_there_is(place, sound, logits):
+def test_weights_with_a_header_only_raise(place, sound, logits):
     header = json.dumps(
         {f"t{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(9000)}
     )
@@ -349,7 +349,7 @@ def test_a_header_that_is_all_there_is(place, sound, logits):
 
 
 @pytest.mark.parametrize("text", [text for text in RAW if text not in ('"\\ud800"', "")])
-def test_json_out_of_bounds(tmp_path, text):
+def test_oversized_json_raises(tmp_path, text):
     path = tmp_path / "x.json"
     path.write_text(f'{{"a": {text}}}')
     with pytest.raises(ValueError, match=r"x\.json is not valid JSON"):
@@ -359,7 +359,7 @@ def test_json_out_of_bounds(tmp_path, text):
         read_json(path)
 
 
-def test_networks_of_other_threads_are_not_counted(small_model):
+def test_parameter_limit_ignores_networks_of_other_threads(small_model):
     from egat_hub.hub.timm_files import _limited_size
 
     with _limited_size(10):

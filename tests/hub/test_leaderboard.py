@@ -53,7 +53,7 @@ ERM = {
 }
 
 
-def test_models_stand_side_by_side_the_best_first():
+def test_models_are_sorted_best_first():
     board = leaderboard({"org/erm": rows("erm", ERM), "org/egat": rows("egat", EGAT)})
     assert [line.model for line in board.lines] == ["org/egat", "org/erm"]
     assert [str(heading) for heading in board.headings] == [
@@ -90,7 +90,7 @@ def test_text_fits_a_terminal_and_explains_its_columns():
     assert "runs erm photo" in both
 
 
-def test_seeds_become_a_mean_and_its_deviation():
+def test_seeds_are_averaged_with_standard_deviation():
     values = [50.0, 52.0, 57.0]
     mine = [
         row
@@ -104,7 +104,7 @@ def test_seeds_become_a_mean_and_its_deviation():
     assert figures == (statistics.fmean(values), statistics.stdev(values), 3)
 
 
-def test_what_was_measured_otherwise_is_not_compared():
+def test_rows_of_other_protocols_are_not_compared():
     """Every way in which the protocol differs gives a column of its own; the order follows one of them."""
     others = [{**PGD, key: value} for key, value in (("epsilon", 0.02), ("steps", 20), ("attack", "fgsm"))]
     models = {
@@ -139,7 +139,7 @@ def test_controls_and_validation_are_left_out():
     assert leaderboard({"x": [control, validation, cost]}).lines == ()
 
 
-def test_every_figure_is_in_the_results():
+def test_every_number_is_in_the_results():
     """No number appears that is neither a value, a mean nor a deviation of the rows."""
     models = {
         "a": rows("egat", EGAT) + rows("egat", {"clean_accuracy": 91.0}, seed=1),
@@ -155,7 +155,7 @@ def test_every_figure_is_in_the_results():
     assert "b\\|c" in body
 
 
-def test_bad_input():
+def test_invalid_arguments_raise():
     with pytest.raises(ValueError, match=r"Expected by among sufficiency, got 'stability'"):
         leaderboard({}, metrics=("sufficiency",), by="stability")
     with pytest.raises(UnknownNameError, match="No 'acc' among metrics"):

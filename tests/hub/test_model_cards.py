@@ -85,14 +85,14 @@ def numbers(text: str) -> set[str]:
     return set(re.findall(r"\d+(?:\.\d+)?", prose))
 
 
-def test_there_are_models():
+def test_at_least_one_model_is_shipped():
     assert FOLDERS
     names = [info.timm_name for info in find_models()]
     assert len(set(names)) == len(names)
 
 
 @every
-def test_files_are_sound(folder, monkeypatch):
+def test_shipped_files_are_valid(folder, monkeypatch):
     manifest, config = Manifest.read(folder / MANIFEST), NetworkConfig.read(folder / CONFIG)
     rows, entry = read_results(folder / RESULTS), ZooEntry.read(folder)
     assert len(manifest.label_names) == config.num_classes
@@ -109,12 +109,12 @@ def test_files_are_sound(folder, monkeypatch):
 
 
 @every
-def test_the_card_is_made_of_its_files(folder):
+def test_card_equals_the_one_rendered_from_its_files(folder):
     assert (folder / CARD).read_text(encoding="utf-8") == card_text(folder)
 
 
 @every
-def test_the_hub_takes_card_and_results(folder, tmp_path):
+def test_hub_library_parses_card_and_results(folder, tmp_path):
     rows = read_results(folder / RESULTS)
     data = ModelCard.load(folder / CARD).data
     found = Counter(
@@ -131,7 +131,7 @@ def test_the_hub_takes_card_and_results(folder, tmp_path):
 
 
 @every
-def test_every_figure_of_the_card_is_a_result(folder):
+def test_numbers_in_the_tables_are_in_the_results(folder):
     rows, found = read_results(folder / RESULTS), list(stated(card(folder)))
     assert Counter(figure[:-1] for figure in found) == Counter(map(measured, rows))
     for row in rows:
@@ -141,7 +141,7 @@ def test_every_figure_of_the_card_is_a_result(folder):
 
 
 @every
-def test_no_other_number_is_claimed(folder):
+def test_text_has_no_other_numbers(folder):
     body = card(folder).split("\n---\n", 1)[1]
     template = (folder.parent / "template.md").read_text(encoding="utf-8")
     config, manifest = NetworkConfig.read(folder / CONFIG), Manifest.read(folder / MANIFEST)
@@ -168,7 +168,7 @@ def test_the_card_reads_well(folder):
 @pytest.mark.parametrize(
     "name", [name for name, folder in FOLDERS.items() if not (folder / WEIGHTS).exists()]
 )
-def test_without_weights_the_command_is_named(name):
+def test_loading_without_weights_names_the_command(name):
     entry = ZooEntry.read(FOLDERS[name])
     if not entry.repo_id:
         with pytest.raises(FileNotFoundError, match="are not published") as caught:

@@ -42,7 +42,7 @@ def snapshots(cache: Path) -> dict[str, set[str]]:
     }
 
 
-def test_only_what_is_needed_is_fetched_whatever_there_is(hub, published, small_model, tmp_path):
+def test_only_required_files_are_downloaded(hub, published, small_model, tmp_path):
     more = {
         "modeling.py": b"import os",
         "pytorch_model.bin": b"\x80",
@@ -65,7 +65,7 @@ def test_a_second_load_downloads_nothing(hub, published, tmp_path):
 
 
 @torch.no_grad()
-def test_offline(hub, published, small_model, tmp_path, monkeypatch):
+def test_offline_loads_from_the_cache(hub, published, small_model, tmp_path, monkeypatch):
     expected = from_pretrained(published)(images())
     hub.arm()
     assert torch.equal(from_pretrained(published, local_files_only=True)(images()), expected)
@@ -92,7 +92,7 @@ def test_without_network_the_cache_serves(hub, published, monkeypatch):
 
 
 @torch.no_grad()
-def test_revisions(hub, published, small_model, tmp_path):
+def test_load_at_a_revision(hub, published, small_model, tmp_path):
     first = hub.model(published).refs["main"]
     folder = shutil.copytree(small_model, tmp_path / "model")
     write_rows(folder / "results.json", ROWS[:1])
@@ -106,7 +106,7 @@ def test_revisions(hub, published, small_model, tmp_path):
         from_pretrained(f"{published}@v9")
 
 
-def test_names(hub, published, small_model, tmp_path, monkeypatch):
+def test_model_name_formats(hub, published, small_model, tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="the Hub has no such model"):
         from_pretrained("org/cat")
     for name in ("dog", "a/b/c", "org/a b"):
@@ -120,7 +120,7 @@ def test_names(hub, published, small_model, tmp_path, monkeypatch):
     assert hub.requests == []  # a folder goes first
 
 
-def test_a_new_head(hub, published):
+def test_load_with_a_new_head(hub, published):
     assert from_pretrained(published, num_classes=5)(images()).shape == (2, 5)
 
 

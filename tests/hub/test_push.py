@@ -24,7 +24,7 @@ FILES = ["config.json", "model.safetensors", "egat.json", "results.json", "READM
 
 
 @torch.no_grad()
-def test_saved_pushed_and_loaded_elsewhere_it_gives_equal_logits(hub, small_model, tmp_path):
+def test_pushed_model_gives_equal_logits_after_download(hub, small_model, tmp_path):
     commit = push_to_hub(small_model, "org/dog", commit_message="First")
     assert set(hub.model("org/dog").files()) - {".gitattributes"} == set(FILES)
     assert commit.oid == hub.model("org/dog").refs["main"]
@@ -49,7 +49,7 @@ def test_the_card_on_the_hub_says_how_to_load_from_there(hub, small_model):
     assert "egat_hub" in ModelCard(text).data.tags
 
 
-def test_a_second_push_sends_only_what_changed(hub, small_model, tmp_path):
+def test_second_push_uploads_only_changes(hub, small_model, tmp_path):
     first = push_to_hub(small_model, "org/dog")
     assert push_to_hub(small_model, "org/dog").oid == first.oid
     folder = shutil.copytree(small_model, tmp_path / "measured_again")
@@ -83,7 +83,7 @@ def test_results_of_a_changed_model_are_not_pushed(hub, small_model):
     assert len(json.loads(hub.model("org/dog").files()["results.json"].content)) == 1
 
 
-def test_the_folder_of_a_run(hub, small_model, tmp_path):
+def test_push_the_folder_of_a_run(hub, small_model, tmp_path):
     shutil.copytree(small_model, tmp_path / "run" / "model")
     (tmp_path / "run" / "config.json").write_text("{}")
     assert push_to_hub(tmp_path / "run", "org/dog").oid
@@ -114,7 +114,7 @@ def test_private_models(hub, small_model, tmp_path):
         push_to_hub(small_model, "org/secret", token=GUEST)
 
 
-def test_without_token_or_right(hub, small_model, monkeypatch):
+def test_missing_token_or_permission_raises(hub, small_model, monkeypatch):
     for token in (False, GUEST):
         with pytest.raises(PermissionError, match="Cannot push to org/dog: "):
             push_to_hub(small_model, "org/dog", token=token)
@@ -124,7 +124,7 @@ def test_without_token_or_right(hub, small_model, monkeypatch):
     assert not hub.store.repositories
 
 
-def test_repository_of_something_else_is_refused(hub, small_model):
+def test_repository_of_another_kind_raises(hub, small_model):
     hub.upload("model", "org/gpt", {"pytorch_model.bin": b"x", "README.md": b"# Mine"})
     with pytest.raises(FileExistsError, match=r"else than a model of egat_hub \(pytorch_model\.bin\)"):
         push_to_hub(small_model, "org/gpt")
@@ -139,7 +139,7 @@ def test_invalid_names_are_refused(hub, small_model, name):
     assert hub.requests == []
 
 
-def test_what_is_not_sound_is_not_published(hub, small_model, tmp_path):
+def test_invalid_folders_are_not_published(hub, small_model, tmp_path):
     folder = shutil.copytree(small_model, tmp_path / "model")
     content = bytearray((folder / "model.safetensors").read_bytes())
     content[-1] ^= 0x40
@@ -157,7 +157,7 @@ def test_what_is_not_sound_is_not_published(hub, small_model, tmp_path):
     assert not hub.store.repositories
 
 
-def test_two_first_pushes_at_once(hub, small_model, tmp_path):
+def test_concurrent_first_pushes(hub, small_model, tmp_path):
     """Both make the repository, both commit; what is there in the end is one of the two models, whole."""
     other = shutil.copytree(small_model, tmp_path / "model")
     write_rows(other / "results.json", ROWS[:1])

@@ -73,7 +73,7 @@ def test_published_model_has_a_name_in_timm(published, registry, small_model):
     assert timm.models.get_pretrained_cfg("test_resnet").tag == "r160_in1k"
 
 
-def test_name_stands_for_one_commit(hub, published, registry, tmp_path):
+def test_name_is_pinned_to_a_commit(hub, published, registry, tmp_path):
     register_timm_models([published])
     expected = timm.create_model(NAME, pretrained=True).state_dict()
     save_small_model(tmp_path / "other", seed=1)
@@ -95,7 +95,7 @@ def test_name_includes_the_arguments_of_the_network(tmp_path, registry):
     assert timm.create_model("test_resnet.r160_in1k").forward_features(images()).shape[-1] == 2
 
 
-def test_models_that_cannot_be_loaded_get_no_name(small_model, registry):
+def test_invalid_models_are_not_registered(small_model, registry):
     before = timm.list_models(), timm.list_pretrained()
     register_timm_models([read(small_model, weights=None)])
     register_timm_models([read(small_model, architecture="resnet9000")])

@@ -40,14 +40,14 @@ def test_names_are_sorted_and_filtered_by_wildcards():
         ({"author": "other"}, False),
     ],
 )
-def test_filters(small_model, monkeypatch, wanted, found):
+def test_filter_by_method_and_data(small_model, monkeypatch, wanted, found):
     info = dataclasses.replace(ModelInfo.read(small_model, "org/dog"), repo_id="org/dog")
     monkeypatch.setattr(zoo.layout, "shipped_models", lambda: ["dog"])
     monkeypatch.setattr(zoo, "_read_shipped", lambda name: info)
     assert list_models(**wanted) == (["org/dog"] if found else [])
 
 
-def test_models_on_the_hub(hub, small_model, tmp_path):
+def test_list_models_on_the_hub(hub, small_model, tmp_path):
     push_to_hub(small_model, "org/dog")
     push_to_hub(small_model, "org/secret", private=True)
     push_to_hub(small_model, "org/spoiled")
@@ -76,7 +76,7 @@ def test_info_of_shipped_and_saved_models(small_model, tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"label_names": ["\x1b[2J"]}, {"metadata": 3}, {"label_names": None}])
-def test_files_that_cannot_be_shown_are_refused(small_model, tmp_path, change):
+def test_invalid_files_raise(small_model, tmp_path, change):
     folder = Path(shutil.copytree(small_model, tmp_path / "model"))
     manifest = json.loads((folder / "egat.json").read_text())
     (folder / "egat.json").write_text(json.dumps({**manifest, **change}))

@@ -38,7 +38,7 @@ def test_pgd_at_is_cross_entropy_on_attacked_images(freeze_bn):
 
 
 @pytest.mark.parametrize("freeze_bn", [True, False])
-def test_trades_is_clean_cross_entropy_and_the_worst_divergence(freeze_bn):
+def test_trades_equals_cross_entropy_plus_kl_divergence(freeze_bn):
     images, labels = batch()
     ours, theirs = (model(freeze_bn=freeze_bn).double() for _ in range(2))
     images = images.double()
@@ -65,7 +65,7 @@ def test_the_gradient_of_trades_flows_through_both_predictions():
     assert (ours - one_sided).norm() > 0.01 * ours.norm()
 
 
-def test_trades_does_not_diverge_where_nothing_may_change():
+def test_trades_kl_is_zero_at_epsilon_0():
     result = TRADES(model(), epsilon=0.0)(*batch())
     assert result["adv_kl"] == 0
     assert result["cls"] == result["loss"]
@@ -94,7 +94,7 @@ def test_epsilon_grows_while_warming_up(method):
 
 
 @pytest.mark.parametrize("scale", [1.0, 300.0])
-def test_divergence_is_that_of_torch(scale):
+def test_kl_divergence_equals_torch(scale):
     generator = torch.Generator().manual_seed(0)
     logits, other = torch.randn(2, 5, 7, generator=generator) * scale
     log_p, log_q = logits.log_softmax(1), other.log_softmax(1)

@@ -25,7 +25,7 @@ def gradients(term, module):
     return torch.autograd.grad(term, list(module.parameters()), allow_unused=True, retain_graph=True)
 
 
-def test_the_masker_learns_from_its_own_terms_and_the_classifier_from_the_others():
+def test_masker_and_classifier_have_separate_gradients():
     method = ALIGN(model(), warmup=0)
     out = method(*batch())
     for name, term in out.items():
@@ -40,7 +40,7 @@ def test_the_masker_learns_from_its_own_terms_and_the_classifier_from_the_others
 
 
 @pytest.mark.parametrize("idle", ["masker", "classifier"])
-def test_a_step_on_one_networks_terms_leaves_the_other_bit_for_bit(idle):
+def test_step_on_the_terms_of_one_network_does_not_change_the_other(idle):
     method = ALIGN(model(), warmup=0)
     optimizer = create_optimizer(method, TrainConfig(lr=1e-2))
     out = method(*batch())
@@ -59,7 +59,7 @@ def test_a_step_on_one_networks_terms_leaves_the_other_bit_for_bit(idle):
         assert torch.equal(value, before[name]) is not moves, name
 
 
-def test_the_terms_are_those_of_the_paper():
+def test_terms_equal_the_paper():
     net, (images, labels) = model(), batch()
     method = ALIGN(net, warmup=0, lambda_size=0.3, lambda_tv=0.7, lambda_egl=2.0)
     out = method(images, labels)
@@ -94,7 +94,7 @@ def test_the_regulariser_mixes_images_and_maps_within_classes():
     torch.testing.assert_close(out["reg_sparse"], 0.7 * mixed_maps.mean(), rtol=1e-4, atol=1e-5)
 
 
-def test_before_the_warm_up_ends_the_masker_rests():
+def test_masker_is_not_trained_during_warm_up():
     method = ALIGN(model(), warmup=5)
     out = method(*batch(), step=4)
     assert "egl" not in out
@@ -103,7 +103,7 @@ def test_before_the_warm_up_ends_the_masker_rests():
     assert "egl" in method(*batch(), step=5)
 
 
-def test_weights_of_zero_save_their_passes():
+def test_zero_weights_skip_their_passes():
     net = model()
     for options, passes in (({}, 4), ({"lambda_egl": 0.0}, 2), ({"lambda_reg": 0.0}, 3)):
         with forwards(net) as seen:
@@ -112,13 +112,13 @@ def test_weights_of_zero_save_their_passes():
         assert ("egl" in out) == ("lambda_egl" not in options)
 
 
-def test_without_guidance_the_masker_is_not_trained():
+def test_masker_is_not_trained_without_guidance():
     method = ALIGN(model(), lambda_egl=0.0)
     assert not any(p.requires_grad for p in method.masker.parameters())
     assert create_optimizer(method, TrainConfig()).param_groups
 
 
-def test_the_masker_has_a_learning_rate_of_its_own():
+def test_masker_has_its_own_learning_rate():
     method = ALIGN(model(), masker_lr=3.0)
     optimizer = create_optimizer(method, TrainConfig(lr=0.01))
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
@@ -126,7 +126,7 @@ def test_the_masker_has_a_learning_rate_of_its_own():
         assert rates[id(parameter)] == pytest.approx(0.03 if name.startswith("masker.") else 0.01)
 
 
-def test_masks_begin_between_the_bounds_and_a_collapse_is_reported():
+def test_initial_mask_area_is_within_bounds_and_collapse_is_logged():
     images, labels = batch()
     method = ALIGN(model(), warmup=0)
     with warnings.catch_warnings():

@@ -69,7 +69,7 @@ def test_every_parameter_gets_a_finite_gradient(cls, freeze_bn):
         assert parameter.grad.any(), name
 
 
-def test_a_step_is_a_function_of_seed_step_and_index(cls):
+def test_step_is_reproducible_from_seed_step_and_index(cls):
     results = [make(cls, seed=3)(*batch(), index=torch.arange(6) + 9, step=4) for _ in range(2)]
     assert_equal(*results)
 
@@ -101,7 +101,7 @@ def test_draws_depend_on_seed_step_and_index(cls, monkeypatch):
             assert not any(torch.equal(one, two) for one, two in zip(base, draws(**change), strict=True))
 
 
-def test_without_step_and_index_calls_count_up_and_images_are_numbered_in_order(cls):
+def test_default_step_and_index_count_up(cls):
     method = make(cls)
     for step in range(2):
         assert_equal(method(*batch()), make(cls)(*batch(), step=step, index=torch.arange(6)))
@@ -118,7 +118,7 @@ def test_global_random_states_are_left_alone(cls):
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("freeze_bn", [True, False])
-def test_modes_stay_and_so_do_statistics_that_are_not_trained(cls, freeze_bn, training):
+def test_modes_and_frozen_statistics_are_unchanged(cls, freeze_bn, training):
     method = make(cls, model(freeze_bn=freeze_bn)).train(training)
     method.model.net.layer2.eval()  # a mode of its own must survive too
     modes = {name: module.training for name, module in method.named_modules()}
@@ -149,7 +149,7 @@ def test_it_takes_a_bare_timm_network():
         assert make(cls, net).model.net is net
 
 
-def test_distribution_of_a_part_is_refused(cls):
+def test_distributing_only_a_submodule_raises(cls):
     with pytest.raises(RuntimeError, match=r"accelerator\.prepare\(method\)"):
         make(cls).prepare_distributed()
 
@@ -160,7 +160,7 @@ def test_config_survives_a_file(cls):
     assert_equal(cls(model(), told)(*batch()), make(cls)(*batch()))
 
 
-def test_state_dict_carries_all_that_was_learned(cls):
+def test_state_dict_restores_the_method(cls):
     method, other = make(cls), make(cls)
     with torch.no_grad():
         for parameter in method.parameters():
@@ -181,7 +181,7 @@ def test_a_copy_is_equal_and_independent(cls):
 
 
 @pytest.mark.parametrize("labels", [[2, 2, 2, 2], [1], [0, 1]], ids=["one class", "one image", "two images"])
-def test_batches_without_partners_or_of_fewer_images_than_environments_are_fine(cls, labels):
+def test_small_batches_are_accepted(cls, labels):
     images = batch(len(labels))[0]
     method = make(cls)
     result = method(images, torch.tensor(labels))

@@ -12,7 +12,7 @@ from egat_hub.methods.irm import change_look
 from tests.helpers.methods import batch, model
 
 
-def test_gradients_are_turned_round_and_values_are_not():
+def test_gradient_reversal():
     values = torch.tensor([1.0, -2.0], requires_grad=True)
     out = reverse_gradient(values, 0.5)
     torch.testing.assert_close(out, values)
@@ -20,7 +20,7 @@ def test_gradients_are_turned_round_and_values_are_not():
     assert values.grad.tolist() == [-1.5, -1.5]
 
 
-def test_a_step_down_the_gradient_helps_the_discriminator_and_hurts_it_through_the_features():
+def test_discriminator_improves_and_features_oppose_it():
     for part, better in (("discriminator", True), ("trunk", False)):
         method = DMADA(model(), ramp=1)
         images, labels = batch()
@@ -50,7 +50,7 @@ def test_domain_labels_are_soft():
     assert out == pytest.approx(0.1 * expected.item(), rel=1e-5)
 
 
-def test_the_ratio_stays_away_from_one_half_and_is_one_for_all_images():
+def test_mixing_ratio_is_shared_and_away_from_one_half():
     method = DMADA(model())
     ratios = []
     for step in range(60):
@@ -62,14 +62,14 @@ def test_the_ratio_stays_away_from_one_half_and_is_one_for_all_images():
     assert min(ratios) < 0.5 < max(ratios)
 
 
-def test_the_discriminator_is_trained_with_the_network_and_not_saved_in_it():
+def test_discriminator_is_trained_and_not_saved_with_the_network():
     method = DMADA(model())
     names = {name.split(".")[0] for name, _ in method.named_parameters()}
     assert names == {"trainable_module", "embed", "discriminator"}
     assert not any("discriminator" in name for name in method.model.state_dict())
 
 
-def test_every_image_gets_another_look_within_range():
+def test_augmentation_differs_by_image_and_stays_in_range():
     images, labels = batch()
     looks = change_look(Batch(images, labels, None, SampleRandom(0, tuple(range(len(images))), 3)))
     assert 0 <= looks.min() <= looks.max() <= 1

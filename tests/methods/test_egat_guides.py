@@ -22,7 +22,7 @@ def masks() -> torch.Tensor:
     return mask
 
 
-def test_masks_guide_where_there_are_some():
+def test_masks_are_used_where_available():
     net, (images, labels) = model(), batch()
     grid = torch.zeros(6, 3, 3)
     grid[:, 1, 0] = 1
@@ -32,12 +32,12 @@ def test_masks_guide_where_there_are_some():
     torch.testing.assert_close(egl, expected)
 
 
-def test_masks_are_not_looked_at_by_other_guides():
+def test_other_guides_ignore_masks():
     method = EGAT(model(), **FAST)
     assert torch.equal(method(*batch(), step=0)["loss"], method(*batch(), step=0, mask=masks())["loss"])
 
 
-def test_a_guide_that_the_maps_already_follow_costs_nothing():
+def test_guide_equal_to_the_map_has_zero_loss():
     net, (images, labels) = model(), batch()
     maps = GradCAM()(net, images, labels).detach()
     mask = F.interpolate(maps[:, None], size=(SIZE, SIZE), mode="nearest")
@@ -57,7 +57,7 @@ def test_noise_reaches_the_saliency_grid_at_full_strength(level):
     assert noise.abs().max() <= 0.5
 
 
-def test_noise_is_another_one_in_every_step_and_the_same_one_again():
+def test_noise_differs_by_step_and_is_reproducible():
     method = EGAT(model(), guide_noise=0.3, **ONLY)
     first, again, later = (method(*batch(), step=step)["egl"] for step in (0, 0, 1))
     assert torch.equal(first, again)

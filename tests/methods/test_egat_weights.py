@@ -45,7 +45,7 @@ def step(net=None, **options):
         ({"lambda_adv": 0.0, "lambda_reg": 0.0, "lambda_egl": 0.0}, ALL - {"cls"}, 1, 0),
     ],
 )
-def test_what_a_zero_saves(weights, dropped, passes, maps):
+def test_zero_weights_skip_their_passes(weights, dropped, passes, maps):
     terms, *cost, _ = step(**weights)
     assert terms == ALL - dropped
     assert cost == [passes, maps]
@@ -58,14 +58,14 @@ def test_without_its_terms_egat_is_erm():
 
 
 @pytest.mark.parametrize("egl", [{"lambda_egl": 0.0}, {"guide": "none"}])
-def test_nothing_to_minimise(egl):
+def test_all_weights_zero_raises(egl):
     with pytest.raises(ValueError, match="set lambda_cls"):
         EGAT(model(), lambda_cls=0.0, lambda_adv=0.0, lambda_reg=0.0, **egl)
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_convnext"])
 @pytest.mark.parametrize("head_grad", [False, True])
-def test_whether_explanations_train_the_head(name, head_grad):
+def test_head_gradient_follows_its_option(name, head_grad):
     net = model(name)
     only = {"lambda_cls": 0.0, "lambda_adv": 0.0, "lambda_reg": 0.0, "lambda_egl": 1.0}
     EGAT(net, head_grad=head_grad, **only)(*batch())["loss"].backward()
@@ -74,7 +74,7 @@ def test_whether_explanations_train_the_head(name, head_grad):
     assert net.net.get_parameter(next(name for name, _ in net.net.named_parameters())).grad.any()
 
 
-def test_comparisons_leave_dropout_out_and_the_classification_loss_does_not():
+def test_dropout_applies_to_the_classification_loss_only():
     net = model(drop_rate=0.5)
     labels = batch(BATCH)[1]
     torch.manual_seed(0)

@@ -13,7 +13,7 @@ from tests.helpers.methods import CLASSES, batch, model
 from tests.methods import reference
 
 
-def test_dre_is_the_official_loss_with_its_four_forwards():
+def test_dre_equals_the_official_loss():
     net, (images, labels) = model(), batch()
     out = DRE(net)(images, labels)
     random = SampleRandom(0, tuple(range(len(images))), 0)
@@ -42,7 +42,7 @@ def test_the_official_sparsity_of_dre_is_a_matrix_norm():
     torch.testing.assert_close(DRE(net, sparsity="mean_l1")._norm(maps), maps.mean((1, 2)))
 
 
-def test_dre_counts_every_class_alike():
+def test_dre_weights_every_class_equally():
     net, (_, labels) = model(), batch()
     share = DRE(net)._class_share(labels)
     for label in labels.unique():
@@ -72,7 +72,7 @@ def test_sgdrop_never_drops_all_positive_evidence():
     assert (kept < 0.11).all()
 
 
-def test_sgdrop_trains_on_what_is_left():
+def test_sgdrop_trains_on_the_remaining_features():
     net, (images, labels) = model(), batch()
     method = SGDrop(net, drop=0.1)
     features = net.features(images)
@@ -80,7 +80,7 @@ def test_sgdrop_trains_on_what_is_left():
     torch.testing.assert_close(method(images, labels)["loss"], expected)
 
 
-def test_dre_survives_maps_without_a_feature():
+def test_dre_is_finite_for_empty_maps():
     net, (images, labels) = model(), batch()
     with torch.no_grad():
         net.net.get_classifier().weight.zero_()

@@ -54,7 +54,7 @@ def test_attributions_sum_to_the_change_of_the_loss(net, monkeypatch):
 
 
 @pytest.mark.parametrize("points", [1, 2, 5])
-def test_one_point_at_a_time_gives_the_gradients_of_the_whole_graph(net, points, monkeypatch):
+def test_gradients_per_point_equal_those_of_the_whole_graph(net, points, monkeypatch):
     exact(monkeypatch)
     images, labels, perturbed = pair()
     path = LossPath(net, images, labels, points)
@@ -73,7 +73,7 @@ def test_one_point_at_a_time_gives_the_gradients_of_the_whole_graph(net, points,
         torch.testing.assert_close(parameter.grad, expected)
 
 
-def test_nothing_happens_between_an_image_and_itself(net, monkeypatch):
+def test_attribution_from_an_image_to_itself_is_zero(net, monkeypatch):
     exact(monkeypatch)
     images, labels, _ = pair()
     path = LossPath(net, images, labels, 3)
@@ -82,7 +82,7 @@ def test_nothing_happens_between_an_image_and_itself(net, monkeypatch):
     assert path.norm(images).item() == 0
 
 
-def test_without_recording_the_value_is_the_same(net, monkeypatch):
+def test_value_is_the_same_under_no_grad(net, monkeypatch):
     exact(monkeypatch)
     images, labels, perturbed = pair()
     path = LossPath(net, images, labels, 3)
@@ -92,7 +92,7 @@ def test_without_recording_the_value_is_the_same(net, monkeypatch):
 
 
 @pytest.mark.parametrize("objective", ["norm", "sum_norm"])
-def test_the_loss_is_that_of_the_paper(objective, monkeypatch):
+def test_loss_equals_the_paper(objective, monkeypatch):
     net, (images, labels) = model(), batch()
     method = IGN(net, warmup=0, lambda_ign=0.3, points=4, objective=objective, **FAST)
     seen = []
@@ -107,7 +107,7 @@ def test_the_loss_is_that_of_the_paper(objective, monkeypatch):
 
 
 @pytest.mark.parametrize("objective", ["norm", "sum_norm"])
-def test_the_attack_follows_the_gradient_of_what_it_maximises(objective, monkeypatch):
+def test_attack_follows_the_gradient_of_its_objective(objective, monkeypatch):
     net, (images, labels) = model().double(), batch()
     images = images.double()  # in float32, rounding decides where an activation is next to zero
     asked = []
@@ -130,7 +130,7 @@ def test_the_attack_follows_the_gradient_of_what_it_maximises(objective, monkeyp
         torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-3 * expected.abs().max().item())
 
 
-def test_the_weight_grows_and_without_it_nothing_is_computed():
+def test_weight_is_ramped_and_zero_weight_skips_the_attack():
     net, (images, labels) = model(), batch()
     method = IGN(net, warmup=4, points=2, **FAST)
     first, last = (method(images, labels, step=step)["ign"].item() for step in (0, 3))
@@ -141,7 +141,7 @@ def test_the_weight_grows_and_without_it_nothing_is_computed():
     assert "ign" not in out
 
 
-def test_a_step_costs_what_it_says():
+def test_step_has_the_documented_cost():
     net = model()
     steps, attack_points, points = 3, 2, 5
     method = IGN(net, warmup=0, attack_steps=steps, attack_points=attack_points, points=points)
@@ -150,6 +150,6 @@ def test_a_step_costs_what_it_says():
     assert len(seen) == steps * (2 * attack_points - 1) + (2 * points - 1) + 1
 
 
-def test_a_path_needs_points():
+def test_zero_points_raise():
     with pytest.raises(ValueError, match="at least 1 point"):
         IGN(model(), points=0)

@@ -18,7 +18,7 @@ def slope(logits, labels):
 
 
 @pytest.mark.parametrize(("step", "weight"), [(499, 1.0), (500, 100.0)])
-def test_a_step_equals_the_slopes_of_autograd(step, weight):
+def test_penalty_equals_autograd(step, weight):
     net, (images, labels) = model(), batch()
     out = IRM(net, environments="single")(images, labels, step=step)
     logits = reference.logits(net, images)
@@ -58,7 +58,7 @@ def test_the_optimiser_restarts_once_after_the_warm_up():
 
 
 @pytest.mark.parametrize("name", list(ENVIRONMENTS))
-def test_environments_keep_images_in_range_and_in_place(name):
+def test_environments_keep_range_and_position(name):
     images, labels = batch()
     random = SampleRandom(0, tuple(range(len(images))), 5)
     looks, environment = ENVIRONMENTS[name](Batch(images, labels, None, random))

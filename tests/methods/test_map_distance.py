@@ -31,13 +31,13 @@ def test_l1_and_l2_are_means():
     torch.testing.assert_close(MAP_DISTANCES["l2"](one, other), F.mse_loss(one, other))
 
 
-def test_bce_is_that_of_torch_away_from_the_ends():
+def test_bce_equals_torch_inside_the_interval():
     inside = maps().clamp(MARGIN, 1 - MARGIN)
     guide = torch.rand_like(inside)
     torch.testing.assert_close(bce(inside, guide), F.binary_cross_entropy(inside, guide))
 
 
-def test_bce_is_finite_at_the_ends():
+def test_bce_is_finite_at_0_and_1():
     ends = torch.tensor([0.0, 1.0, 0.0, 1.0]).view(4, 1, 1)
     guide = torch.tensor([0.0, 1.0, 1.0, 0.0]).view(4, 1, 1)
     margin = torch.tensor(MARGIN)
@@ -57,7 +57,7 @@ def test_single_and_double_precision_agree_on_the_gradient(dead):
 
 @pytest.mark.parametrize("alignment", list(MAP_DISTANCES))
 @pytest.mark.parametrize("normalize", ["minmax", "max", "sum"])
-def test_dead_maps_harm_no_gradient(alignment, normalize):
+def test_dead_maps_have_finite_gradients(alignment, normalize):
     net = model()
     with torch.no_grad():
         for parameter in net.net.layer4[-1].bn2.parameters():

@@ -39,7 +39,7 @@ def test_partners_of_any_class_do_cross_classes():
     assert all(set(column.tolist()) == {0, 1, 2, 3} for column in partners.T)
 
 
-def test_alone_in_its_class_a_sample_mixes_with_itself():
+def test_single_sample_of_a_class_mixes_with_itself():
     mixup = draw([0, 1, 0, 0, 2])
     assert mixup.partner[1] == 1
     assert mixup.partner[4] == 4
@@ -47,13 +47,13 @@ def test_alone_in_its_class_a_sample_mixes_with_itself():
     torch.testing.assert_close(mixup(values)[[1, 4]], values[[1, 4]])
 
 
-def test_every_partner_of_the_class_comes_up():
+def test_every_partner_of_the_class_is_drawn():
     partners = [draw([0, 1, 0, 0, 1], step=step).partner[0].item() for step in range(60)]
     assert set(partners) == {0, 2, 3}
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.2, 1.0, 4.0])
-def test_shares_are_beta_distributed(alpha):
+def test_mixing_coefficients_are_beta_distributed(alpha):
     share = draw([0] * 3000, alpha=alpha).share
     assert share.dtype == torch.float32
     assert share.min() >= 0
@@ -62,20 +62,20 @@ def test_shares_are_beta_distributed(alpha):
     assert abs(share.var() - 1 / (4 * (2 * alpha + 1))) < 0.01
 
 
-def test_shares_follow_the_image_and_not_the_batch():
+def test_mixing_coefficients_do_not_depend_on_the_batch():
     whole = draw([0, 1, 0, 1], index=[5, 6, 7, 8])
     part = draw([1, 0], index=[8, 5])
     assert torch.equal(part.share, whole.share[[3, 0]])
 
 
-def test_partners_follow_the_class_and_not_the_rest_of_the_batch():
+def test_partners_depend_on_their_class_only():
     alone = draw([0, 0, 0], index=[5, 7, 8]).partner
     among = draw([0, 1, 0, 2, 0], index=[5, 6, 7, 9, 8]).partner
     place = torch.tensor([0, 2, 4])
     assert torch.equal(place[alone], among[place])
 
 
-def test_steps_and_seeds_draw_anew():
+def test_draws_depend_on_step_and_seed():
     first, step, seed = draw([0] * 9), draw([0] * 9, step=1), draw([0] * 9, seed=1)
     for other in (step, seed):
         assert not torch.equal(first.share, other.share)

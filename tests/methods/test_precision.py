@@ -31,7 +31,7 @@ def step(name, *, lowered: bool, device="cpu", dtype=torch.bfloat16):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_lowered_step_goes_where_the_full_one_goes(name):
+def test_low_precision_step_is_close_to_float32(name):
     (full, expected), (lowered, found) = step(name, lowered=False), step(name, lowered=True)
     assert lowered["loss"].isfinite()
     assert found.isfinite().all()

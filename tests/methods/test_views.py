@@ -18,7 +18,7 @@ def passes(method) -> int:
 
 
 @pytest.mark.parametrize("cls", [EGAT, TRADES])
-def test_joint_and_separate_agree_where_batchnorm_is_frozen(cls):
+def test_joint_equals_separate_with_frozen_batchnorm(cls):
     results, slopes = [], []
     for views in ("joint", "separate"):
         method = cls(model(), views=views, **FAST)
@@ -30,7 +30,7 @@ def test_joint_and_separate_agree_where_batchnorm_is_frozen(cls):
 
 
 @pytest.mark.parametrize("cls", [EGAT, TRADES])
-def test_they_differ_where_batchnorm_sees_the_whole_batch(cls):
+def test_joint_differs_from_separate_with_trained_batchnorm(cls):
     joint, separate = (
         cls(model(freeze_bn=False), views=views, **FAST)(*batch()) for views in ("joint", "separate")
     )
@@ -46,7 +46,7 @@ def test_they_differ_where_batchnorm_sees_the_whole_batch(cls):
     ],
 )
 @pytest.mark.parametrize(("cls", "versions"), [(EGAT, 3), (TRADES, 2)])
-def test_auto_joins_only_where_no_batchnorm_is_trained(cls, versions, network, joined):
+def test_auto_is_joint_without_trained_batchnorm(cls, versions, network, joined):
     method = cls(model(**network), **FAST)
     assert passes(method) == (1 if joined else versions)
     assert passes(method.eval()) == 1
@@ -54,5 +54,5 @@ def test_auto_joins_only_where_no_batchnorm_is_trained(cls, versions, network, j
 
 @pytest.mark.parametrize(("views", "calls"), [("joint", 1), ("separate", 3)])
 @pytest.mark.parametrize("freeze_bn", [True, False])
-def test_a_named_choice_is_kept(views, calls, freeze_bn):
+def test_explicit_choice_is_kept(views, calls, freeze_bn):
     assert passes(EGAT(model(freeze_bn=freeze_bn), views=views, **FAST)) == calls
