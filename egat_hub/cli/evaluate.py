@@ -52,7 +52,7 @@ def evaluate(
         device: such as cpu or cuda:1; by default the accelerator that is found.
     """
     if images is not None and images < 1:
-        raise ValueError(f"Expected at least 1 of the images, got {images}.")
+        raise ValueError(f"Expected --images of at least 1, got {images}.")
     if output is not None and not output.expanduser().absolute().parent.is_dir():
         raise FileNotFoundError(f"Expected an existing folder for --output, found none at {output.parent}.")
     config = dataclasses.replace(evaluation, epsilons=epsilons) if epsilons else evaluation

@@ -32,7 +32,7 @@ def sample(
     from egat_hub.data import EvaluationView, open_dataset
 
     if images < 1:
-        raise ValueError(f"Expected at least 1 of the images, got {images}.")
+        raise ValueError(f"Expected --images of at least 1, got {images}.")
     dataset = open_dataset(data, [domain] if domain else None, verify=False)
     chosen = dataset[dataset.domains[0]]
     indices = EvaluationView(chosen, "test", image_size=1).drawn(images, seed=seed).indices.tolist()

@@ -7,19 +7,18 @@ An option of a group is ``--group.field``, such as ``--train.lr``; ``--group`` a
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
 import re
 import sys
 import typing
 from argparse import SUPPRESS, Action, RawDescriptionHelpFormatter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from docstring_parser import parse
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-from egat_hub.core.registry import UnknownNameError
+from egat_hub.core.registry import UnknownNameError, suggestion
 
 EXPECTED = (ValueError, TypeError, OSError, ImportError, FloatingPointError, UnknownNameError)
 """Errors shown as one message; others are bugs and show a traceback."""
@@ -114,7 +113,7 @@ def _within(parser: ArgumentParser, option: str, spellings: Mapping[str, str]) -
         if key.startswith(f"{known}.") and not group:
             return f"{name}{option[2 + len(known) :]}"
     ends = [name for known, name in spellings.items() if known.rpartition(".")[2] == key]
-    hint = f" Did you mean {ends[0]}?" if ends else suggestion(option, spellings.values())
+    hint = f" Did you mean {ends[0]!r}?" if ends else suggestion(option, spellings.values())
     parser.error(f"No option {option}.{hint}")
 
 
@@ -122,12 +121,6 @@ def _decimal(word: str) -> str:
     """A fraction such as 8/255 as a decimal number; any other word as it is."""
     number = re.fullmatch(r"(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)", word)
     return repr(float(number[1]) / float(number[2])) if number else word
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """A sentence with the known word that is closest, if any is close."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" Did you mean {close[0]}?" if close else ""
 
 
 def message_of(error: BaseException) -> str | None:

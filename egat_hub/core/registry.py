@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import metadata
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """A sentence with the closest of the known words, after a space; empty if none is close."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 class Registry(Mapping[str, T], Generic[T]):
@@ -44,8 +50,7 @@ class Registry(Mapping[str, T], Generic[T]):
         try:
             return self._items[name]
         except KeyError:
-            close = difflib.get_close_matches(str(name), self._items, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
+            hint = suggestion(str(name), self._items)
             raise UnknownNameError(
                 f"No {name!r} among {self.kind}.{hint} Known: {', '.join(sorted(self._items))}."
             ) from None

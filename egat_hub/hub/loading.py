@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
 from typing import Any
 
+from egat_hub.core.registry import suggestion
 from egat_hub.hub import layout
 from egat_hub.hub.classifier import Classifier
 from egat_hub.hub.manifest import HALF_TOLERANCE, TOLERANCE, Fingerprint, Manifest
@@ -128,8 +128,7 @@ def _find_folder(name: str, *, revision: str | None, subfolder: str, **options: 
 def _check_files(folder: Path) -> None:
     if not folder.is_dir():
         found = "which is a file" if folder.exists() else "which does not exist"
-        close = difflib.get_close_matches(str(folder), layout.shipped_models(), n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = suggestion(str(folder), layout.shipped_models())
         raise FileNotFoundError(
             f"Expected a folder with {', '.join(layout.NEEDED)}, org/name of a model on the Hub, or a name "
             f"that 'egat-hub list' shows, got {str(folder)!r}, {found}.{hint}"

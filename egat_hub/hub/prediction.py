@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import io
 import math
 import operator
@@ -18,6 +17,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from egat_hub.core.registry import suggestion
 from egat_hub.data.images import open_image, read_image, to_image, to_rgb
 from egat_hub.explanations.base import enlarge
 from egat_hub.explanations.overlay import overlay
@@ -126,8 +126,7 @@ def label_index(label: str | int, label_names: Sequence[str]) -> int:
     if isinstance(label, str):
         if label in label_names:
             return label_names.index(label)
-        close = difflib.get_close_matches(label, label_names, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = suggestion(label, label_names)
         raise ValueError(f"No class {label!r}.{hint} Known: {', '.join(label_names[:20])}.")
     try:
         if isinstance(label, (bool, np.bool_)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import functools
 import json
 import sys
@@ -29,6 +28,7 @@ from torch.nn.modules.module import (
 )
 
 from egat_hub.core.files import read_json_object
+from egat_hub.core.registry import suggestion
 from egat_hub.hub.layout import CONFIG, WEIGHTS
 from egat_hub.hub.zoo import ModelInfo, find_models
 from egat_hub.models import TimmModel
@@ -74,11 +74,10 @@ class NetworkConfig:
         content = read_json_object(path)
         architecture = str(content.get("architecture"))[:100]
         if "." in architecture or not timm.is_model(architecture):
-            close = difflib.get_close_matches(architecture, timm.list_models(), n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ValueError(
                 f"{path} names the architecture {architecture!r}, which timm {timm.__version__} does not "
-                f"know.{hint} Upgrade timm, or import the package that registers it."
+                f"know.{suggestion(architecture, timm.list_models())} Upgrade timm, or import the package that "
+                "registers it."
             )
         try:
             num_classes = content.get("num_classes")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import timm
 import torch
 
+from egat_hub.core.registry import suggestion
 from egat_hub.models.timm_model import TimmModel
 
 
@@ -40,8 +40,7 @@ def create_model(
     """
     architecture = name.split(".")[0]
     if ":" not in name and not timm.is_model(architecture):
-        close = difflib.get_close_matches(architecture, timm.list_models(), n=3)
-        hint = f" Close matches: {', '.join(close)}." if close else " See timm.list_models()."
+        hint = suggestion(architecture, timm.list_models()) or " See timm.list_models()."
         raise ValueError(f"timm knows no network {architecture!r}.{hint}")
     cfg = timm.get_pretrained_cfg(name) if ":" not in name else None
     if image_size is not None and cfg and cfg.fixed_input_size:

@@ -172,7 +172,7 @@ def create_optimizer(method: Method, config: TrainConfig, transfer: Transfer | N
     parts = world_size() * config.accumulation
     if config.batch_size % parts:
         raise ValueError(
-            f"batch_size counts all images of a step and must divide by processes x accumulation, got "
+            f"batch_size counts all images of a step and must be divisible by processes x accumulation, got "
             f"{config.batch_size} for {world_size()} x {config.accumulation}. Use "
             f"{-(-config.batch_size // parts) * parts}."
         )

@@ -31,16 +31,16 @@ def test_help_teaches_by_an_example(call, name):
     ("words", "message"),
     [
         ("", "'egat-hub --help' lists the options"),
-        ("explian", "No command 'explian'. Did you mean explain?"),
+        ("explian", "No command 'explian'. Did you mean 'explain'?"),
         ("explain", "required: explain.model"),
-        ("attack m photos --epsilom 3", "No option --epsilom. Did you mean --epsilon?"),
+        ("attack m photos --epsilom 3", "No option --epsilom. Did you mean '--epsilon'?"),
         ("attack m photos --epsilon x", "--epsilon: Expected a float. Got value: x"),
         (
             "evaluate m --split tset",
             "--split: Expected a Literal['train', 'val', 'test', 'all']. Got value: tset",
         ),
-        ("train --steps 3", "No option --steps. Did you mean --train.steps?"),
-        ("train --egat.attack_stepss 3", "Did you mean --egat.attack_steps?"),
+        ("train --steps 3", "No option --steps. Did you mean '--train.steps'?"),
+        ("train --egat.attack_stepss 3", "Did you mean '--egat.attack_steps'?"),
     ],
 )
 def test_a_command_line_that_cannot_be_read_ends_in_one_line_with_a_suggestion(call, words, message):

@@ -91,7 +91,7 @@ def test_the_recipe_is_the_command(tmp_path):
         ("train", "needs a folder (--data.dir)"),
         ("train --data-dir nowhere", "nowhere is not a folder"),
         ("finetune --model none/at/all --data synthetic --domain meadow", "which does not exist"),
-        ("finetune --model resnet5O --data synthetic --domain meadow", "Close matches"),
+        ("finetune --model resnet5O --data synthetic --domain meadow", "Did you mean 'resnet"),
         ("finetune --model resnet50", "needs a folder (--data.dir)"),
     ],
 )

@@ -51,7 +51,7 @@ def refused(tmp_path, capfd):
         ("--domains medow", "No 'medow' among domains of synthetic. Did you mean 'meadow'"),
         ("--test_domains medow", "No 'medow' among domains of synthetic. Did you mean 'meadow'"),
         ("--data sinthetic", "No 'sinthetic' among datasets. Did you mean 'synthetic'"),
-        ("--model.name resnet5O", "timm knows no network 'resnet5O'. Close matches: .*resnet50"),
+        ("--model.name resnet5O", "timm knows no network 'resnet5O'. Did you mean '.*resnet"),
         ("--epsilon 2", r"Expected epsilon in \[0, 1\].* got 2.0; 8/255 is 0.0314"),
         ("--epsilons 0.1 8", r"Expected epsilon in \[0, 1\].* got 8.0"),
         ("--train.batch_size 33 --train.accumulation 2", r"got 33 for 1 x 2\. Use 34"),

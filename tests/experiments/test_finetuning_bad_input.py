@@ -36,7 +36,7 @@ def refused(finetune_options, tmp_path):
         ({"method": "egta"}, "No 'egta' among methods. Did you mean 'egat'"),
         ({"epsilon": 8.0}, r"epsilon in \[0, 1\]"),
         ({"transfer": Transfer(head_warmup=3)}, "shorter than training, got 3 of 3 steps.*freeze_backbone"),
-        ({"source": "resnet5O"}, "Close matches"),
+        ({"source": "resnet5O"}, "Did you mean 'resnet"),
         ({"domain": "home"}, "No 'home' among domains of folder"),
         ({"data": DataConfig("folder")}, "needs a folder .--data.dir."),
         ({"data": DataConfig("synthetic")}, "has the domains meadow, .* name the --domain"),

@@ -67,8 +67,8 @@ def test_pretrained_and_name_are_handed_on(monkeypatch, pretrained):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("resnet_50", r"timm knows no network 'resnet_50'\. Close matches: .*resnet50"),
-        ("resnte50.a1_in1k", r"timm knows no network 'resnte50'\. Close matches: .*resnet50"),
+        ("resnet_50", r"timm knows no network 'resnet_50'\. Did you mean '.*resnet"),
+        ("resnte50.a1_in1k", r"timm knows no network 'resnte50'\. Did you mean '.*resnet"),
         ("xyzzy", r"timm knows no network 'xyzzy'\. See timm\.list_models\(\)\."),
     ],
 )
