@@ -197,7 +197,7 @@ def test_files_that_are_named_exist(page):
 
 
 @pages([*PAGES, ROOT / "CONTRIBUTING.md"])
-def test_links_lead_somewhere(page):
+def test_links_are_valid(page):
     for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)):
         if not link.startswith(("http:", "https:")):
             path, _, anchor = link.partition("#")

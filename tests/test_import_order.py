@@ -70,13 +70,13 @@ def dotted(path: Path) -> str:
     return ".".join(("egat_hub", *path.relative_to(PACKAGE).with_suffix("").parts))
 
 
-def test_every_package_has_its_place():
+def test_every_package_has_a_layer():
     top = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
     assert top == {*ORDER, "__init__"}
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.parent != PACKAGE], ids=dotted)
-def test_imports_go_down(path):
+def test_imports_follow_the_layers(path):
     package = path.relative_to(PACKAGE).parts[0]
     allowed = set(ORDER[: ORDER.index(package) + 1]) - {low for high, low in STRANGERS if high == package}
     imported = set(imported_packages(path.read_text(encoding="utf-8"), dotted(path)))

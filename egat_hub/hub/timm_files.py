@@ -76,8 +76,8 @@ class NetworkConfig:
         if "." in architecture or not timm.is_model(architecture):
             raise ValueError(
                 f"{path} names the architecture {architecture!r}, which timm {timm.__version__} does not "
-                f"know.{suggestion(architecture, timm.list_models())} Upgrade timm, or import the package that "
-                "registers it."
+                f"know.{suggestion(architecture, timm.list_models())} Upgrade timm, or import the package "
+                "that registers it."
             )
         try:
             num_classes = content.get("num_classes")

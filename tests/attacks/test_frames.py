@@ -37,7 +37,7 @@ def inside(filename: str) -> bool:
 
 
 @pytest.mark.parametrize("attack", TRAINING_ATTACKS)
-def test_nine_frames_from_egat_to_the_network(attack):
+def test_call_depth_from_egat_to_the_network(attack):
     net = timm.create_model("resnet18", num_classes=3)
     method = EGAT(net, attack_steps=1, training_attack=attack)
     recorder = net.conv1 = Recorder(net.conv1)

@@ -92,7 +92,7 @@ def test_images_of_another_size_are_refused():
         memory.recall((0,), torch.zeros(1, 3, 8, 8))
 
 
-def test_other_attacks_have_no_state():
+def test_attacks_without_warm_start_have_no_state():
     assert not any("memory" in key for key in make("pgd").state_dict())
 
 

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_teaches_by_an_example(call, name):
+def test_help_has_an_example(call, name):
     called = call(name, "--help")
     assert called.code == 0
     assert f"\nexample: egat-hub {name}" in called.out
@@ -43,7 +43,7 @@ def test_help_teaches_by_an_example(call, name):
         ("train --egat.attack_stepss 3", "Did you mean '--egat.attack_steps'?"),
     ],
 )
-def test_a_command_line_that_cannot_be_read_ends_in_one_line_with_a_suggestion(call, words, message):
+def test_invalid_command_line_gives_one_line_with_a_suggestion(call, words, message):
     called = call(*words.split())
     assert (called.code, called.out) == (2, "")
     (line,) = called.err.splitlines()
@@ -81,7 +81,7 @@ def test_a_closed_pipe_is_no_error():
     assert (done.returncode, done.stdout, done.stderr) == (0, "[\n", "")
 
 
-def test_ctrl_c_is_one_line(call, monkeypatch):
+def test_ctrl_c_prints_one_line(call, monkeypatch):
     def interrupted():
         raise KeyboardInterrupt
 
@@ -101,7 +101,7 @@ def test_ctrl_c_is_one_line(call, monkeypatch):
         (OSError(28, "No space left on device"), "No space left on device"),
     ],
 )
-def test_exhausted_memory_and_disks_are_one_line(call, monkeypatch, error, message):
+def test_out_of_memory_and_full_disk_print_one_line(call, monkeypatch, error, message):
     def failing():
         raise error
 
@@ -131,7 +131,7 @@ def test_the_program_names_its_commands(call):
     assert all(name in called.out for name in COMMANDS)
 
 
-def test_a_command_leaves_logging_as_it_was(call, tmp_path):
+def test_commands_do_not_change_logging(call, tmp_path):
     logger = logging.getLogger("egat_hub")
     before = (logger.level, list(logger.handlers))
     call("card", str(tmp_path))
@@ -158,7 +158,7 @@ class Installed:
     metadata = describe
 
 
-def test_doctor_says_what_is_there_and_what_is_missing(call, monkeypatch):
+def test_doctor_lists_installed_and_missing_packages(call, monkeypatch):
     monkeypatch.setattr(doctor, "metadata", Installed("torch", "no-such-package>=1 ; extra == 'more'"))
     called = call("doctor", "--json")
     found = {entry["what"]: entry for entry in called.data}

@@ -22,7 +22,7 @@ def levels(path) -> np.ndarray:
         return np.asarray(image).astype(int)
 
 
-def test_explain_says_what_the_model_says_and_draws_it(call, small_model, photos, tmp_path):
+def test_explain_prints_the_prediction_and_draws_the_map(call, small_model, photos, tmp_path):
     called = call("explain", small_model, photos, "--output", tmp_path / "maps", "--json")
     assert (called.code, called.err) == (0, "")
     names = ["cat/a.bmp", "cat/b.png", "dog/a.png", "dog/b.jpg"]
@@ -62,7 +62,7 @@ def test_a_damaged_image_does_not_stop_the_others(call, small_model, photos, tmp
         assert len(entries) == 3
 
 
-def test_attack_writes_files_in_the_ball_that_fool_as_told(call, small_model, photos, tmp_path):
+def test_attack_writes_images_in_the_ball_that_fool_the_model(call, small_model, photos, tmp_path):
     words = ("--epsilon", 8 / 255, "--options.steps", 4, "--seed", 5, "--output", tmp_path)
     called = call("attack", small_model, photos, *words, "--json")
     assert (called.code, called.err) == (0, "")
@@ -97,7 +97,7 @@ def test_attack_on_what_the_model_predicts(call, small_model, photos, tmp_path):
     assert f"adversarial/ and attacked.json to {tmp_path}" in text
 
 
-def test_the_prediction_is_the_truth_where_no_folder_is_a_class(call, small_model, photos, tmp_path):
+def test_prediction_is_the_label_without_class_folders(call, small_model, photos, tmp_path):
     shutil.copytree(photos / "dog", tmp_path / "album")
     called = call("attack", small_model, tmp_path / "album", "--output", tmp_path / "made", "--epsilon", 0)
     assert called.code == 0
@@ -135,7 +135,7 @@ def test_linked_class_folders_are_searched(call, small_model, photos, tmp_path, 
     assert command == "explain" or {entry["truth"] for entry in entries} == {"dog"}
 
 
-def test_bad_input_of_explain(refused, small_model, photos, tmp_path):
+def test_invalid_arguments_of_explain(refused, small_model, photos, tmp_path):
     refused("Expected images or folders", "explain", small_model)
     refused(
         "would be written to",
@@ -157,7 +157,7 @@ def test_bad_input_of_explain(refused, small_model, photos, tmp_path):
     refused("Expected a device", "explain", small_model, photos, "--device", "gpu7")
 
 
-def test_bad_input_of_attack(refused, small_model, photos, tmp_path):
+def test_invalid_arguments_of_attack(refused, small_model, photos, tmp_path):
     refused("epsilon in [0, 1]", "attack", small_model, photos, "--epsilon", "8")
     refused("Did you mean 'pgd'", "attack", small_model, photos, "--attack", "pdg")
     refused("PGD has no stesp. Known:", "attack", small_model, photos, "--options.stesp", "4")

@@ -17,7 +17,7 @@ DATA = ("--data.synthetic_size", 15)
 QUICK = ("--evaluation.explanation", "null", "--evaluation.checks", 0, "--evaluation.attack_options.steps", 2)
 
 
-def test_list_finds_saved_models_and_selects(call, small_model, synthetic_model):
+def test_list_filters_saved_models(call, small_model, synthetic_model):
     places = (small_model.parent, synthetic_model)
     assert {entry["name"] for entry in call("list", *places, "--json").data} == {
         str(small_model),
@@ -35,7 +35,7 @@ def test_a_leaderboard_of_saved_models(call, small_model):
     assert "47.25" in call("list", small_model, "--leaderboard", "--by", "clean_accuracy").out
 
 
-def test_list_asks_the_hub_only_if_told(call, hub, small_model):
+def test_list_queries_the_hub_on_request_only(call, hub, small_model):
     call("push", small_model, "org/dog")
     asked = len(hub.requests)
     known = call("list", "--json").data
@@ -52,7 +52,7 @@ def test_list_shows_the_models_of_this_release(call):
     assert {"synthetic-tiny"} <= {line["model"] for line in board}
 
 
-def test_card_is_that_of_the_model(call, small_model, tmp_path):
+def test_card_prints_the_card_of_the_model(call, small_model, tmp_path):
     called = call("card", small_model)
     assert called.out == (small_model / "README.md").read_text() + "\n"
     run = tmp_path / "run"
@@ -125,7 +125,7 @@ def test_push_and_pull(call, hub, small_model, tmp_path):
         ("pull dog", "Expected org/name"),
     ],
 )
-def test_bad_input(call, refused, small_model, words, pattern):
+def test_invalid_arguments_exit_with_an_error(call, refused, small_model, words, pattern):
     given = words.format(small_model).split()
     if pattern is None:
         assert call(*given).code == 2
@@ -133,7 +133,7 @@ def test_bad_input(call, refused, small_model, words, pattern):
         refused(pattern, *given)
 
 
-def test_a_pull_that_fails_leaves_the_folder_alone(refused, hub, small_model, tmp_path):
+def test_failed_pull_does_not_change_the_folder(refused, hub, small_model, tmp_path):
     refused("org/nothing", "pull", "org/nothing", "--output", tmp_path / "model")
     assert not (tmp_path / "model").exists()
     (tmp_path / "mine.txt").write_text("keep")

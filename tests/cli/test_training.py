@@ -51,7 +51,7 @@ def test_train_ends_in_a_model_with_a_card(call, tmp_path):
     assert (other.code, "holds a run with other settings" in other.err) == (1, True)
 
 
-def test_finetune_sets_before_and_after_side_by_side(call, base, pets, tmp_path):  # noqa: F811
+def test_finetune_prints_results_before_and_after(call, base, pets, tmp_path):  # noqa: F811
     words = ("finetune", "--model", base, "--data-dir", pets, *QUICK, "--transfer.layer_decay", 0.8)
     called = call(*words, "--transfer.head_warmup", 1, "--output", tmp_path / "run", "--json")
     assert called.code == 0, called.err
@@ -68,7 +68,7 @@ def test_finetune_sets_before_and_after_side_by_side(call, base, pets, tmp_path)
     assert text.endswith(f"Model: {called.data['model']}\n")
 
 
-def test_the_recipe_is_the_command(tmp_path):
+def test_recipe_equals_the_command(tmp_path):
     words = [
         sys.executable,
         "recipes/finetune.py",
@@ -95,7 +95,7 @@ def test_the_recipe_is_the_command(tmp_path):
         ("finetune --model resnet50", "needs a folder (--data.dir)"),
     ],
 )
-def test_bad_input(refused, words, pattern):
+def test_invalid_arguments_exit_with_an_error(refused, words, pattern):
     refused(pattern, *words.split())
 
 
@@ -106,5 +106,5 @@ def test_bad_input(refused, words, pattern):
         "finetune --model x --train.stepz 3",
     ],
 )
-def test_command_lines_that_cannot_be_read(call, words):
+def test_invalid_command_lines(call, words):
     assert call(*words.split()).code == 2

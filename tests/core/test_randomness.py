@@ -39,7 +39,7 @@ def test_a_sample_gets_its_numbers_in_any_batch(index, kind, data):
     assert torch.equal(again, whole[torch.tensor(part)])
 
 
-def test_seed_step_index_and_purpose_all_count(draw):
+def test_draws_depend_on_seed_step_index_and_purpose(draw):
     base = SampleRandom(0, (1, 2, 3), step=4)
     others = [
         draw(SampleRandom(1, (1, 2, 3), step=4)),
@@ -145,6 +145,6 @@ def test_a_seed_never_changes():
     assert derive_seed(0, 1, "attack", 2) == 1294161346492379565
 
 
-def test_the_order_of_parts_counts():
+def test_order_of_parts_matters():
     seeds = {derive_seed(*parts) for parts in [(1, 2, "a"), (2, 1, "a"), ("a", 1, 2), (1, 2, "b"), (1, 2, 0)]}
     assert len(seeds) == 5

@@ -37,7 +37,7 @@ def third_party(monkeypatch) -> EntryPoint:
     return point
 
 
-def test_reads_like_a_sorted_mapping(colours):
+def test_registry_is_a_sorted_mapping(colours):
     assert dict(colours) == {"red": 1, "green": 2, "blue_green": 3}
     assert list(colours) == ["blue_green", "green", "red"]
     assert len(colours) == 3
@@ -52,7 +52,7 @@ def test_register_gives_the_object_back(colours):
     assert colours["item"] is Item
 
 
-def test_a_wrong_name_gets_the_close_one_and_all_others(colours):
+def test_unknown_name_lists_the_closest_and_all_names(colours):
     with pytest.raises(
         UnknownNameError,
         match=r"No 'gren' among colours\. Did you mean 'green'\? Known: blue_green, green, red\.",
@@ -60,7 +60,7 @@ def test_a_wrong_name_gets_the_close_one_and_all_others(colours):
         colours["gren"]
 
 
-def test_a_name_like_no_other_gets_no_hint(colours):
+def test_no_suggestion_for_a_dissimilar_name(colours):
     with pytest.raises(UnknownNameError) as caught:
         colours["xyzzy"]
     assert str(caught.value) == "No 'xyzzy' among colours. Known: blue_green, green, red."
@@ -97,12 +97,12 @@ def test_entry_points_are_listed(colours, third_party, look):
     assert third_party.loads == 1
 
 
-def test_a_known_name_loads_no_foreign_code(colours, third_party):
+def test_registered_name_loads_no_entry_points(colours, third_party):
     assert colours["red"] == 1
     assert third_party.loads == 0
 
 
-def test_entry_points_of_another_kind_stay_out(third_party):
+def test_entry_points_of_another_group_are_ignored(third_party):
     assert len(Registry("shapes")) == 0
 
 

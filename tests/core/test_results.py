@@ -63,7 +63,7 @@ def interrupted():
 
 
 @pytest.mark.parametrize(("rows", "error"), [(unserialisable, TypeError), (interrupted, KeyboardInterrupt)])
-def test_rows_that_fail_leave_the_good_file(tmp_path, rows, error):
+def test_failed_write_keeps_the_previous_file(tmp_path, rows, error):
     path = tmp_path / "results.json"
     write_rows(path, [ROW])
     with pytest.raises(error):
@@ -71,7 +71,7 @@ def test_rows_that_fail_leave_the_good_file(tmp_path, rows, error):
     assert read_rows(path) == [ROW]
 
 
-def test_a_full_disk_leaves_the_good_file(tmp_path, monkeypatch):
+def test_full_disk_keeps_the_previous_file(tmp_path, monkeypatch):
     path = tmp_path / "results.json"
     write_rows(path, [ROW])
     write_text = Path.write_text
@@ -93,7 +93,7 @@ def test_a_full_disk_leaves_the_good_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "text", ["[{", '{"model": 1}', "3", '[{"model": "resnet50"}]', '[{"colour": "red"}]']
 )
-def test_a_file_of_something_else_is_named(tmp_path, text):
+def test_other_files_raise(tmp_path, text):
     path = tmp_path / "other.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=r"other\.json does not hold result rows"):
@@ -126,7 +126,7 @@ def test_outcomes_come_back_with_their_images(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["[{", "{}", '{"row": {"colour": "red"}, "values": []}'])
-def test_a_file_without_outcomes_is_named(tmp_path, text):
+def test_file_without_outcomes_raises(tmp_path, text):
     (tmp_path / "other.jsonl").write_text(text)
     with pytest.raises(ValueError, match=r"other\.jsonl does not hold outcomes"):
         read_outcomes(tmp_path / "other.jsonl")

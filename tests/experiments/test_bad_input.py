@@ -74,11 +74,11 @@ def refused(tmp_path, capfd):
         ("--data folder --data.synthetic_size 1000 --data-dir /no/such/folder", "/no/such/folder"),
     ],
 )
-def test_options_that_cannot_work(refused, arguments, pattern):
+def test_invalid_options_raise(refused, arguments, pattern):
     refused(pattern, *arguments.split())
 
 
-def test_a_network_that_cannot_be_explained(refused):
+def test_network_without_maps_raises(refused):
     network = ("--model.name", "test_vit", "--model.options", '{"img_size": 32, "depth": 0}')
     refused("Grad-CAM is not defined there", *network, "--methods", "egat")
 
@@ -111,6 +111,6 @@ def test_a_config_file_with_a_field_that_does_not_exist(refused, tmp_path):
 
 
 @pytest.mark.parametrize("field", ["methods", "seeds"])
-def test_nothing_to_do(refused, tmp_path, field):
+def test_empty_experiment_raises(refused, tmp_path, field):
     (tmp_path / "mine.yaml").write_text(f"{field}: []\n")
     refused("at least one method and one seed", "--config", str(tmp_path / "mine.yaml"))

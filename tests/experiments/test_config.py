@@ -152,7 +152,7 @@ def test_all_methods_means_all():
     assert [run.label for run in methods_of("--methods", "all")] == [*METHODS, *ABLATION]
 
 
-def test_a_study_of_sensitivity_changes_one_setting_of_egat_at_a_time():
+def test_sensitivity_study_changes_one_setting_at_a_time():
     runs = methods_of("--methods", "sensitivity", "golden", "--egat.lambda_adv", "0.7")
     plain = next(run.method_config for run in runs if run.label == "egat")
     for run in runs:
@@ -230,7 +230,7 @@ def changed(config):
         yield dataclasses.replace(config, **{field.name: other})
 
 
-def test_every_field_that_decides_the_model_changes_the_name():
+def test_training_fields_change_the_run_name():
     base = RunConfig(method="egat", data=DataConfig(synthetic_size=60), domain="meadow")
     runs = [
         base,
@@ -251,7 +251,7 @@ def test_every_field_that_decides_the_model_changes_the_name():
     assert base.name.startswith("egat_meadow_seed0_")
 
 
-def test_what_is_measured_and_the_label_do_not_change_the_name():
+def test_evaluation_and_label_do_not_change_the_run_name():
     base = RunConfig(method="egat", data=DataConfig(), domain="meadow")
     for change in (
         {"label": "mine"},

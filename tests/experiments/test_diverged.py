@@ -13,7 +13,7 @@ from tests.experiments.tiny import call_vlcs as call
 DIVERGES = ("--methods", "igr", "erm", "--igr.lambda_igr", "1e300")
 
 
-def test_others_are_finished_and_compared(tmp_path, capsys):
+def test_other_runs_finish_after_a_diverged_one(tmp_path, capsys):
     call(tmp_path, *DIVERGES)
     assert {row.method for row in read_rows(tmp_path / "results.json")} == {"erm"}
     (reason,) = tmp_path.glob(f"igr_*/{FAILED}")
@@ -23,7 +23,7 @@ def test_others_are_finished_and_compared(tmp_path, capsys):
     assert f"Remove {reason} to try it again." in shown
 
 
-def test_it_is_not_tried_again_until_it_is_asked_for(tmp_path, capsys):
+def test_diverged_run_is_retried_on_request_only(tmp_path, capsys):
     call(tmp_path, *DIVERGES)
     (reason,) = tmp_path.glob(f"igr_*/{FAILED}")
     begun = reason.stat().st_mtime_ns
@@ -34,7 +34,7 @@ def test_it_is_not_tried_again_until_it_is_asked_for(tmp_path, capsys):
     assert reason.stat().st_mtime_ns > begun
 
 
-def test_a_search_takes_another_candidate(tmp_path):
+def test_search_skips_diverged_candidates(tmp_path):
     grid = tmp_path / "grid.yaml"
     grid.write_text("igr: {lambda_igr: [1.0e+300, 0.1]}\n")
     call(tmp_path, "--methods", "igr", "--search", str(grid))
@@ -42,7 +42,7 @@ def test_a_search_takes_another_candidate(tmp_path):
     assert [(trial["score"] is None, trial["chosen"]) for trial in trials] == [(True, False), (False, True)]
 
 
-def test_a_search_without_a_candidate_says_so(tmp_path):
+def test_search_raises_if_every_candidate_diverges(tmp_path):
     grid = tmp_path / "grid.yaml"
     grid.write_text("igr: {lambda_igr: [1.0e+300, 1.0e+299]}\n")
     with pytest.raises(SystemExit, match="No candidate of igr could be trained"):

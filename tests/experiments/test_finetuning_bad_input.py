@@ -44,7 +44,7 @@ def refused(finetune_options, tmp_path):
         ({"configs": {"egat": EGATConfig(guide="mask")}}, "set to use object masks"),
     ],
 )
-def test_requests_that_cannot_work(refused, changes, pattern):
+def test_invalid_arguments_raise(refused, changes, pattern):
     refused(pattern, **changes)
 
 
@@ -55,7 +55,7 @@ def test_requests_that_cannot_work(refused, changes, pattern):
         (["a/cat", "a/dog", "b/cat"], "b has no folder for class 'dog'"),
     ],
 )
-def test_folders_that_cannot_be_learned(refused, tmp_path, folders, pattern):
+def test_invalid_image_folders_raise(refused, tmp_path, folders, pattern):
     images = write_images(tmp_path / "data", *folders)
     refused(pattern, data=DataConfig("folder", str(images)), domain="a" if "a/cat" in folders else None)
 
@@ -94,14 +94,14 @@ def test_old_data_that_were_not_asked_for_are_no_error(tmp_path):
     assert "classes of test_resnet.erm_synthetic" in old.missing
 
 
-def test_a_folder_that_holds_something_else(finetune_options, tmp_path):
+def test_output_folder_with_other_files_raises(finetune_options, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/mine.txt").write_text("keep")
     with pytest.raises(FileExistsError, match="is not the folder of a run"):
         prepare(finetune_options())
 
 
-def test_a_folder_that_holds_another_run(finetune_options):
+def test_output_folder_of_another_run_raises(finetune_options):
     prepare(finetune_options()).run()
     prepare(finetune_options())
     with pytest.raises(FileExistsError, match=r"holds a run with other settings \(seed\)"):

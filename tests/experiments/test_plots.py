@@ -28,7 +28,7 @@ def images() -> torch.Tensor:
     return torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
-def test_case_study_says_everything(models, images, tmp_path):
+def test_case_study_shows_labels_and_predictions(models, images, tmp_path):
     with torch.no_grad():
         predicted = [int(model.eval()(images[:1]).argmax()) for model in models.values()]
     right = predicted[0]
@@ -48,7 +48,7 @@ def test_case_study_says_everything(models, images, tmp_path):
     assert Image.open(tmp_path / "figure.png").width > 0
 
 
-def test_wrong_predictions_are_marked_and_right_ones_are_not(models, images):
+def test_only_wrong_predictions_are_marked(models, images):
     model = models["erm"].eval()
     with torch.no_grad():
         predicted = int(model(images[:1]).argmax())
@@ -59,21 +59,21 @@ def test_wrong_predictions_are_marked_and_right_ones_are_not(models, images):
         assert all(("\N{BALLOT X}" in text) == marked for text in texts)
 
 
-def test_a_dead_map_is_said_to_be_none(models, images):
+def test_dead_map_is_labelled(models, images):
     model = models["erm"]
     torch.nn.init.zeros_(model.classifier.weight)
     figure = case_study({"erm": model}, images[:1], torch.tensor([0]), LABELS, **SETTINGS)
     assert "no map" in figure.axes[1].get_xlabel()
 
 
-def test_modes_and_gradients_stay(models, images):
+def test_modes_and_gradients_are_unchanged(models, images):
     model = models["erm"].train()
     case_study(models, images, torch.tensor([0, 1]), LABELS, **SETTINGS)
     assert all(module.training for module in model.modules())
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_nothing_to_draw_is_refused(models, images):
+def test_empty_case_study_raises(models, images):
     with pytest.raises(ValueError, match="got 0 models"):
         case_study({}, images, torch.tensor([0, 1]), LABELS, **SETTINGS)
     with pytest.raises(ValueError, match="2 images and 1 labels"):

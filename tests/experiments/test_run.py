@@ -51,7 +51,7 @@ def runs(output):
     return sorted(path.parent for path in output.glob("*/config.json"))
 
 
-def test_every_run_and_the_comparison_are_there(finished):
+def test_sweep_writes_every_run_and_the_comparison(finished):
     assert {path.name for path in finished.iterdir() if path.is_file()} == {
         "config.yaml",
         "results.json",
@@ -91,7 +91,7 @@ def test_every_run_and_the_comparison_are_there(finished):
     assert "| egat " in (finished / "table.md").read_text()
 
 
-def test_the_second_call_does_nothing_and_gives_the_same_rows(copy, untrainable, monkeypatch):
+def test_second_call_returns_the_same_rows_without_work(copy, untrainable, monkeypatch):
     monkeypatch.setattr(runner, "evaluate_per_image", None)
     kept = [path for path in copy.rglob("*.*") if path.suffix in (".json", ".jsonl", ".md", ".safetensors")]
     before = [path.read_bytes() for path in kept]
@@ -100,7 +100,7 @@ def test_the_second_call_does_nothing_and_gives_the_same_rows(copy, untrainable,
     assert [path.read_bytes() for path in kept] == before
 
 
-def test_what_is_not_measured_yet_is_measured_without_training(copy, untrainable):
+def test_missing_evaluation_is_run_without_training(copy, untrainable):
     before = read_rows(copy / "results.json")
     next(runs(copy)[0].glob("outcomes_*.jsonl")).unlink()
     call(copy, *TWO_BY_TWO)
@@ -154,7 +154,7 @@ def test_accuracy_alone_needs_no_explanation(tmp_path):
     assert not list(tmp_path.rglob("*.png"))
 
 
-def test_an_experiment_that_was_stopped_goes_on(tmp_path, monkeypatch):
+def test_interrupted_experiment_resumes(tmp_path, monkeypatch):
     arguments = (
         "--methods",
         "erm",
@@ -216,7 +216,7 @@ def test_tables_follow_the_runs_that_are_finished(tmp_path, monkeypatch):
     assert "finished" not in (tmp_path / "table.md").read_text()
 
 
-def test_an_evaluation_that_was_stopped_goes_on(copy, untrainable, monkeypatch):
+def test_interrupted_evaluation_resumes(copy, untrainable, monkeypatch):
     further = ("--extra_attacks", '[{"attack": "mi_fgsm", "images": 8}]', "--evaluation.batch_size", "4")
     measure, batches = sys.modules[evaluate.__module__].measure, []
 
@@ -277,14 +277,14 @@ def test_a_run_keeps_its_classes(folder_run, tmp_path):
     assert from_pretrained(model).label_names == ("cat", "dog", "owl")
 
 
-def test_images_that_changed_since_a_run_are_warned_about(folder_run, tmp_path):
+def test_changed_images_raise_a_warning(folder_run, tmp_path):
     images, data = folder_run
     shutil.copy(images / "cat/0.png", images / "cat/new.png")
     with pytest.warns(UserWarning, match="The images have changed since the run"):
         call(tmp_path / "out", *data)
 
 
-def test_a_batch_that_is_larger_than_the_data_is_warned_about(tmp_path):
+def test_batch_larger_than_the_data_raises_a_warning(tmp_path):
     with pytest.warns(UserWarning, match="train.batch_size is 64, and meadow has 40 training images"):
         call(tmp_path, "--train.batch_size", "64", "--train.steps", "1")
 

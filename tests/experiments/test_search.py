@@ -75,7 +75,7 @@ def test_the_choice_is_used_for_all_seeds_and_recorded(tmp_path, grid):
         ("", "Expected lines such as"),
     ],
 )
-def test_an_unfair_or_wrong_grid_is_refused(tmp_path, text, message):
+def test_invalid_or_unequal_grids_raise(tmp_path, text, message):
     path = tmp_path / "grid.yaml"
     path.write_text(text)
     with pytest.raises(SystemExit) as stopped:
@@ -84,7 +84,7 @@ def test_an_unfair_or_wrong_grid_is_refused(tmp_path, text, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_grid_that_is_not_there_is_named(tmp_path):
+def test_missing_grid_file_raises(tmp_path):
     with pytest.raises(SystemExit, match=r"nowhere\.yaml"):
         call(tmp_path / "out", *METHODS, "--search", str(tmp_path / "nowhere.yaml"))
 

@@ -28,7 +28,7 @@ def test_a_model_of_the_hub_at_a_revision(base, hub, tmp_path):
     assert found.metadata["train_domain"] == "meadow"
 
 
-def test_a_name_of_timm_is_no_saved_model(base):
+def test_timm_name_is_not_a_saved_model(base):
     assert open_saved(f"local-dir:{base}") is None
     assert open_saved("resnet50") is None
 

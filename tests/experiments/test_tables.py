@@ -201,7 +201,7 @@ def test_a_budget_on_latents_is_never_among_those_on_pixels():
     assert "aAcc latent_epsilon 0.1 from" in cells(both.split("## egat against")[1], "egat - erm")
 
 
-def test_the_best_is_bold_only_where_it_leads_by_more_than_the_spread():
+def test_best_is_bold_if_it_leads_by_more_than_the_deviation():
     def line(*values):
         return (Entry(Summary.of(values)),)
 
@@ -405,7 +405,7 @@ def test_maps_have_a_section_of_their_own_with_controls_beside():
     assert "## Explanations" not in comparison([row("clean_accuracy", 80.0)])
 
 
-def test_a_control_that_misbehaves_is_told_below_the_tables():
+def test_failed_sanity_check_is_noted_below_the_tables():
     flags = [
         row(
             "sanity_check",

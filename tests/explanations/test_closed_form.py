@@ -102,7 +102,7 @@ def test_gradients_without_the_head_equal_captums_own(case):
     assert_same_gradients(found, expected, GRADIENT_ROUNDING)
 
 
-def test_only_the_heads_weight_tells_the_two_apart(case):
+def test_with_and_without_head_differ_in_the_head_gradient_only(case):
     with_head, without = (case.gradients(case.ours(head_grad=switch)) for switch in (True, False))
     (weight,) = (n for n, p in case.model.net.named_parameters() if p is case.model.classifier.weight)
     assert without.pop(weight) is None

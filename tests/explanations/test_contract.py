@@ -58,7 +58,7 @@ def test_minmax_is_the_default_and_spans_0_to_1(model, kind):
     assert torch.equal(maps.amax((1, 2)), torch.ones(3))
 
 
-def test_relu_keeps_what_speaks_for_the_class(model, kind):
+def test_relu_keeps_positive_evidence(model, kind):
     raw = kind(relu=False, normalize="none")(model, IMAGES)
     assert (raw < 0).any() == kind().signed
     assert torch.equal(kind(normalize="none")(model, IMAGES), raw.clamp(min=0))
@@ -71,7 +71,7 @@ def test_the_predicted_class_is_explained_by_default(model, kind):
     assert not torch.allclose(explain(model, IMAGES), explain(model, IMAGES, (predicted + 1) % 5))
 
 
-def test_a_forward_that_exists_is_used(model, kind):
+def test_existing_view_is_reused(model, kind):
     classes = torch.tensor([0, 1, 2])
     view = model.view(IMAGES)
     assert torch.equal(kind().of(model, view, classes), kind()(model, IMAGES, classes))
@@ -108,14 +108,14 @@ def test_maps_are_the_same_without_gradients(model, kind, head_grad):
 
 
 @pytest.mark.parametrize("head_grad", [True, False])
-def test_the_head_has_a_gradient_only_if_asked_for(model, kind, head_grad):
+def test_head_gradient_is_optional(model, kind, head_grad):
     maps = kind(head_grad=head_grad)(model, IMAGES)
     weight: Tensor = model.classifier.weight
     (gradient,) = torch.autograd.grad(maps.square().sum(), weight, allow_unused=True)
     assert (gradient is not None) == head_grad
 
 
-def test_an_explanation_leaves_no_trace(model, kind):
+def test_explaining_does_not_change_the_model(model, kind):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     state, modes = torch.get_rng_state(), [m.training for m in model.modules()]
     images = IMAGES.clone()

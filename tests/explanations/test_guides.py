@@ -57,7 +57,7 @@ def test_mask_guides_need_masks(images):
         GUIDES["mask"](images, None)
 
 
-def test_none_says_one_half_everywhere(images):
+def test_none_guide_is_one_half(images):
     assert (GUIDES["none"](images, None) == 0.5).all()
 
 
@@ -70,11 +70,11 @@ def test_noise_has_its_level_and_stays_in_range():
     assert loud.max() == 1
 
 
-def test_no_noise_changes_nothing(masks):
+def test_zero_noise_is_the_identity(masks):
     assert torch.equal(add_noise(masks, 0.0, SampleRandom(0, (1, 2, 3))), masks)
 
 
-def test_noise_belongs_to_the_sample(masks):
+def test_noise_does_not_depend_on_the_batch(masks):
     whole = add_noise(masks, 0.5, SampleRandom(0, (4, 5, 6), step=2))
     assert torch.equal(add_noise(masks[2:], 0.5, SampleRandom(0, (6,), step=2)), whole[2:])
     for other in (SampleRandom(0, (4, 5, 6), step=3), SampleRandom(1, (4, 5, 6), step=2)):

@@ -45,11 +45,11 @@ def test_a_class_index_is_its_one_hot_combination(model, view):
     assert torch.equal(SIGNED.of(model, view, labels), SIGNED.of(model, view, one_hot))
 
 
-def test_what_no_logit_weighs_has_no_map(model, view):
+def test_zero_weights_give_a_zero_map(model, view):
     assert not SIGNED.of(model, view, torch.zeros(3, 5)).any()
 
 
-def test_the_bias_has_no_place(model, view):
+def test_bias_does_not_change_the_map(model, view):
     before = SIGNED(model, pictures(3, dtype=torch.float64), torch.tensor([0, 1, 2]))
     with torch.no_grad():
         model.classifier.bias += 7

@@ -63,23 +63,23 @@ def test_minmax_spans_0_to_1_whatever_scale_and_shift(seed, scale, shift):
 
 
 @pytest.mark.parametrize("name", SCALED)
-def test_scale_is_taken_away(name):
+def test_normalisation_is_scale_invariant(name):
     maps = random_maps().double()
     assert torch.allclose(NORMALIZATIONS[name](3 * maps), NORMALIZATIONS[name](maps))
 
 
-def test_max_and_sum_scale_by_what_they_say():
+def test_max_and_sum_divide_by_maximum_and_sum():
     maps = random_maps().double()
     assert torch.allclose(NORMALIZATIONS["max"](maps), maps / maps.abs().flatten(1).amax(1)[:, None, None])
     assert torch.allclose(NORMALIZATIONS["sum"](maps), maps / maps.abs().flatten(1).sum(1)[:, None, None])
 
 
-def test_none_changes_nothing():
+def test_none_is_the_identity():
     assert torch.equal(NORMALIZATIONS["none"](random_maps()), random_maps())
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_maps_do_not_know_each_other(name):
+def test_maps_are_normalised_separately(name):
     maps = torch.cat([random_maps(), SILENT["constant"].mean() + torch.zeros(1, 5, 6)])
     whole = NORMALIZATIONS[name](maps)
     assert torch.equal(torch.cat([NORMALIZATIONS[name](one[None]) for one in maps]), whole)
@@ -90,7 +90,7 @@ def test_constant_maps_are_dead(maps):
     assert dead(maps).tolist() == [True, True]
 
 
-def test_dead_is_told_map_by_map():
+def test_dead_maps_are_detected_per_image():
     maps = random_maps()
     maps[1], maps[3] = 0, 2.5
     assert dead(maps).tolist() == [False, True, False, True]

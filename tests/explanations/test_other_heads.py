@@ -95,7 +95,7 @@ def ours(model: TimmModel, *, head_grad: bool) -> Tensor:
     return GradCAM(head_grad=head_grad, relu=False, normalize="none")(model, IMAGES, TARGET)
 
 
-def test_the_probe_tells_the_form_of_the_head(family):
+def test_probe_detects_the_form_of_the_head(family):
     assert family[1].head_form == family[0].head_form
 
 

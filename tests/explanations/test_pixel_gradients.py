@@ -106,6 +106,6 @@ def test_training_uses_few_samples_on_the_grid_of_the_features(net, kind):
         (lambda: FinerCAM(references=0), "at least 1 reference"),
     ],
 )
-def test_settings_that_mean_nothing_are_refused(make, message):
+def test_invalid_settings_raise(make, message):
     with pytest.raises(ValueError, match=message):
         make()

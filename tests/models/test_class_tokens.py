@@ -49,7 +49,7 @@ def images(model: TimmModel) -> Tensor:
     return torch.rand(2, 3, size, size, generator=generator).to(model.mean)
 
 
-def test_features_are_what_enters_the_last_block(model):
+def test_features_are_the_input_of_the_last_block(model):
     assert (model.feature_layer, model.head_form) == (f"blocks.{len(model.net.blocks) - 2}", "differentiable")
     entering: list[Tensor] = []
     with model.net.blocks[-1].register_forward_pre_hook(lambda block, args: entering.append(args[0])):
@@ -63,7 +63,7 @@ def test_features_are_what_enters_the_last_block(model):
     assert torch.equal(model.grid(features), patches.mT.unflatten(2, (side, side)))
 
 
-def test_a_copy_computes_the_same_and_has_weights_of_its_own(model):
+def test_copy_is_equal_and_independent(model):
     expected = model(images(model))
     assert set(model.state_dict()) == {f"net.{name}" for name in model.net.state_dict()}
     for clone in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
@@ -97,7 +97,7 @@ def test_it_compiles_as_a_whole():
     torch.testing.assert_close(compiled(images(model)), model(images(model)), rtol=1e-12, atol=1e-12)
 
 
-def test_a_network_whose_features_were_replaced_by_hand_says_that_it_has_no_map():
+def test_network_with_replaced_forward_features_has_no_map():
     net = timm.create_model("test_vit", num_classes=3, img_size=SIZE).eval()
     run = net.forward_features
     net.forward_features = lambda x, **given: run(x, **given) * 1.001
@@ -124,7 +124,7 @@ def test_blocks_that_mix_no_tokens_are_skipped():
     assert TimmModel(net).feature_layer == "blocks.1"
 
 
-def test_a_class_token_that_sees_no_patches_says_why_and_works_as_it_is():
+def test_class_token_that_ignores_patches_has_no_map():
     net = timm.create_model("test_vit", num_classes=3, img_size=SIZE, depth=2).eval()
     net.blocks = nn.Sequential(Alone(), Alone()).eval()
     model = TimmModel(net)

@@ -66,7 +66,7 @@ def stepped(method, *, captured, counts=(6, 6, 4), change=lambda method: None):
 
 @pytest.mark.parametrize("attack", ["pgd", "early_stop", "n_fgsm"])
 @pytest.mark.parametrize("name", ["erm", "pgd_at", "trades", "egat"])
-def test_steps_are_those_without(name, attack):
+def test_steps_equal_those_without_graphs(name, attack):
     options = {} if name == "erm" else {"training_attack": attack, "attack_steps": 2}
     found, expected = (
         stepped(METHODS[name](model(freeze_bn=False), **options), captured=captured)
@@ -92,7 +92,7 @@ def test_weights_that_move_in_memory_are_captured_anew():
     assert len(StandIn.made) == 2
 
 
-def test_what_captures_within_gives_back_what_was_there():
+def test_nested_capture_restores_the_outer_state():
     method = METHODS["pgd_at"](model(), attack_steps=2)
     with method.captured():
         before = method._graphs
@@ -102,7 +102,7 @@ def test_what_captures_within_gives_back_what_was_there():
     assert method._graphs is None
 
 
-def test_networks_that_cannot_be_captured_are_told(monkeypatch):
+def test_networks_that_cannot_be_captured_raise(monkeypatch):
     def fail(*args):
         raise RuntimeError("operation not permitted when stream is capturing")
 

@@ -46,7 +46,7 @@ def test_options_reach_the_network():
 
 
 @pytest.mark.parametrize("pretrained", [True, False])
-def test_pretrained_and_name_are_handed_on(monkeypatch, pretrained):
+def test_pretrained_and_name_are_passed_to_timm(monkeypatch, pretrained):
     asked = {}
 
     def create_model(name, **arguments):
@@ -72,7 +72,7 @@ def test_pretrained_and_name_are_handed_on(monkeypatch, pretrained):
         ("xyzzy", r"timm knows no network 'xyzzy'\. See timm\.list_models\(\)\."),
     ],
 )
-def test_an_unknown_name_gets_close_ones(name, message):
+def test_unknown_name_suggests_the_closest(name, message):
     with pytest.raises(ValueError, match=message):
         create_model(name, num_classes=3, pretrained=False)
 
@@ -105,7 +105,7 @@ def test_the_size_of_the_images_is_found_where_the_patches_are_made():
         assert TimmModel(timm.create_model(name, num_classes=3, img_size=64)).image_size == 64
 
 
-def test_networks_of_fixed_size_are_created_for_the_size_to_come():
+def test_fixed_size_networks_are_created_for_the_image_size():
     model = create_model(
         "test_vit", num_classes=3, image_size=96, pretrained=False, class_token=False, global_pool="avg"
     )
@@ -115,7 +115,7 @@ def test_networks_of_fixed_size_are_created_for_the_size_to_come():
 
 
 @pytest.mark.parametrize("size", [12, 50])
-def test_sizes_that_patches_do_not_fill_are_refused(size):
+def test_sizes_not_divisible_by_the_patch_size_raise(size):
     with pytest.raises(ValueError, match=f"multiple of the patches' 16 pixels, got {size}"):
         create_model("test_vit", num_classes=3, image_size=size, pretrained=False)
 

@@ -83,7 +83,7 @@ class WeightUsedElsewhere(Net):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_networks_answer_as_they_are(name):
+def test_folding_keeps_the_logits(name):
     net = model(name, size=SIZE, freeze_bn=False, **OPTIONS.get(name, {}))
     pairs = find_pairs(net, IMAGES)
     assert (len(pairs), sum(map(is_batchnorm, net.modules()))) == NETWORKS[name]
@@ -113,7 +113,7 @@ def test_weights_follow_training_and_casts(dtype):
         (torch.float64, torch.bfloat16, torch.float64),
     ],
 )
-def test_weights_are_cast_once_where_autocast_would_cast_them_every_time(own, autocast, kept):
+def test_weights_are_cast_once_under_autocast(own, autocast, kept):
     net = model(size=SIZE, freeze_bn=False).to(own)
     (first, *_) = pairs = find_pairs(net, IMAGES)
     conv = net.get_submodule(first.layer)
@@ -159,7 +159,7 @@ def test_synchronised_norms_fold_too(convert):
         "weight norm",
     ],
 )
-def test_what_cannot_be_folded_is_not(net):
+def test_unsupported_pairs_are_not_folded(net):
     assert find_pairs(net, IMAGES) == ()
 
 
@@ -204,12 +204,12 @@ def test_activations_copy_nothing_while_the_network_is_attacked(act):
     assert all(module.inplace for module in acts)
 
 
-def test_one_pair_that_breaks_does_not_spoil_the_others():
+def test_pair_that_fails_is_skipped():
     net = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), UsedTwice(nn.Conv2d(3, 4, 3)))
     assert find_pairs(net, IMAGES) == (("0", "1"),)
 
 
-def test_the_search_is_hidden_from_hooks():
+def test_search_does_not_call_hooks():
     net, seen = Net(nn.Conv2d(3, 4, 3)), []
 
     def note(*args):
@@ -223,7 +223,7 @@ def test_the_search_is_hidden_from_hooks():
     assert not seen
 
 
-def test_a_layer_with_a_spectral_norm_does_not_spoil_the_others():
+def test_layer_with_spectral_norm_is_skipped():
     normed = nn.utils.spectral_norm(nn.Conv2d(3, 4, 3))
     net = nn.Sequential(nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3), normed, nn.BatchNorm2d(4), nn.Flatten())
     assert find_pairs(net, IMAGES) == (("0", "1"),)
@@ -235,7 +235,7 @@ def test_a_network_that_cannot_be_copied_is_not_folded():
     assert find_pairs(net, IMAGES) == ()
 
 
-def test_hooks_see_the_network_itself():
+def test_hooks_are_called_on_the_original_network():
     net = Net(nn.Conv2d(3, 4, 3))
     pairs, seen = find_pairs(net, IMAGES), []
     net[1].register_forward_hook(lambda module, args, output: seen.append((args[0], output)))
@@ -246,7 +246,7 @@ def test_hooks_see_the_network_itself():
     torch.testing.assert_close(after, expected)
 
 
-def test_the_network_is_left_as_it_was():
+def test_network_is_unchanged_after_folding():
     net = model(size=SIZE, freeze_bn=False)
     net.net.layer2.eval()
     random = torch.get_rng_state()
@@ -268,7 +268,7 @@ def test_the_network_is_left_as_it_was():
     assert torch.equal(torch.get_rng_state(), random)
 
 
-def test_attacked_images_differ_where_a_gradient_is_next_to_zero_alone():
+def test_attacked_images_differ_only_at_gradients_near_zero():
     net, (images, labels) = model(size=SIZE), batch(size=SIZE)
     with folded(net, find_pairs(net, images)):
         found = PGD()(net, images, labels, 0.02)
@@ -292,6 +292,6 @@ def test_methods_attack_the_folded_network_and_no_trace_is_saved(name, monkeypat
     assert not forwards
 
 
-def test_other_networks_are_attacked_as_they_are():
+def test_networks_without_folding_are_attacked_unchanged():
     method = EGAT(timm.create_model("test_vit", num_classes=4), **FAST)
     assert method.foldable == ()

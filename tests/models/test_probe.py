@@ -43,7 +43,7 @@ def net(request):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_probing_leaves_weights_modes_gradients_and_random_numbers(net, training):
+def test_probing_does_not_change_the_network(net, training):
     net.train(training)
     marked = next(net.parameters())
     marked.grad = torch.ones_like(marked)
@@ -103,13 +103,13 @@ def test_weights_survive_a_head_that_fails(monkeypatch):
 
 
 @pytest.mark.parametrize("surroundings", [torch.no_grad, torch.inference_mode])
-def test_probing_works_where_gradients_are_off(surroundings):
+def test_probing_works_under_no_grad(surroundings):
     with surroundings():
         model = TimmModel(timm.create_model("test_convnext", num_classes=3), image_size=64)
         assert model.head_form == "differentiable"
 
 
-def test_wrapping_and_every_method_cost_no_forward_and_no_copy(monkeypatch):
+def test_wrapping_needs_no_forward_and_no_copy(monkeypatch):
     calls = []
     monkeypatch.setattr(torch.nn.Module, "double", lambda self: calls.append(self))
     hook = torch.nn.modules.module.register_module_forward_hook(lambda *args: calls.append(args[0]))
@@ -125,7 +125,7 @@ def test_wrapping_and_every_method_cost_no_forward_and_no_copy(monkeypatch):
         hook.remove()
 
 
-def test_a_forward_of_its_own_is_honoured_and_its_maps_refused():
+def test_network_with_custom_forward_has_no_maps():
     """A hook that changes the logits, such as a temperature."""
     net = timm.create_model("test_resnet", num_classes=3).eval()
     net.register_forward_hook(lambda module, args, logits: torch.zeros_like(logits))

@@ -114,7 +114,7 @@ def test_batchnorm_before_the_tap_records_a_batch_once():
     assert net.embed.norm.num_batches_tracked == 1
 
 
-def test_a_path_around_every_map_is_noticed():
+def test_path_around_every_map_is_detected():
     with pytest.raises(NoTapError, match="no module inside gives a map"):
         find_tap(probe_copy(make("bypass")), images())
     model = TimmModel(make("bypass"))
@@ -122,7 +122,7 @@ def test_a_path_around_every_map_is_noticed():
     assert re.search(r"shape \(2, 8\): no spatial map.*no module inside gives a map", model.obstacle)
 
 
-def test_a_path_of_weight_zero_is_noticed():
+def test_path_with_zero_weight_is_detected():
     net = make("bypass")
     nn.init.zeros_(net.skip.weight)
     with pytest.raises(NoTapError):

@@ -154,7 +154,7 @@ def captured(model: TimmModel, images: Tensor, classes: Tensor, *, constant_weig
     return ((weights.detach() if constant_weights else weights) * model.grid(packed(kept))).sum(1)
 
 
-def test_nothing_is_left_in_the_network(case):
+def test_no_hooks_remain_in_the_network(case):
     model = case[1]
     before = {name: dict(module.__dict__) for name, module in model.net.named_modules()}
     model(pictures(model))
@@ -166,7 +166,7 @@ def test_nothing_is_left_in_the_network(case):
         assert not module._forward_pre_hooks, name
 
 
-def test_a_copy_computes_the_same_and_has_weights_of_its_own(case):
+def test_copy_is_equal_and_independent(case):
     model = case[1]
     expected = model(pictures(model))
     for clone in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):

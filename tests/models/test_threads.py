@@ -65,7 +65,7 @@ def state(model: nn.Module) -> list[tuple[str, bool, set[str], int]]:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_four_threads_answer_as_one(name):
+def test_four_threads_give_the_same_logits(name):
     model = make(name)
     before, size = state(model), model.image_size
     found = answers(model, CALLS, THREADS)
@@ -89,7 +89,7 @@ def test_explained_models_are_exported(name):
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "levit_128s"])
-def test_a_model_in_train_mode_answers_alike_from_threads(name):
+def test_model_in_train_mode_gives_the_same_logits_from_threads(name):
     expected, model = answers(make(name), CALLS, 1), make(name).train()
     found = answers(model, CALLS, THREADS)
     assert all(module.training for module in model.modules())
@@ -115,7 +115,7 @@ def test_attacks_and_pixel_gradients_run_in_threads():
 
 
 @pytest.mark.parametrize(("switch", "name"), [(evaluating, "training"), (frozen, "requires_grad")])
-def test_a_switch_stays_off_until_the_last_one_leaves(switch, name):
+def test_context_ends_with_its_last_thread(switch, name):
     net = nn.Linear(2, 2)
     item = net if name == "training" else net.weight
     first, second = switch(net), switch(net)

@@ -51,12 +51,12 @@ def model(net) -> TimmModel:
     return TimmModel(net, image_size=SIZE)
 
 
-def test_logits_are_those_of_the_network_on_normalised_images(net, model):
+def test_logits_equal_the_network_on_normalised_images(net, model):
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
     assert torch.equal(model(images()), net((images() - mean) / std))
 
 
-def test_convolutions_train_on_channels_last_and_judge_as_they_are():
+def test_convolutions_use_channels_last_in_training_only():
     model = TimmModel(timm.create_model("test_resnet", num_classes=4), image_size=SIZE)
     weights = {name: value.stride() for name, value in model.state_dict().items()}
     layouts = {}
@@ -68,7 +68,7 @@ def test_convolutions_train_on_channels_last_and_judge_as_they_are():
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "resnet10t"])
-def test_the_layout_changes_nothing_but_rounding(name):
+def test_memory_format_changes_results_by_rounding_only(name):
     torch.manual_seed(0)
     net = timm.create_model(name, num_classes=4, pretrained_cfg_overlay={"mean": MEAN, "std": STD}).double()
     model, pixels = TimmModel(net, image_size=SIZE).train(), images(torch.float64)
@@ -76,7 +76,7 @@ def test_the_layout_changes_nothing_but_rounding(name):
     torch.testing.assert_close(model(pixels), net((pixels - mean) / std), rtol=1e-10, atol=1e-10)
 
 
-def test_a_view_holds_one_forward(net, model):
+def test_view_runs_one_forward(net, model):
     view = model.view(images())
     assert torch.equal(view.images, images())
     assert torch.equal(view.features, model.features(images()))
@@ -206,7 +206,7 @@ class Constant(nn.Module):
         return torch.zeros(len(images), 4)
 
 
-def test_only_what_computes_the_same_is_unwrapped():
+def test_only_equivalent_wrappers_are_unwrapped():
     model = TimmModel(timm.create_model("test_resnet", num_classes=4), image_size=SIZE)
     own, classifier = Constant(model), Classifier(model, list("abcd"))
     assert unwrap(own) is own
@@ -214,7 +214,7 @@ def test_only_what_computes_the_same_is_unwrapped():
     assert isinstance(unwrap(model.net), TimmModel)
 
 
-def test_a_forward_hook_on_the_model_counts_in_a_view():
+def test_forward_hook_on_the_model_runs_in_a_view():
     model = TimmModel(timm.create_model("test_resnet", num_classes=4), image_size=SIZE).eval()
     model.register_forward_hook(lambda module, args, logits: logits * 2)
     assert torch.equal(model.view(images()).logits, model(images()))

@@ -103,7 +103,7 @@ def test_batchnorm_in_the_head_still_sees_the_batch():
     assert not torch.equal(dropping.head(features, dropout=False), plain.eval().head(features))
 
 
-def test_the_head_drops_in_train_mode_alone(dropping):
+def test_head_dropout_applies_in_train_mode_only(dropping):
     features = dropping.features(images()).detach()
     assert not torch.equal(dropping.train().head(features), dropping.head(features))
     assert torch.equal(dropping.eval().head(features), dropping.head(features))
@@ -117,7 +117,7 @@ def test_logits_of_a_view_without_dropout(dropping):
     assert dropping.without_dropout(view) is view.logits
 
 
-def test_a_view_without_any_dropout_costs_no_second_head(monkeypatch):
+def test_view_without_dropout_runs_the_head_once(monkeypatch):
     model = make().train()
     view = model.view(images())
     monkeypatch.setattr(model.net, "forward_head", None)

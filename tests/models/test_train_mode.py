@@ -51,7 +51,7 @@ def test_without_dropout_leaves_batchnorm(net):
 
 
 @pytest.mark.parametrize("switch", [evaluating, without_dropout])
-def test_modes_come_back_one_by_one(net, switch):
+def test_modes_are_restored_module_by_module(net, switch):
     before = modes(net)
     with switch(net):
         pass
@@ -59,7 +59,7 @@ def test_modes_come_back_one_by_one(net, switch):
 
 
 @pytest.mark.parametrize("switch", [evaluating, without_dropout])
-def test_modes_come_back_after_an_error(net, switch):
+def test_modes_are_restored_after_an_error(net, switch):
     before = modes(net)
     with pytest.raises(RuntimeError, match="inside"), switch(net):
         raise RuntimeError("inside")
@@ -67,7 +67,7 @@ def test_modes_come_back_after_an_error(net, switch):
 
 
 @pytest.mark.parametrize("switch", [evaluating, without_dropout])
-def test_switches_nest(net, switch):
+def test_contexts_nest(net, switch):
     before = modes(net)
     with evaluating(net):
         with switch(net):
@@ -133,7 +133,7 @@ def levit() -> nn.Module:
     return timm.create_model("levit_128s", num_classes=3, img_size=64)
 
 
-def test_biases_of_before_a_training_step_are_not_used_after_it(levit):
+def test_cached_biases_are_updated_after_a_training_step(levit):
     images = torch.rand(2, 3, 64, 64)
     with evaluating(levit):
         before = levit(images)
