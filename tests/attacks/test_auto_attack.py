@@ -85,7 +85,7 @@ def test_plan_and_protocol_follow_the_number_of_classes(classes):
 
 
 @needs_package
-def test_a_single_class_is_refused():
+def test_single_class_raises():
     images, labels = torch.rand(1, 3, 8, 8), torch.zeros(1, dtype=torch.long)
     with pytest.raises(ValueError, match="at least 2 classes, got 1"):
         AutoAttack()(nn.Sequential(nn.Flatten(), nn.LazyLinear(1)), images, labels, 0.1)
@@ -236,7 +236,7 @@ def test_auto_attack_prints_and_logs_nothing(capfd, caplog, recwarn):
 
 @needs_package
 @pytest.mark.parametrize("options", [{"version": "plus"}, {"iterations": 0}, {"queries": 0}])
-def test_settings_out_of_range_are_refused(options):
+def test_settings_out_of_range_raise(options):
     with pytest.raises(ValueError, match="Expected"):
         AutoAttack(**options)
 

@@ -65,7 +65,7 @@ def test_the_result_is_a_new_detached_tensor(attack, model, images, labels):
 
 
 @pytest.mark.parametrize("epsilon", [-0.01, 1.01, 8.0, float("nan"), float("inf")])
-def test_epsilon_out_of_range_is_refused(attack, model, images, labels, epsilon):
+def test_epsilon_out_of_range_raises(attack, model, images, labels, epsilon):
     with pytest.raises(ValueError, match=r"epsilon in \[0, 1\].*8/255 is 0\.0314"):
         attack(model, images, labels, epsilon)
 
@@ -131,7 +131,7 @@ def test_perturbed_images_that_are_not_finite_raise_an_error(model, images, labe
         Unruly(by=float("nan"))(model, images, labels, EPSILON)
 
 
-def test_random_numbers_for_another_number_of_images_are_refused(model, images, labels):
+def test_random_numbers_for_another_number_of_images_raise(model, images, labels):
     with pytest.raises(ValueError, match="zip"):
         ATTACKS["pgd"]()(model, images, labels, EPSILON, random=SampleRandom(0, (1, 2)))
 
@@ -151,7 +151,7 @@ def test_bfloat16_images_stay_in_the_ball(attack, model, images, labels, epsilon
         assert not torch.equal(perturbed, images)
 
 
-def test_images_of_8_bits_are_refused(attack, model, images, labels):
+def test_images_of_8_bits_raise(attack, model, images, labels):
     with pytest.raises(ValueError, match=r"floating-point images .* got torch\.uint8.*Divide"):
         attack(model, (255 * images).byte(), labels, EPSILON)
 

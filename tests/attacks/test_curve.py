@@ -107,7 +107,7 @@ def test_modes_are_restored_and_no_graph_is_kept(model, images, labels):
     assert not any(point.images.requires_grad for point in points)
 
 
-def test_a_wrong_budget_is_refused(model, images, labels):
+def test_wrong_budget_raises(model, images, labels):
     with pytest.raises(ValueError, match="epsilon in"):
         attack_curve(model, WEAK, images, labels, [0.01, 8])
 

@@ -85,13 +85,13 @@ def test_errors_of_the_explanation_are_raised():
         attack("top_k")(trained(), Choosy(), IMAGES, 0.02)
 
 
-def test_an_optimizer_with_losses_of_its_own_is_refused():
+def test_optimizer_with_losses_of_its_own_raises():
     pytest.importorskip("pyautoattack")
     with pytest.raises(ValueError, match="takes an objective, such as 'pgd', got 'auto_attack'"):
         EXPLANATION_ATTACKS["top_k"](optimizer="auto_attack", optimizer_options={})
 
 
-def test_a_budget_in_8_bit_steps_is_refused():
+def test_budget_in_8_bit_steps_raises():
     with pytest.raises(ValueError, match="Expected epsilon in"):
         attack("top_k")(trained(), explanation("grad_cam"), IMAGES, 8)
 
@@ -107,12 +107,12 @@ def test_a_budget_in_8_bit_steps_is_refused():
         ({"optimizer_options": {"steps": 0}}, ValueError, "at least 1 step"),
     ],
 )
-def test_settings_out_of_range_are_refused(name, settings, error, message):
+def test_settings_out_of_range_raise(name, settings, error, message):
     with pytest.raises(error, match=message):
         EXPLANATION_ATTACKS[name](**settings)
 
 
-def test_a_share_of_all_pixels_is_refused():
+def test_share_of_all_pixels_raises():
     with pytest.raises(ValueError, match="share in"):
         EXPLANATION_ATTACKS["top_k"](share=1.0)
 

@@ -58,6 +58,6 @@ def test_the_default_step_is_relative_to_epsilon():
     ("options", "message"),
     [({"steps": 0}, "at least 1 step"), ({"momentum": -1}, "momentum"), ({"step_size": 0}, "step_size")],
 )
-def test_settings_out_of_range_are_refused(options, message):
+def test_settings_out_of_range_raise(options, message):
     with pytest.raises(ValueError, match=message):
         MIFGSM(**options)

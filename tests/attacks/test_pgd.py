@@ -142,7 +142,7 @@ def test_protocol_names_every_setting():
 
 
 @pytest.mark.parametrize("settings", [{"steps": 0}, {"steps": -1}, {"start": "unifrom"}])
-def test_settings_out_of_range_are_refused(settings):
+def test_settings_out_of_range_raise(settings):
     with pytest.raises(ValueError, match="Expected"):
         PGD(**settings)
 

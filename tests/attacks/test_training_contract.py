@@ -158,12 +158,12 @@ def test_options_of_the_training_attack_round_trip():
         ("warm", {"step_size": 0.0}),
     ],
 )
-def test_options_out_of_range_are_refused(attack, options):
+def test_options_out_of_range_raise(attack, options):
     with pytest.raises(ValueError, match="Expected"):
         PGDAT.config_class(training_attack=attack, training_attack_options=options)
 
 
-def test_unknown_names_and_unsupported_settings_are_refused():
+def test_unknown_names_and_unsupported_settings_raise():
     with pytest.raises(ValueError, match=r"PGD has no stepz\. Known: .*steps"):
         PGDAT.config_class(training_attack_options={"stepz": 3})
     with pytest.raises(ValueError, match="Expected tau of type int, got 'one'"):

@@ -85,7 +85,7 @@ def test_the_second_epoch_starts_from_the_first():
     assert (second - fresh).abs().mean() > 0.2 * EPSILON
 
 
-def test_images_of_another_size_are_refused():
+def test_images_of_another_size_raise():
     memory = PerturbationMemory()
     memory.keep((0,), shares())
     with pytest.raises(ValueError, match="size of the stored perturbations"):

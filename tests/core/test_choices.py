@@ -29,6 +29,6 @@ def test_choices_that_exist_pass(choice):
         (Choice("a", "y"), "Expected maybe among 'x', got 'y'."),
     ],
 )
-def test_choices_that_do_not_exist_are_refused(choice, message):
+def test_choices_that_do_not_exist_raise(choice, message):
     with pytest.raises(ValueError, match=message):
         check_choices(choice)

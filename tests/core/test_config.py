@@ -155,6 +155,6 @@ def test_values_are_not_shared_with_the_config():
         lambda: TrainConfig(mixed_precision="fp8"),  # type: ignore[arg-type]
     ],
 )
-def test_a_value_outside_its_choices_is_refused(build):
+def test_value_outside_its_choices_raises(build):
     with pytest.raises(ValueError, match=r"Expected .* among '.*', got '.*'"):
         build()

@@ -72,7 +72,7 @@ def test_select_refuses_a_mask_of_another_length():
 
 
 @pytest.mark.parametrize("fill", FILLS)
-def test_a_batch_of_another_length_is_refused(fill):
+def test_batch_of_another_length_raises(fill):
     with pytest.raises(ValueError, match="zip"):
         fill(SampleRandom(0, (1, 2, 3)), torch.zeros(2, 4))
 

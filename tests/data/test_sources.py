@@ -72,7 +72,7 @@ def test_dataset_names_ignore_case_and_get_hints(make_tree):
         ("org/name", {"masks_dir": "masks"}, "folder"),
     ],
 )
-def test_settings_that_a_data_set_does_not_use_are_refused(name, setting, remedy):
+def test_settings_that_a_data_set_does_not_use_raise(name, setting, remedy):
     with pytest.raises(ValueError, match=rf"does not use {next(iter(setting))}.*\(--data {remedy}\)"):
         open_dataset(DataConfig(name=name, **setting))
 

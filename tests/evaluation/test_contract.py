@@ -145,7 +145,7 @@ def test_metrics_undefined_for_every_image_have_no_row():
 
 
 @pytest.mark.parametrize("pixel", [-0.5, 1.5, float("nan")])
-def test_images_outside_the_unit_range_are_refused(pixel):
+def test_images_outside_the_unit_range_raise(pixel):
     samples = pairs()
     samples[3][0][0, 2, 2] = pixel
     with pytest.raises(
@@ -156,19 +156,19 @@ def test_images_outside_the_unit_range_are_refused(pixel):
 
 @pytest.mark.parametrize("label", [-1, CLASSES])
 @pytest.mark.parametrize("epsilons", [(), (0.01,)])
-def test_labels_of_other_classes_are_refused(label, epsilons):
+def test_labels_of_other_classes_raise(label, epsilons):
     samples = [*pairs(), (torch.zeros(3, SIZE, SIZE), label)]
     with pytest.raises(ValueError, match=f"Expected labels from 0 to below {CLASSES}, .* got {label}"):
         evaluate(network(), samples, EvaluationConfig(epsilons=epsilons))
 
 
-def test_an_empty_data_set_is_refused():
+def test_empty_data_set_raises():
     with pytest.raises(ValueError, match="got an empty data set"):
         evaluate(network(), [], CONFIG)
 
 
 @pytest.mark.parametrize("settings", [{"epsilons": (2.0,)}, {"epsilons": (-0.1,)}, {"restarts": 0}])
-def test_settings_out_of_range_are_refused(settings):
+def test_settings_out_of_range_raise(settings):
     with pytest.raises(ValueError, match="Expected"):
         EvaluationConfig(**settings)
 

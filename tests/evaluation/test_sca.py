@@ -83,7 +83,7 @@ def test_an_interrupted_evaluation_resumes(found, tmp_path, monkeypatch):
     assert len(calls) == done
 
 
-def test_a_journal_of_another_evaluation_is_refused(tmp_path):
+def test_journal_of_another_evaluation_raises(tmp_path):
     data, config, sca = DATA[:2], replace(CONFIG, epsilons=(0.15,)), attack()
     evaluate_per_image(classifier(), data, config, attack=sca, journal=tmp_path)
     other = classifier()

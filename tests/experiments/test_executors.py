@@ -187,7 +187,7 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch, execut
         call_vlcs(tmp_path, "--executor", executor)
 
 
-def test_unknown_executors_and_impossible_resources_are_refused(tmp_path):
+def test_unknown_executors_and_impossible_resources_raise(tmp_path):
     with pytest.raises(SystemExit, match="Did you mean 'ray'"):
         call_vlcs(tmp_path, "--executor", "rey")
     with pytest.raises(ValueError, match="at least 1 CPU"):

@@ -100,7 +100,7 @@ def test_whole_numbers_and_their_decimals_are_the_same_setting():
     assert isinstance(found.method_config.beta, float)
 
 
-def test_text_where_a_number_belongs_is_refused():
+def test_text_where_a_number_belongs_raises():
     with pytest.raises(ValueError, match=r"lambda_igr of type float, got '1e-3'; in YAML write 1\.0e-3"):
         trials_of("igr", {"lambda_igr": ["1e-3"]})
 

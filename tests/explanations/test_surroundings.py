@@ -67,14 +67,14 @@ def test_models_created_in_inference_mode_are_explained():
     assert GradCAM()(model, torch.rand(1, 3, 160, 160)).isfinite().all()
 
 
-def test_weights_of_inference_mode_are_refused():
+def test_weights_of_inference_mode_raise():
     with torch.inference_mode():
         model = TimmModel(timm.create_model("test_convnext", num_classes=3))
     with pytest.raises(ValueError, match=r"created under torch\.inference_mode"):
         GradCAM()(model, torch.rand(1, 3, 160, 160))
 
 
-def test_logits_that_are_not_finite_are_refused():
+def test_logits_that_are_not_finite_raise():
     model = lively("test_resnet", size=SIZE)
     with torch.no_grad():
         model.net.conv1[0].weight[0] = torch.nan

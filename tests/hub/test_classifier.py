@@ -190,7 +190,7 @@ def test_unknown_labels_and_explanations_raise(classifier):
         (torch.full((3, SIZE, SIZE), torch.nan), "got nan"),
     ],
 )
-def test_tensors_of_another_shape_or_range_are_refused(classifier, pixels, message):
+def test_tensors_of_another_shape_or_range_raise(classifier, pixels, message):
     with pytest.raises(ValueError, match=message):
         classifier.explain(pixels)
 

@@ -133,7 +133,7 @@ def test_repository_of_another_kind_raises(hub, small_model):
 
 
 @pytest.mark.parametrize("name", ["dog", "org/dog/cat", "../dog", "org/..", "org/a b", ""])
-def test_invalid_names_are_refused(hub, small_model, name):
+def test_invalid_names_raise(hub, small_model, name):
     with pytest.raises(ValueError, match="Expected org/name"):
         push_to_hub(small_model, name)
     assert hub.requests == []

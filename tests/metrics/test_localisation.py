@@ -88,6 +88,6 @@ def test_invalid_arguments_raise(settings, message):
         Localisation(**settings)
 
 
-def test_masks_of_other_images_are_refused():
+def test_masks_of_other_images_raise():
     with pytest.raises(ValueError, match=r"Expected objects \[6,H,W\], one for each map, got \(3, 18, 23\)"):
         Localisation()(maps_of(), objects_of(3))

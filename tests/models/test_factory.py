@@ -78,19 +78,19 @@ def test_unknown_name_suggests_the_closest(name, message):
 
 
 @pytest.mark.parametrize("net", [nn.Linear(3, 2), nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten())])
-def test_a_network_not_from_timm_is_refused(net):
+def test_network_not_from_timm_raises(net):
     with pytest.raises(TypeError, match=r"created by timm\.create_model, got \w+, which has no forward_"):
         TimmModel(net)
 
 
 @pytest.mark.parametrize("num_classes", [0, 1])
-def test_fewer_than_two_classes_are_refused(num_classes):
+def test_fewer_than_two_classes_raise(num_classes):
     net = timm.create_model("test_resnet", num_classes=num_classes)
     with pytest.raises(ValueError, match=f"at least 2 classes, got num_classes={num_classes}"):
         TimmModel(net)
 
 
-def test_a_network_without_a_map_is_refused():
+def test_network_without_a_map_raises():
     net = timm.create_model("test_resnet", num_classes=3)
     net.forward_features = lambda images: images.mean((2, 3)).tile(1, 32)
     net.forward_head = lambda pooled: net.fc(pooled)
@@ -120,6 +120,6 @@ def test_sizes_not_divisible_by_the_patch_size_raise(size):
         create_model("test_vit", num_classes=3, image_size=size, pretrained=False)
 
 
-def test_sizes_that_timm_cannot_create_are_refused():
+def test_sizes_that_timm_cannot_create_raise():
     with pytest.raises(ValueError, match="timm cannot create nest_tiny with img_size=50"):
         create_model("nest_tiny", num_classes=3, image_size=50, pretrained=False)

@@ -165,7 +165,7 @@ def test_layouts(shape, prefix, layout):
         assert layout.grid(tensor).shape == (2, 8, 4, 4)
 
 
-def test_shapes_that_do_not_follow_the_batch_are_refused():
+def test_shapes_that_do_not_follow_the_batch_raise():
     assert Shape.of(torch.rand(4, 5), torch.rand(6, 5), (2, 3)).at(7) == (14, 5)
     with pytest.raises(ValueError, match=r"\(4, 5\) and \(5, 5\)"):
         Shape.of(torch.rand(4, 5), torch.rand(5, 5), (2, 3))

@@ -188,13 +188,13 @@ def test_a_saved_model_is_tapped_in_the_same_place(name, tmp_path):
     assert torch.equal(found(pictures(found)), model(pictures(model)))
 
 
-def test_images_of_another_size_are_refused():
+def test_images_of_another_size_raise():
     model = make(FAMILIES["xcit_nano_12_p16_224"])
     with pytest.raises(ValueError, match=r"Expected images of 64 x 64 pixels, got 96 x 96"):
         model.features(torch.rand(2, 3, 96, 96).to(model.mean))
 
 
-def test_recomputed_activations_are_refused():
+def test_recomputed_activations_raise():
     model = make(FAMILIES["cait_xxs24_224"])
     model.net.set_grad_checkpointing()
     with pytest.raises(RuntimeError, match=r"never called blocks.*set_grad_checkpointing\(False\)"):

@@ -139,7 +139,7 @@ def test_tokens_are_laid_out_as_the_patches():
     ("features", "message"),
     [(torch.zeros(2, 8), "no spatial map"), (torch.zeros(2, 8, 64), "no square grid")],
 )
-def test_features_without_positions_are_refused(features, message):
+def test_features_without_positions_raise(features, message):
     net = timm.create_model("test_vit", num_classes=2, img_size=64, class_token=False, global_pool="avg")
     model = TimmModel(net)
     with pytest.raises(ValueError, match=message):
@@ -155,7 +155,7 @@ def test_mean_and_std_survive_low_precision(dtype):
     assert torch.equal(model.std, expected[1])
 
 
-def test_a_last_layer_replaced_by_hand_is_refused():
+def test_last_layer_replaced_by_hand_raises():
     net = timm.create_model("test_resnet", num_classes=3)
     net.fc = nn.Linear(net.num_features, 7)
     with pytest.raises(ValueError, match=r"7 outputs and num_classes is 3.*net\.reset_classifier\(7\)"):
@@ -165,7 +165,7 @@ def test_a_last_layer_replaced_by_hand_is_refused():
 
 
 @pytest.mark.parametrize("channels", [1, 4])
-def test_networks_for_other_images_than_rgb_are_refused(channels):
+def test_networks_for_other_images_than_rgb_raise(channels):
     with pytest.raises(ValueError, match=rf"RGB images, got one for {channels} channels\. .*in_chans=3"):
         TimmModel(timm.create_model("test_vit", num_classes=3, in_chans=channels))
 
@@ -181,7 +181,7 @@ def test_networks_for_other_images_than_rgb_are_refused(channels):
         ({"img_size": 72}, None, "multiple of the patches' 16 pixels, got 72; the next is 80"),
     ],
 )
-def test_an_image_size_that_does_not_fit_is_refused(options, image_size, message):
+def test_image_size_that_does_not_fit_raises(options, image_size, message):
     net = timm.create_model("deit_tiny_patch16_224", num_classes=3, depth=1, **options)
     with pytest.raises(ValueError, match=message):
         TimmModel(net, image_size=image_size)

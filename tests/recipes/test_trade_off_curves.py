@@ -127,7 +127,7 @@ def test_ablation_variants_are_not_swept():
     assert len(names) == len(set(names)) == 8 + 3
 
 
-def test_a_hyperparameter_search_is_refused(tmp_path):
+def test_hyperparameter_search_raises(tmp_path):
     (tmp_path / "grid.yaml").write_text("egat: {lambda_adv: [1.0]}")
     with pytest.raises(ValueError, match="leave out --search"):
         trade_off_curves.trade_off_curves(tiny(tmp_path, "--search", str(tmp_path / "grid.yaml")))

@@ -99,7 +99,7 @@ def test_resource_settings_do_not_change_the_result(tmp_path):
     assert log_of(tmp_path / "plain")[1] == log_of(tmp_path / "other")[1]
 
 
-def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+def test_checkpoint_of_another_network_raises(tmp_path):
     fit(method(), tmp_path, steps=1)
     other = method(model=network("test_efficientnet"))
     with pytest.raises(
@@ -109,7 +109,7 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     assert len(log_of(tmp_path)[0]) == 1
 
 
-def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
+def test_checkpoint_of_another_configuration_raises(tmp_path):
     fit(method(), tmp_path, steps=1)
     with pytest.raises(ValueError, match="Choose another output folder"):
         fit(method(), tmp_path, lr=5e-3)
@@ -118,7 +118,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
     assert fit(method(), tmp_path, steps=2).best_step >= 0
 
 
-def test_a_checkpoint_of_other_classes_is_refused(tmp_path, monkeypatch):
+def test_checkpoint_of_other_classes_raises(tmp_path, monkeypatch):
     fit(method(), tmp_path, steps=1)
     monkeypatch.setattr(domain(), "classes", ("renamed", *domain().classes[1:]))
     with pytest.raises(ValueError, match=r"has the classes .*; the data set now has renamed, .*Restore"):

@@ -54,7 +54,7 @@ def test_precision_is_left_to_autocast():
     assert ours.state.fsdp_plugin.mixed_precision_policy == MixedPrecisionPolicy()
 
 
-def test_sharding_that_accelerate_would_ignore_is_refused(monkeypatch):
+def test_sharding_that_accelerate_would_ignore_raises(monkeypatch):
     on_cpus = SimpleNamespace(distributed_type=DistributedType.MULTI_CPU)
     monkeypatch.setattr(sharding, "world_size", lambda: 2)
     prepare_sharding(on_cpus)

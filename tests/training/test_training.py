@@ -131,7 +131,7 @@ def test_clipping_bounds_the_step(tmp_path):
     assert torch.cosine_similarity(free, small, dim=0) > 0.999
 
 
-def test_a_batch_that_cannot_be_divided_is_refused(tmp_path):
+def test_batch_that_cannot_be_divided_raises(tmp_path):
     with pytest.raises(ValueError, match=r"got 8 for 1 x 3\. Use 9"):
         fit(method(), tmp_path, accumulation=3)
     assert not list(tmp_path.rglob("*.jsonl"))
@@ -151,7 +151,7 @@ def test_non_finite_loss_raises_with_its_terms(tmp_path):
 
 
 @pytest.mark.parametrize("field", ["steps", "batch_size", "accumulation", "validate_every"])
-def test_numbers_that_are_too_small_are_refused(field):
+def test_numbers_that_are_too_small_raise(field):
     with pytest.raises(ValueError, match=f"Expected {field} of at least 1, got 0"):
         training.TrainConfig(**{field: 0})
 

@@ -97,7 +97,7 @@ def test_resume_during_warm_up_equals_an_uninterrupted_run(tmp_path, monkeypatch
     assert same(whole.model.state_dict(), parts.model.state_dict())
 
 
-def test_a_checkpoint_of_another_transfer_is_refused(tmp_path):
+def test_checkpoint_of_another_transfer_raises(tmp_path):
     fit(method(), tmp_path, Transfer(head_warmup=1), steps=2)
     with pytest.raises(ValueError, match="Choose another output folder"):
         fit(method(), tmp_path, Transfer())

@@ -31,6 +31,6 @@ def test_levels_run_from_the_skipped_share_to_the_least_noisy_level():
         (1, 0.999, "at most 0 noise levels"),
     ],
 )
-def test_impossible_levels_are_refused(count, skip, message):
+def test_impossible_levels_raise(count, skip, message):
     with pytest.raises(ValueError, match=message):
         noise_levels(ALPHAS, count, skip)

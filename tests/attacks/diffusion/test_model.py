@@ -54,7 +54,7 @@ def test_without_the_extra_the_error_names_it(package, monkeypatch):
         load_diffusion("org/name")
 
 
-def test_parts_that_do_not_fit_together_are_refused():
+def test_parts_that_do_not_fit_together_raise():
     with pytest.raises(ValueError, match=r"float16.*vae\.to\(torch\.float32\)"):
         diffusion(vae=diffusion().vae.half())
     with pytest.raises(ValueError, match="takes the 4 channels of the latent and no others, got 9"):

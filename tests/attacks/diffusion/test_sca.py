@@ -214,12 +214,12 @@ def test_a_classifier_that_is_not_finite_raises_an_error(model):
 
 
 @pytest.mark.parametrize("epsilon", [-0.1, float("nan"), float("inf")])
-def test_epsilon_out_of_range_is_refused(model, epsilon):
+def test_epsilon_out_of_range_raises(model, epsilon):
     with pytest.raises(ValueError, match=r"epsilon in \[0, 1\]"):
         attack()(model, IMAGES, LABELS, epsilon)
 
 
-def test_wrong_prompts_are_refused(model):
+def test_wrong_prompts_raise(model):
     with pytest.raises(ValueError, match="prompt for each of 8 images, got 1"):
         attack(prompts=Prompts(captioner=lambda images: ["one"]))(model, IMAGES, LABELS, EPSILON)
     with pytest.raises(ValueError, match="give label_names or a captioner"):
@@ -240,6 +240,6 @@ def test_wrong_prompts_are_refused(model):
         ({"levels": 0}, "at least 1 noise level"),
     ],
 )
-def test_settings_out_of_range_are_refused(options, message):
+def test_settings_out_of_range_raise(options, message):
     with pytest.raises(ValueError, match=message):
         attack(**options)
