@@ -1,4 +1,4 @@
-"""``python -m egat_hub.cli``, the same as ``egat-hub``."""
+"""``python -m egat_hub``, the same as ``egat-hub``."""
 
 from __future__ import annotations
 

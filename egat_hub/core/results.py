@@ -82,7 +82,7 @@ def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
 
 
 def read_rows(path: str | Path) -> list[Row]:
-    """Read what :func:`write_rows` wrote; ValueError if the file holds anything else."""
+    """Read rows of this machine, of any number; ValueError if the file holds anything else."""
     try:
         return [Row(**item) for item in json.loads(Path(path).read_text())]
     except (json.JSONDecodeError, TypeError) as error:

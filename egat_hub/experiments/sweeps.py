@@ -1,4 +1,8 @@
-"""Execute a list of runs, skipping finished ones; run a sweep from its options, and compare the methods."""
+"""Sweeps: :func:`compare` calls :func:`run_sweep` and writes tables and figures of its results.
+
+:func:`run_sweep` makes the runs of the options and calls :func:`sweep`, which executes those that are not
+finished.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +40,7 @@ def sweep(
     dataset: MultiDomain | None = None,
     on_finish: Callable[[list[RunResults]], object] | None = None,
 ) -> list[RunResults]:
-    """Execute the runs that are not finished; every process calls this.
+    """Execute those of the runs that are not finished; every process calls this.
 
     A run whose loss is no longer finite is left out, and named at the end; ``failed.txt`` in its folder has
     the reason. Interrupt a sweep at any time: the same call skips what is finished and resumes the rest.
@@ -118,7 +122,7 @@ def run_sweep(
     config_file: str = "config.yaml",
     on_finish: Callable[..., object] | None = None,
 ) -> list[RunResults]:
-    """Check and execute the runs that the options describe; every process calls this.
+    """Make the runs of the options, check and execute them; every process calls this.
 
     Args:
         options: the sweep.

@@ -51,7 +51,7 @@ def model_folder(folder: Path) -> Path:
 
 
 def read_results(path: Path) -> list[Row]:
-    """Read and check result rows; none if there is no file."""
+    """Result rows of a model, which anyone may have written: bounded and checked; none without a file."""
     try:
         return [_row(item) for item in read_json(path)] if path.exists() else []
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Training methods."""
+"""Training methods; ERM is in ``base``, and PGD-AT in ``adversarial``."""
 
 from egat_hub.methods.adversarial import PGDAT, AdversarialConfig, AdversarialMethod
 from egat_hub.methods.align import ALIGN

@@ -133,7 +133,15 @@ class Published:
 
 
 class Column(NamedTuple):
-    """A heading, which rows belong to the column, the published metric to show beside it, and its format."""
+    """A column of a table; ``columns`` makes them from the metric records.
+
+    Attributes:
+        title: the heading.
+        holds: whether a row belongs to the column.
+        published: the published metric to show beside it.
+        digits: decimal places.
+        better: which values are better; None for neither.
+    """
 
     title: str
     holds: Callable[[Row], bool]
