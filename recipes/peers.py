@@ -163,8 +163,8 @@ def _loop(net: TimmModel, images: Tensor, labels: Tensor, epsilon: float) -> Ten
     perturbed = images.clone()
     for _ in range(STEPS):
         perturbed = perturbed.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(F.cross_entropy(net(perturbed), labels, reduction="sum"), perturbed)
-        moved = perturbed.detach() + LENGTH * epsilon * slope.sign()
+        (gradient,) = torch.autograd.grad(F.cross_entropy(net(perturbed), labels, reduction="sum"), perturbed)
+        moved = perturbed.detach() + LENGTH * epsilon * gradient.sign()
         perturbed = torch.minimum(torch.maximum(moved, images - epsilon), images + epsilon).clamp(0, 1)
     return perturbed.contiguous()
 

@@ -208,8 +208,8 @@ def _by_hand(
         for _ in range(steps):
             moved.requires_grad_()
             divergence = F.kl_div(net(moved).log_softmax(1), target, reduction="sum")
-            (slope,) = torch.autograd.grad(divergence, moved)
-            moved = moved.detach() + epsilon / 4 * slope.sign()
+            (gradient,) = torch.autograd.grad(divergence, moved)
+            moved = moved.detach() + epsilon / 4 * gradient.sign()
             moved = torch.clamp(moved, images - epsilon, images + epsilon)
         net.train(not network.freeze_bn)
         clean, attacked = net(images), net(moved)

@@ -31,7 +31,7 @@ BLACK_BOX = "square_better"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cascade(Attack):
+class AttackEnsemble(Attack):
     """AutoAttack for a model of a certain number of classes.
 
     Every run starts at the clean image, and a fresh forward decides whether it succeeded. Images that are
@@ -120,7 +120,7 @@ SAMPLES = 20
 @ATTACKS.register("auto_attack")
 @dataclass(frozen=True, kw_only=True)
 class AutoAttack(Attack):
-    """The cascade of Croce & Hein (2020): APGD on the cross-entropy, targeted APGD, targeted FAB, Square.
+    """The ensemble of Croce & Hein (2020): APGD on the cross-entropy, targeted APGD, targeted FAB, Square.
 
     It is defined for 10 classes or more. With K < 10, targeted attacks aim at the K - 1 other classes. The
     targeted DLR loss needs K >= 4: with 3 classes, 5 runs of APGD on the DLR loss replace it; with 2, where
@@ -158,7 +158,7 @@ class AutoAttack(Attack):
         if find_spec("pyautoattack") is None:
             raise ImportError("AutoAttack needs the package pyautoattack: pip install 'egat-hub[autoattack]'")
 
-    def adapted(self, model: nn.Module, images: Tensor) -> Cascade:
+    def adapted(self, model: nn.Module, images: Tensor) -> AttackEnsemble:
         """The attacks that are run on a model, chosen by its logits of two generated images.
 
         All batches therefore get the same attacks. Cost: two forwards.
@@ -186,7 +186,7 @@ class AutoAttack(Attack):
             replaced.append(f"{sequence[1].name} for {stock}")
         if replaced:
             settings["replaced"] = "; ".join(replaced)
-        return Cascade(sequence=sequence, settings=settings)
+        return AttackEnsemble(sequence=sequence, settings=settings)
 
     def perturb(
         self, objective: Objective, images: Tensor, epsilon: float, random: SampleRandom

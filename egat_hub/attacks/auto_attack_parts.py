@@ -109,7 +109,7 @@ class FP32Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Part(ABC):
-    """An attack of the cascade.
+    """An attack of the ensemble.
 
     Attributes:
         name: name in result rows.

@@ -77,7 +77,7 @@ class FGSMRS(Attack):
 class Ramp(PGD):
     """PGD whose number of steps grows from ``first`` to ``steps`` (after Cai et al., IJCAI 2018).
 
-    That paper adds a step when the network withstands the last number; here a schedule does, so that the cost
+    That paper adds a step once the network is robust; here a schedule does, so that the cost
     of a run is known in advance. The default length of a step follows the number at training step t:
     2.5 epsilon / T_t. Cost: T_t gradients.
 

@@ -1,1 +1,1 @@
-"""What everything else stands on: registries, configs, result rows, random numbers, files, processes."""
+"""Shared building blocks: registries, configs, result rows, random numbers, files, processes."""

@@ -149,7 +149,7 @@ def _log_cost(attack: Attack, config: EvaluationConfig, images: int) -> None:
     if attack.passes is not None and rank() == 0:
         most = attack.passes * config.restarts * len(config.epsilons)
         log.info(
-            "%s: up to %s passes an image that stands, %s in all",
+            "%s: up to %s passes for an image that is never misclassified, %s in all",
             attack.name,
             f"{most:,}",
             f"{most * images:,}",

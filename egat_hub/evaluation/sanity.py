@@ -27,7 +27,7 @@ HUGE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Suspect:
+class AttackedModel:
     """A model under the attack of an evaluation, with results shared by the checks.
 
     Attacks on ``surrogates``, other models of the same classes, are tried, too.
@@ -57,21 +57,21 @@ class Suspect:
         return is_correct(self.logits, self.labels)
 
     @cached_property
-    def withstands(self) -> Tensor:
+    def robust(self) -> Tensor:
         """Which images [B] stay correct under the attack of several steps."""
-        return self.standing(self.iterative, self.epsilon)
+        return self.robust_to(self.iterative, self.epsilon)
 
     @cached_property
-    def withstands_more_steps(self) -> Tensor:
+    def robust_to_more_steps(self) -> Tensor:
         """Which images [B] stay correct under twice the steps."""
-        return self.standing(replace(self.iterative, steps=2 * self.iterative.steps), self.epsilon)
+        return self.robust_to(replace(self.iterative, steps=2 * self.iterative.steps), self.epsilon)
 
     @cached_property
-    def withstands_single_step(self) -> Tensor:
+    def robust_to_single_step(self) -> Tensor:
         """Which images [B] stay correct under FGSM."""
-        return self.standing(FGSM(), self.epsilon)
+        return self.robust_to(FGSM(), self.epsilon)
 
-    def standing(self, attack: Attack, epsilon: float, against: nn.Module | None = None) -> Tensor:
+    def robust_to(self, attack: Attack, epsilon: float, against: nn.Module | None = None) -> Tensor:
         """Which images [B] stay correct under an attack on this or another model; others are not attacked."""
         still, chosen = self.correct.clone(), self.correct
         images, labels, random = self.images[chosen], self.labels[chosen], self.random.select(chosen)
@@ -80,80 +80,80 @@ class Suspect:
         return still
 
 
-def random_logits(suspect: Suspect) -> Tensor:
+def random_logits(attacked: AttackedModel) -> Tensor:
     """Images whose logits differ between two forwards, so that gradients are random."""
-    return percent((suspect.model(suspect.images) != suspect.logits).any(1))
+    return percent((attacked.model(attacked.images) != attacked.logits).any(1))
 
 
-def zero_gradient(suspect: Suspect) -> Tensor:
+def zero_gradient(attacked: AttackedModel) -> Tensor:
     """Images whose loss has an exactly zero gradient, so that the attack does not change them."""
     with torch.enable_grad():
-        images = suspect.images.detach().clone().requires_grad_()
-        loss = F.cross_entropy(suspect.model(images), suspect.labels, reduction="sum")
-        (slope,) = torch.autograd.grad(loss, images)
-    return percent(~slope.flatten(1).any(1))
+        images = attacked.images.detach().clone().requires_grad_()
+        loss = F.cross_entropy(attacked.model(images), attacked.labels, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, images)
+    return percent(~gradient.flatten(1).any(1))
 
 
-def more_steps(suspect: Suspect) -> Tensor:
+def more_steps(attacked: AttackedModel) -> Tensor:
     """Accuracy under an attack with twice the steps, minus that under the attack."""
-    return _points(suspect.withstands_more_steps, suspect.withstands)
+    return _points(attacked.robust_to_more_steps, attacked.robust)
 
 
-def weak_attack(suspect: Suspect) -> Tensor | None:
+def weak_attack(attacked: AttackedModel) -> Tensor | None:
     """Accuracy under the attack, minus that under twice its steps or, for FGSM, under PGD.
 
     Not for other attacks without steps of one length, which run several attacks.
     """
-    if isinstance(suspect.attack, IterativeAttack):
-        return _points(suspect.withstands, suspect.withstands_more_steps)
-    if not isinstance(suspect.attack, FGSM):
+    if isinstance(attacked.attack, IterativeAttack):
+        return _points(attacked.robust, attacked.robust_to_more_steps)
+    if not isinstance(attacked.attack, FGSM):
         return None
-    stronger = (suspect.withstands, suspect.withstands_more_steps)
-    return _points(suspect.withstands_single_step, min(stronger, key=lambda correct: correct.sum().item()))
+    stronger = (attacked.robust, attacked.robust_to_more_steps)
+    return _points(attacked.robust_to_single_step, min(stronger, key=lambda correct: correct.sum().item()))
 
 
-def larger_epsilon(suspect: Suspect) -> Tensor:
+def larger_epsilon(attacked: AttackedModel) -> Tensor:
     """Accuracy under an attack with twice the budget, minus that under the attack."""
-    return _points(suspect.standing(suspect.iterative, min(1.0, 2 * suspect.epsilon)), suspect.withstands)
+    return _points(attacked.robust_to(attacked.iterative, min(1.0, 2 * attacked.epsilon)), attacked.robust)
 
 
-def single_step(suspect: Suspect) -> Tensor:
+def single_step(attacked: AttackedModel) -> Tensor:
     """Accuracy under the attack, minus that under FGSM."""
-    return _points(suspect.withstands, suspect.withstands_single_step)
+    return _points(attacked.robust, attacked.robust_to_single_step)
 
 
-def without_gradient(suspect: Suspect) -> Tensor:
+def without_gradient(attacked: AttackedModel) -> Tensor:
     """Accuracy under the attack, minus that on random corners of the ball."""
-    standing = suspect.correct.clone()
+    robust = attacked.correct.clone()
     for corner in range(CORNERS):
-        if not standing.any():
+        if not robust.any():
             break
-        images, draws = suspect.images[standing], replace(suspect.random.select(standing), step=corner)
-        found = (images + suspect.epsilon * draws.uniform(images, -1, 1, "corner").sign()).clamp(0, 1)
-        standing[standing.clone()] = is_correct(suspect.model(found), suspect.labels[standing])
-    return _points(suspect.withstands, standing)
+        images, draws = attacked.images[robust], replace(attacked.random.select(robust), step=corner)
+        found = (images + attacked.epsilon * draws.uniform(images, -1, 1, "corner").sign()).clamp(0, 1)
+        robust[robust.clone()] = is_correct(attacked.model(found), attacked.labels[robust])
+    return _points(attacked.robust, robust)
 
 
-def transfer(suspect: Suspect) -> Tensor | None:
+def transfer(attacked: AttackedModel) -> Tensor | None:
     """Accuracy under the attack, minus that under the most harmful attack on a surrogate."""
     points = []
-    for surrogate in suspect.surrogates:
+    for surrogate in attacked.surrogates:
         with evaluating(surrogate):
-            standing = suspect.standing(suspect.iterative, suspect.epsilon, against=surrogate)
-        points.append(_points(suspect.withstands, standing))
+            robust = attacked.robust_to(attacked.iterative, attacked.epsilon, against=surrogate)
+        points.append(_points(attacked.robust, robust))
     return max(points, key=lambda values: values.mean().item()) if points else None
 
 
-def huge_epsilon(suspect: Suspect) -> Tensor:
+def huge_epsilon(attacked: AttackedModel) -> Tensor:
     """Accuracy at epsilon 0.5, where every image can become gray."""
-    return percent(suspect.standing(suspect.iterative, HUGE))
+    return percent(attacked.robust_to(attacked.iterative, HUGE))
 
 
 def _points(more: Tensor, less: Tensor) -> Tensor:
     return percent(more) - percent(less)
 
 
-CHECKS: dict[str, Callable[[Suspect], Tensor | None]] = {
+CHECKS: dict[str, Callable[[AttackedModel], Tensor | None]] = {
     check.__name__: check
     for check in (
         random_logits,
@@ -174,14 +174,14 @@ LIMITS = {name: 0.0 if name == "random_logits" else LIMIT for name in CHECKS}
 
 
 @torch.no_grad()
-def check(suspect: Suspect) -> dict[str, Tensor]:
+def check(attacked: AttackedModel) -> dict[str, Tensor]:
     """Percentages [B] by the name of the check; limits apply to the mean over all images.
 
     Cost, in forwards and backwards to the input: ``5 T + 2`` for an attack of T steps, ``T`` more for each
     surrogate, and a dozen forwards.
     """
-    with evaluating(suspect.model):
-        found = {name: values(suspect) for name, values in CHECKS.items()}
+    with evaluating(attacked.model):
+        found = {name: values(attacked) for name, values in CHECKS.items()}
     return {name: values for name, values in found.items() if values is not None}
 
 
@@ -201,12 +201,12 @@ def measure_checks(
     attack = attack or config.build_attack()
     if not epsilon or attack.space != "pixels":
         return {}
-    suspect = Suspect(model, attack, images, labels, epsilon, random, surrogates)
+    attacked = AttackedModel(model, attack, images, labels, epsilon, random, surrogates)
     with full_precision(images.device):
-        found = check(suspect)
+        found = check(attacked)
     values: Values = {}
     for name, percentages in found.items():
-        checked = attack if name == "weak_attack" else suspect.iterative
+        checked = attack if name == "weak_attack" else attacked.iterative
         protocol = {"attack": checked.name, "epsilon": epsilon, **checked.protocol()}
         values[key(SANITY_CHECK, {"check": name, "limit": LIMITS[name], **protocol})] = percentages
     return values

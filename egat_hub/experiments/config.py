@@ -12,7 +12,7 @@ from egat_hub.data import DataConfig
 from egat_hub.evaluation import EvaluationConfig
 from egat_hub.methods import METHODS, MethodConfig
 from egat_hub.models import ModelConfig
-from egat_hub.training import TrainConfig, Transfer
+from egat_hub.training import FinetuneConfig, TrainConfig
 
 PATHS = ("dir", "masks_dir")
 """Fields of :class:`DataConfig` that are paths."""
@@ -70,7 +70,7 @@ class RunConfig:
             or of a run, or a model on the Hub (``"org/name"``, ``"org/name@revision"``).
         weights: digest of the weights of a saved model, filled in by :func:`resolve`.
         train: how the model is trained.
-        transfer: how the layers below the head are trained.
+        finetune: how the layers below the head are trained.
         evaluation: what is measured on the training domain.
         test_domains: domains on which clean accuracy is measured besides; all by default.
         extra_attacks: attacks that are measured besides that of the evaluation.
@@ -86,7 +86,7 @@ class RunConfig:
     model: ModelConfig = ModelConfig()
     weights: str = ""
     train: TrainConfig = TrainConfig()
-    transfer: Transfer = Transfer()
+    finetune: FinetuneConfig = FinetuneConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     test_domains: tuple[str, ...] | None = None
     extra_attacks: tuple[ExtraAttack, ...] = ()
@@ -114,7 +114,7 @@ class RunConfig:
             "model": non_default(model),
             "weights": self.weights,
             "train": non_default(self.train),
-            "transfer": non_default(self.transfer),
+            "finetune": non_default(self.finetune),
         }
         return {name: part for name, part in parts.items() if part not in ("", {})}
 

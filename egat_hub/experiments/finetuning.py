@@ -93,11 +93,11 @@ def prepare(options: TrainOptions | FinetuneOptions) -> Prepared:
     if isinstance(options, FinetuneOptions):
         place = "finetune"
         config = _with_fitting_method(config, options, dataset, saved)
-        if config.transfer.head_warmup is None:
+        if config.finetune.head_warmup is None:
             new_head = saved is None or not saved.has_classes(dataset.classes)
-            warmed_up = new_head and not config.transfer.freeze_backbone
+            warmed_up = new_head and not config.finetune.freeze_backbone
             steps = config.train.steps // WARMUP if warmed_up else 0
-            config = replace(config, transfer=replace(config.transfer, head_warmup=steps))
+            config = replace(config, finetune=replace(config.finetune, head_warmup=steps))
     output = options.output or Path("runs") / place / config.name
     check_folder(output, config, dataset)
     check_runs([config], dataset, saved, options.resources.trackers)
@@ -122,7 +122,7 @@ def _with_fitting_method(
             stacklevel=3,
         )
         return resolve(options.run_config(FALLBACK, config.domain, config.seed), dataset, saved)
-    if config.transfer.freeze_backbone and not config.method_config.head_grad:
+    if config.finetune.freeze_backbone and not config.method_config.head_grad:
         warnings.warn(
             "With a frozen backbone, maps train only the head, and egat has head_grad=False: "
             "its terms on maps have no effect. Set --egat.head_grad true.",

@@ -20,7 +20,7 @@ from egat_hub.experiments.config import ExtraAttack, RunConfig, over_domains_and
 from egat_hub.experiments.executors import ExecutorConfig
 from egat_hub.methods import METHODS, AdversarialConfig, MethodConfig
 from egat_hub.models import ModelConfig
-from egat_hub.training import Resources, TrainConfig, Transfer
+from egat_hub.training import FinetuneConfig, Resources, TrainConfig
 
 
 def _method_configs() -> dict[str, type[MethodConfig]]:
@@ -37,7 +37,7 @@ class RunOptions:
         data: data set.
         model: timm network or saved model to start from.
         train: how the model is trained.
-        transfer: how the layers below the head are trained.
+        finetune: how the layers below the head are trained.
         evaluation: what is measured.
         extra_attacks: further attacks on the test images, such as '[{attack: auto_attack, images: 500}]'.
         epsilon: radius of the attack in training and evaluation, in [0, 1].
@@ -50,7 +50,7 @@ class RunOptions:
     data: DataConfig = DataConfig(name="folder")
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
-    transfer: Transfer = Transfer()
+    finetune: FinetuneConfig = FinetuneConfig()
     evaluation: Annotated[EvaluationConfig, Group(skip=frozenset({"epsilons"}))] = EvaluationConfig()
     extra_attacks: tuple[ExtraAttack, ...] = ()
     epsilon: float = 0.01
@@ -76,7 +76,7 @@ class RunOptions:
             seed=seed,
             model=self.model,
             train=replace(self.train, mixed_precision=_precision(self.train.mixed_precision)),
-            transfer=self.transfer,
+            finetune=self.finetune,
             evaluation=replace(self.evaluation, epsilons=tuple(sorted({self.epsilon, *self.epsilons}))),
             extra_attacks=tuple(
                 attack if attack.epsilons else replace(attack, epsilons=(self.epsilon,))

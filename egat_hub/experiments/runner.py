@@ -253,7 +253,7 @@ class _Run:
             self.folder,
             seed=config.seed,
             resources=self.resources,
-            transfer=config.transfer,
+            finetune=config.finetune,
         )
         attack_gradients = {}
         if rank() == 0:  # mean over the logged steps, for a training attack that varies it

@@ -142,16 +142,16 @@ def origin(
     config: RunConfig, classes: Sequence[str], saved: SavedModel | None, start: TimmModel
 ) -> dict[str, Any]:
     """Metadata about the weights that training started from; ``start`` is the network before training."""
-    transfer = {"transfer": to_dict(config.transfer)} if saved or non_default(config.transfer) else {}
+    finetune = {"finetune": to_dict(config.finetune)} if saved or non_default(config.finetune) else {}
     if saved is None:
         source = start.net.pretrained_cfg if config.model.pretrained else {}
         base = {"base_model": f"{source['architecture']}.{source['tag']}"} if source.get("tag") else {}
-        return {**base, **transfer}
+        return {**base, **finetune}
     repeated = {key: saved.metadata[key] for key in ORIGIN if key in saved.metadata}
     head = "kept" if saved.has_classes(classes) else "new"
     arguments = {"model_args": saved.metadata["model_args"]} if saved.metadata.get("model_args") else {}
     base = {**repeated, "weights": saved.weights, "head": head}
-    return {"base_model": saved.name, "base": base, **transfer, **arguments}
+    return {"base_model": saved.name, "base": base, **finetune, **arguments}
 
 
 def check_runs(
@@ -189,7 +189,7 @@ def _check_method(
     """Build the method and the optimizer of a run on some domains."""
     method = build_method(run, dataset.classes, saved)
     method.check_model()
-    create_optimizer(method, run.train, run.transfer)
+    create_optimizer(method, run.train, run.finetune)
     check_accelerated(method, run.train, PartialState().device)
     _warn_of_warm_up(run)
     without = [name for name in domains if not dataset[name].has_masks]

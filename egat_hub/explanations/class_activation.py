@@ -47,8 +47,10 @@ class GradCAM(Explanation):
             if not features.requires_grad:
                 features = features.detach().requires_grad_()
             logits = model.head(features, dropout=False)
-            (slope,) = torch.autograd.grad(logits, features, target.to(logits.dtype), create_graph=keep_graph)
-        return model.grid(slope).mean((2, 3))
+            (gradient,) = torch.autograd.grad(
+                logits, features, target.to(logits.dtype), create_graph=keep_graph
+            )
+        return model.grid(gradient).mean((2, 3))
 
 
 @EXPLANATIONS.register("finer_cam")

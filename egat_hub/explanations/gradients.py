@@ -36,7 +36,7 @@ class PixelGradient(Explanation):
     def training(self) -> Any:
         return replace(self, grid=True)
 
-    def slope(self, model: TimmModel, images: Tensor, target: Tensor) -> Tensor:
+    def gradient(self, model: TimmModel, images: Tensor, target: Tensor) -> Tensor:
         """Gradient [B,3,H,W] of ``sum_c target[b,c] * logits[b,c]``, itself differentiable."""
         trained = torch.is_grad_enabled()
         constant = nullcontext() if self.head_grad else frozen(model.classifier)
@@ -63,8 +63,8 @@ class InputGradient(PixelGradient):
     signed: ClassVar[bool] = False
 
     def raw(self, model: TimmModel, view: View, target: Tensor) -> Tensor:
-        slope = self.slope(model, view.images, target)
-        return self.placed(model, view, slope.abs().mean(1))
+        gradient = self.gradient(model, view.images, target)
+        return self.placed(model, view, gradient.abs().mean(1))
 
 
 @EXPLANATIONS.register("smooth_grad")
@@ -102,7 +102,7 @@ class SmoothGrad(PixelGradient):
         for _ in range(self.samples):
             shape = view.images.shape[1:]
             noise = torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu").to(view.images)
-            total = total + self.slope(model, view.images + self.noise * noise, target)
+            total = total + self.gradient(model, view.images + self.noise * noise, target)
         return self.placed(model, view, (total / self.samples).abs().mean(1))
 
 
@@ -138,5 +138,5 @@ class IntegratedGradients(PixelGradient):
         total = torch.zeros_like(delta)
         for place, weight in zip(*np.polynomial.legendre.leggauss(self.points), strict=True):
             point = start + (1 + float(place)) / 2 * delta
-            total = total + float(weight) / 2 * self.slope(model, point, target)
+            total = total + float(weight) / 2 * self.gradient(model, point, target)
         return self.placed(model, view, (delta * total).sum(1))

@@ -164,7 +164,7 @@ class _CapturedObjective(Objective):
             graphs = self.cache.graphs(self.model, self.foldings, images)
         if graphs is None:
             return super().gradient(images, rows)
-        return self.record(*graphs.slope(images, lambda logits: self.value(logits, rows)))
+        return self.record(*graphs.gradient(images, lambda logits: self.value(logits, rows)))
 
 
 @METHODS.register("pgd_at")

@@ -27,8 +27,8 @@ def input_gradient(
     with torch.autocast(images.device.type, enabled=False), twice_differentiable(create_graph):
         images = images.detach().float().requires_grad_()
         logits = model(images)
-        (slope,) = torch.autograd.grad(objective(logits).sum(), images, create_graph=create_graph)
-    return logits, slope
+        (gradient,) = torch.autograd.grad(objective(logits).sum(), images, create_graph=create_graph)
+    return logits, gradient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +59,10 @@ class IGR(Method):
         labels, weight = batch.labels, self.config.lambda_igr
         if weight == 0:
             return self.plain(batch)
-        logits, slope = input_gradient(
+        logits, gradient = input_gradient(
             self.model, batch.images, lambda z: F.cross_entropy(z, labels, reduction="none")
         )
-        penalty = slope.flatten(1).square().sum(1).mean()
+        penalty = gradient.flatten(1).square().sum(1).mean()
         return logits, {"cls": F.cross_entropy(logits, labels), "igr": weight * penalty}
 
 
@@ -104,8 +104,8 @@ class RRR(Method):
         if weight == 0:
             return self.plain(batch)
         irrelevant = 1 - self.guide(batch.images, batch.masks)
-        logits, slope = input_gradient(self.model, batch.images, lambda z: F.log_softmax(z, 1).sum(1))
-        penalty = (irrelevant * slope).square().flatten(1).sum(1)
+        logits, gradient = input_gradient(self.model, batch.images, lambda z: F.log_softmax(z, 1).sum(1))
+        penalty = (irrelevant * gradient).square().flatten(1).sum(1)
         penalty = (penalty / irrelevant.flatten(1).sum(1).clamp_min(1)).mean()
         return logits, {"cls": F.cross_entropy(logits, labels), "rrr": weight * penalty}
 
@@ -154,10 +154,10 @@ class SGT(Method):
     def _masked(self, batch: Batch) -> Tensor:
         images, labels = batch.images, batch.labels
         with evaluating(self.model):
-            _, slope = input_gradient(
+            _, gradient = input_gradient(
                 self.model, images, lambda z: z.gather(1, labels[:, None])[:, 0], create_graph=False
             )
-        salience = slope.abs().mean(1).flatten(1)
+        salience = gradient.abs().mean(1).flatten(1)
         least = salience.argsort(dim=1, stable=True)[:, : round(self.config.drop * salience.shape[1])]
         masked = torch.zeros_like(salience, dtype=torch.bool).scatter_(1, least, True)
         low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)

@@ -122,8 +122,8 @@ class _WithGradients(torch.autograd.Function):
         return value.clone()
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> Any:
-        return None, None, *(slope * gradient for gradient in ctx.gradients)
+    def backward(ctx: Any, grad_output: Tensor) -> Any:
+        return None, None, *(grad_output * gradient for gradient in ctx.gradients)
 
 
 @dataclass(frozen=True, kw_only=True)

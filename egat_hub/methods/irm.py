@@ -118,14 +118,14 @@ class IRM(Method):
         for number in environment.unique():
             z, y = scores[environment == number], labels[environment == number]
             risks.append(F.cross_entropy(z, y))
-            penalties.append(_slope(z[::2], y[::2]) * _slope(z[1::2], y[1::2]))
+            penalties.append(_gradient_of_scale(z[::2], y[::2]) * _gradient_of_scale(z[1::2], y[1::2]))
         weight = self.config.lambda_irm
         if batch.step < self.config.warmup:
             weight = min(1.0, weight)
         return logits, {"cls": torch.stack(risks).mean(), "irm": weight * torch.stack(penalties).mean()}
 
 
-def _slope(logits: Tensor, labels: Tensor) -> Tensor:
+def _gradient_of_scale(logits: Tensor, labels: Tensor) -> Tensor:
     """``d CE(s z, y) / d s`` at s = 1; zero without images."""
     if len(labels) == 0:
         return logits.sum()

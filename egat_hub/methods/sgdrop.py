@@ -48,8 +48,8 @@ class SGDrop(Method):
     def _mask(self, features: Tensor, labels: Tensor) -> Tensor:
         leaf = features.detach().requires_grad_()
         score = self.model.head(leaf, dropout=False).gather(1, labels[:, None])
-        (slope,) = torch.autograd.grad(score.sum(), leaf)
-        evidence = (slope * leaf.detach()).clamp_min(0).flatten(1)
+        (gradient,) = torch.autograd.grad(score.sum(), leaf)
+        evidence = (gradient * leaf.detach()).clamp_min(0).flatten(1)
         positive = (evidence > 0).sum(1)
         allowed = (0.9 * positive).long().clamp(max=int(self.config.drop * evidence.shape[1]))
         place = evidence.argsort(dim=1, descending=True, stable=True).argsort(dim=1)

@@ -24,7 +24,7 @@ CHECKS = Section(
     "fails the check.",
     across="check",
 )
-CASCADE = Section(
+ENSEMBLE = Section(
     "Accuracy after each part of an attack",
     "A part attacks what the parts before it left; the last value is that of the whole attack.",
     across="after",
@@ -66,7 +66,7 @@ register(
         name="robust_accuracy_after",
         title="robust accuracy after",
         about="share of images, in %, that are still classified correctly",
-        section=CASCADE,
+        section=ENSEMBLE,
     ),
     _accuracy(
         name="corruption_accuracy",

@@ -47,7 +47,7 @@ register(
     ),
     Metric(
         name="explanation_attack_success",
-        title="fooled",
+        title="attack success",
         about="share of images, in %, whose map an attack changes with the prediction unchanged, or, with "
         "keep_map, whose prediction it flips with the map unchanged",
         section=ATTACKED,

@@ -51,7 +51,7 @@ class FoldedGraphs:
         if self.foldings:
             self._refresh.replay()
 
-    def slope(self, images: Tensor, objective: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    def gradient(self, images: Tensor, objective: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         """Image gradient [B,3,H,W] of the sum of an objective [B] of the logits, and the logits [B,C]."""
         with torch.no_grad():
             self._images.copy_(images)

@@ -16,7 +16,7 @@ from egat_hub.models.taps import Action, FeatureTap, Layout, Shape, probe_copy, 
 HeadForm = Literal["pooled_linear", "differentiable", "independent"]
 
 TOLERANCE = 1e-4
-"""Largest relative difference of the slopes of a pooled linear head from their closed form."""
+"""Largest relative difference of the gradients of a pooled linear head from their closed form."""
 
 
 class NoMapError(ValueError):
@@ -116,14 +116,14 @@ def _head_form(net: Any, tap: FeatureTap | None, images: Tensor) -> tuple[HeadFo
     with torch.enable_grad():
         features = features.detach().requires_grad_()
         logit = head_of(net, tap, features)[:, 0].sum()
-        (slope,) = torch.autograd.grad(logit, features, allow_unused=True)
-    if slope is None or not grid_of(net, tap, slope).any():
+        (gradient,) = torch.autograd.grad(logit, features, allow_unused=True)
+    if gradient is None or not grid_of(net, tap, gradient).any():
         return "independent", single_token, ""
-    slope, last = grid_of(net, tap, slope), net.get_classifier()
+    gradient, last = grid_of(net, tap, gradient), net.get_classifier()
     if not isinstance(last, nn.Linear) or last.weight.shape[1] != grid.shape[1]:
         return "differentiable", single_token, ""
-    closed = (last.weight[0] / positions).view(1, -1, 1, 1).expand_as(slope)
-    difference = (slope - closed).abs().max() / closed.abs().max()
+    closed = (last.weight[0] / positions).view(1, -1, 1, 1).expand_as(gradient)
+    difference = (gradient - closed).abs().max() / closed.abs().max()
     return ("pooled_linear" if difference < TOLERANCE else "differentiable"), single_token, ""
 
 
@@ -196,16 +196,16 @@ def find_tap(net: Any, images: Tensor) -> FeatureTap:
                 layout=layouts[place],
                 actions=_actions(call, began, partner, (len(few), len(many))),
             )
-            logits_again, slope = _logits_and_slope(net, tap, many)
+            logits_again, gradient = _logits_and_gradient(net, tap, many)
         except Exception:  # other people's networks: zeros in place of values may fail in any way
             continue
         if not equal_up_to_rounding(logits_again, expected):
             continue
-        slopes = tap.parts(slope)
+        gradients = tap.parts(gradient)
         influential = [
             (layout.side, place)
             for place, layout in layouts.items()
-            if layout.grid(slopes[place]).ne(0).any(1).float().mean() > DENSE
+            if layout.grid(gradients[place]).ne(0).any(1).float().mean() > DENSE
         ]
         if influential:
             _, place = min(influential)
@@ -241,15 +241,15 @@ def _trace(net: Any, images: Tensor) -> tuple[Any, list[Call], list[Call]]:
     return features, began, ended
 
 
-def _logits_and_slope(net: Any, tap: FeatureTap, images: Tensor) -> tuple[Tensor, Tensor]:
+def _logits_and_gradient(net: Any, tap: FeatureTap, images: Tensor) -> tuple[Tensor, Tensor]:
     """Logits computed from features, and the derivative of one of them with respect to the features."""
     with torch.no_grad():
         features = tap.features(net, images)
     with torch.enable_grad():
         leaf = features.detach().requires_grad_()
         logits = net.forward_head(tap.head(net, leaf))
-        (slope,) = torch.autograd.grad(logits[:, 0].sum(), leaf)
-    return logits.detach(), slope
+        (gradient,) = torch.autograd.grad(logits[:, 0].sum(), leaf)
+    return logits.detach(), gradient
 
 
 def _bypassed(logits: Tensor, blocked: Iterable[Tensor]) -> bool:

@@ -1,4 +1,4 @@
-"""Configs of training, transfer and resources, and the optimizer that they describe."""
+"""Configs of training, finetune and resources, and the optimizer that they describe."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from egat_hub.models import TimmModel
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transfer:
+class FinetuneConfig:
     """Training of the layers below the head; by default they are trained like the head.
 
     The head is what timm's ``get_classifier`` returns.
@@ -157,16 +157,18 @@ class Resources:
         return default if self.workers is None else self.workers
 
 
-def create_optimizer(method: Method, config: TrainConfig, transfer: Transfer | None = None) -> Optimizer:
+def create_optimizer(
+    method: Method, config: TrainConfig, finetune: FinetuneConfig | None = None
+) -> Optimizer:
     """Create the optimizer of ``method``, with learning rates by layer and weight decay by kind of parameter.
 
     Raises:
         ValueError: an unknown optimizer, or a batch size or warm-up that does not fit.
     """
-    transfer = transfer or Transfer()
-    if transfer.warmup_steps >= config.steps:
+    finetune = finetune or FinetuneConfig()
+    if finetune.warmup_steps >= config.steps:
         raise ValueError(
-            f"Expected a head_warmup shorter than training, got {transfer.head_warmup} of {config.steps} "
+            f"Expected a head_warmup shorter than training, got {finetune.head_warmup} of {config.steps} "
             "steps. To train the head alone, use freeze_backbone."
         )
     parts = world_size() * config.accumulation
@@ -179,8 +181,8 @@ def create_optimizer(method: Method, config: TrainConfig, transfer: Transfer | N
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     scales: dict[nn.Parameter, float] = {}
     undecayed = method.no_weight_decay()
-    if transfer.layer_decay < 1:
-        for layer in param_groups_layer_decay(method.model.net, layer_decay=transfer.layer_decay):
+    if finetune.layer_decay < 1:
+        for layer in param_groups_layer_decay(method.model.net, layer_decay=finetune.layer_decay):
             scales |= dict.fromkeys(layer["params"], layer["lr_scale"])
     for name, parameter in method.named_parameters():
         if parameter.requires_grad:

@@ -27,7 +27,7 @@ from egat_hub.methods import Method
 from egat_hub.metrics.training_cost import count_passes
 from egat_hub.models import TimmModel
 from egat_hub.training.checkpoints import Checkpoints, Progress
-from egat_hub.training.config import Resources, TrainConfig, Transfer, body, create_optimizer
+from egat_hub.training.config import FinetuneConfig, Resources, TrainConfig, body, create_optimizer
 from egat_hub.training.log import Log, Speed, check_trackers
 from egat_hub.training.sharding import Network, is_sharded, prepare_sharding, share_statistics
 
@@ -52,7 +52,7 @@ def train(
     *,
     seed: int = 0,
     resources: Resources | None = None,
-    transfer: Transfer | None = None,
+    finetune: FinetuneConfig | None = None,
 ) -> Trained:
     """Train for ``config.steps`` steps, from the latest checkpoint in ``folder`` if there is one.
 
@@ -67,7 +67,7 @@ def train(
         folder: folder of the run, for ``log.jsonl`` and ``checkpoints/``.
         seed: seed of batches and dropout.
         resources: loading, logging, saving.
-        transfer: how the layers below the head are trained; by default like the head.
+        finetune: how the layers below the head are trained; by default like the head.
 
     Raises:
         ValueError: settings that do not fit each other, the network, the processes or the checkpoint.
@@ -75,13 +75,13 @@ def train(
         RuntimeError: Accelerate does not see all processes, or a network cannot be captured.
         FloatingPointError: the loss is no longer finite.
     """
-    resources, folder, transfer = resources or Resources(), Path(folder), transfer or Transfer()
+    resources, folder, finetune = resources or Resources(), Path(folder), finetune or FinetuneConfig()
     folder.mkdir(parents=True, exist_ok=True)
     join_processes()
     net = method.model.net
     net.pretrained_cfg = {**net.pretrained_cfg, **PREPROCESSING}  # saved with the model
-    with transfer.applied(method.model):
-        return _train(method, training, validation, config, folder, seed, resources, transfer)
+    with finetune.applied(method.model):
+        return _train(method, training, validation, config, folder, seed, resources, finetune)
 
 
 def _train(
@@ -92,9 +92,9 @@ def _train(
     folder: Path,
     seed: int,
     resources: Resources,
-    transfer: Transfer,
+    finetune: FinetuneConfig,
 ) -> Trained:
-    keeps_statistics = method.model.freeze_bn or transfer.freeze_backbone
+    keeps_statistics = method.model.freeze_bn or finetune.freeze_backbone
     check_trackers(resources.trackers)
     wanted = config.mixed_precision
     if wanted and AcceleratorState._shared_state and AcceleratorState().mixed_precision != wanted:
@@ -112,8 +112,8 @@ def _train(
             "checkpoint. Choose another training_attack, or leave out FSDP."
         )
     check_accelerated(method, config, accelerator.device)
-    run = _identity(method, config, seed, transfer, sharded)
-    optimizer = create_optimizer(method, config, transfer)
+    run = _identity(method, config, seed, finetune, sharded)
+    optimizer = create_optimizer(method, config, finetune)
     network = Network(method, accelerator)
     if config.ema_decay is not None:
         method.setup_ema(config.ema_decay, foreach=not sharded).requires_grad_(False)
@@ -161,7 +161,7 @@ def _train(
             torch.manual_seed(derive_seed(seed, progress.step, accelerator.process_index))
             if method.restarts_optimizer(progress.step):
                 optimizer.state.clear()
-            warming = progress.step < transfer.warmup_steps
+            warming = progress.step < finetune.warmup_steps
             method.model.freeze_bn = keeps_statistics or warming
             held = body(method.model) if warming else []
             parts = _step(accelerator, prepared, optimizer, batch, progress.step, config, held)
@@ -219,10 +219,10 @@ def accelerated(method: Method, config: TrainConfig) -> AbstractContextManager[N
     return method.captured() if config.cuda_graphs else nullcontext()
 
 
-def _identity(method: Method, config: TrainConfig, seed: int, transfer: Transfer, sharded: bool) -> str:
+def _identity(method: Method, config: TrainConfig, seed: int, finetune: FinetuneConfig, sharded: bool) -> str:
     """Description of network, method and training that a checkpoint must match."""
     settings = [non_default(method.config), non_default(replace(config, steps=1)), seed]
-    settings += [non_default(transfer)] if transfer != Transfer() else []
+    settings += [non_default(finetune)] if finetune != FinetuneConfig() else []
     network = f"{method.model.architecture} with {method.model.num_classes} classes"
     way = ", with FSDP" if sharded else ""
     return f"{network}, {type(method).__name__}, settings {digest(settings)}{way}"

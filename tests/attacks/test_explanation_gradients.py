@@ -32,8 +32,8 @@ def by_differences(function, images, direction, width=1e-7):
     return (function(images + width * direction) - function(images - width * direction)) / (2 * width)
 
 
-def unit(slope):
-    return slope / slope.abs().mean((1, 2, 3), keepdim=True)
+def unit(gradient):
+    return gradient / gradient.abs().mean((1, 2, 3), keepdim=True)
 
 
 @pytest.mark.parametrize("explained", sorted(EXPLANATIONS))
@@ -49,11 +49,11 @@ def test_gradients_of_goals_equal_finite_differences(name, explained):
     )
     leaf = (IMAGES + place).requires_grad_()
     value = goal(explain(net, leaf, classes)).sum()
-    (slope,) = torch.autograd.grad(value, leaf)
+    (gradient,) = torch.autograd.grad(value, leaf)
     with torch.no_grad():
         expected = by_differences(lambda x: goal(explain(net, x, classes)).sum(), leaf, direction)
     assert expected.abs() > 1e-6
-    torch.testing.assert_close((slope * direction).sum(), expected, rtol=1e-3, atol=1e-9)
+    torch.testing.assert_close((gradient * direction).sum(), expected, rtol=1e-3, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", sorted(EXPLANATION_ATTACKS))
@@ -62,7 +62,7 @@ def test_steps_follow_the_map_only_where_the_prediction_is_as_required(name):
     search = search_for(name, explain, net)
     classes = search.clean.classes
 
-    def slopes(images):
+    def gradients(images):
         leaf = images.clone().requires_grad_()
         look = ExplainedBatch.of(net, explain, leaf)
         error = F.cross_entropy(look.logits, classes, reduction="sum")
@@ -81,7 +81,7 @@ def test_steps_follow_the_map_only_where_the_prediction_is_as_required(name):
     for images, holds in ((met, True), (lost, False), (lost, False), (met, True)):
         with torch.no_grad():
             found = search.gradient(images)
-        by_map, by_prediction = slopes(images)
+        by_map, by_prediction = gradients(images)
         if holds:
             torch.testing.assert_close(found, by_map + weight * by_prediction)
         else:
@@ -142,10 +142,10 @@ def test_second_derivatives_need_softplus():
     net, explain = trained(nn.ReLU), explanation("input_gradient", **RAW)
     leaf = IMAGES.float().requires_grad_()
     with frozen(net):
-        (slope,) = torch.autograd.grad(explain(net, leaf).sum(), leaf, allow_unused=True)
+        (gradient,) = torch.autograd.grad(explain(net, leaf).sum(), leaf, allow_unused=True)
         with SmoothReLU(10.0):
             (smooth,) = torch.autograd.grad(explain(net, leaf).sum(), leaf)
-    assert slope is None or not slope.any()
+    assert gradient is None or not gradient.any()
     assert smooth.flatten(1).any(1).all()
 
 

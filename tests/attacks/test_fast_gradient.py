@@ -11,14 +11,14 @@ from egat_hub.attacks import FGSM, MIFGSM
 EPSILON = 8 / 255
 
 
-def slope_of(model, x, labels):
+def gradient_of(model, x, labels):
     x = x.detach().requires_grad_()
     return torch.autograd.grad(nn.CrossEntropyLoss(reduction="sum")(model(x), labels), x)[0]
 
 
 @pytest.mark.parametrize("epsilon", [EPSILON, 0.3])
 def test_fgsm_is_one_step_of_full_length(model, images, labels, epsilon):
-    expected = (images + epsilon * slope_of(model, images, labels).sign()).clamp(0, 1)
+    expected = (images + epsilon * gradient_of(model, images, labels).sign()).clamp(0, 1)
     assert (FGSM()(model, images, labels, epsilon) - expected).abs().max() <= 1e-6
 
 
@@ -31,8 +31,8 @@ def test_mi_fgsm_equals_the_update_by_hand_one_image_at_a_time(
     for image, label, attacked in zip(images, labels, found, strict=True):
         x, direction = image[None], 0
         for _ in range(steps):
-            slope = slope_of(model, x, label[None])
-            direction = momentum * direction + slope / slope.abs().sum()
+            gradient = gradient_of(model, x, label[None])
+            direction = momentum * direction + gradient / gradient.abs().sum()
             x = (x + length * direction.sign()).clamp(image - EPSILON, image + EPSILON).clamp(0, 1)
         assert (attacked - x[0]).abs().max() <= 1e-6
 

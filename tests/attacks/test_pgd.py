@@ -31,8 +31,8 @@ def reference(
     for _ in range(steps):
         x.requires_grad_(True)
         loss = nn.CrossEntropyLoss(reduction="sum")(model(x), labels)
-        slope = torch.autograd.grad(loss, x)[0]
-        x = x.detach() + length * torch.sign(slope)
+        gradient = torch.autograd.grad(loss, x)[0]
+        x = x.detach() + length * torch.sign(gradient)
         x = images + torch.clamp(x - images, -epsilon, epsilon)
         x = torch.clamp(x, 0, 1)
     return x
@@ -79,8 +79,8 @@ def test_a_given_objective_is_maximised(model, images, labels):
     perturbed = images + 0.001 * RANDOM.normal(images, "attack")
     for _ in range(10):
         perturbed = perturbed.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(divergence(model(perturbed)).sum(), perturbed)
-        perturbed = perturbed + EPSILON / 4 * slope.sign()
+        (gradient,) = torch.autograd.grad(divergence(model(perturbed)).sum(), perturbed)
+        perturbed = perturbed + EPSILON / 4 * gradient.sign()
         perturbed = (images + (perturbed - images).clamp(-EPSILON, EPSILON)).clamp(0, 1)
     assert (found - perturbed).abs().max() <= 1e-6
 

@@ -52,8 +52,8 @@ def test_train_ends_in_a_model_with_a_card(call, tmp_path):
 
 
 def test_finetune_prints_results_before_and_after(call, base, pets, tmp_path):  # noqa: F811
-    words = ("finetune", "--model", base, "--data-dir", pets, *QUICK, "--transfer.layer_decay", 0.8)
-    called = call(*words, "--transfer.head_warmup", 1, "--output", tmp_path / "run", "--json")
+    words = ("finetune", "--model", base, "--data-dir", pets, *QUICK, "--finetune.layer_decay", 0.8)
+    called = call(*words, "--finetune.head_warmup", 1, "--output", tmp_path / "run", "--json")
     assert called.code == 0, called.err
     lines = {(line["model"], line["domain"]): line for line in called.data["lines"]}
     assert lines["before", "old"]["images"] == "synthetic, meadow"
@@ -62,8 +62,8 @@ def test_finetune_prints_results_before_and_after(call, base, pets, tmp_path):  
     model = from_pretrained(called.data["model"])
     assert model.label_names == ("cat", "dog", "owl")
     expected = {"layer_decay": 0.8, "head_warmup": 1, "freeze_backbone": False}
-    assert model.metadata["transfer"] == expected
-    text = call(*words, "--transfer.head_warmup", 1, "--output", tmp_path / "run").out
+    assert model.metadata["finetune"] == expected
+    text = call(*words, "--finetune.head_warmup", 1, "--output", tmp_path / "run").out
     assert (tmp_path / "run/before_after.md").read_text().strip() in text
     assert text.endswith(f"Model: {called.data['model']}\n")
 

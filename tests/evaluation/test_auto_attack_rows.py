@@ -93,6 +93,6 @@ def test_cost_of_the_attack_is_logged(data, caplog, capsys):
     passes = 4 + (2 * 3 + 1) + 4 * (2 * 3 + 2) + 4 * (3 * 2 + 2 + 1) + (3 + 1 + 1)
     (record,) = caplog.records
     assert (
-        f"up to {2 * passes:,} passes an image that stands, {2 * passes * COUNT:,} in all"
+        f"up to {2 * passes:,} passes for an image that is never misclassified, {2 * passes * COUNT:,} in all"
         in record.getMessage()
     )

@@ -77,7 +77,7 @@ def rows(model, dataset):
 
 
 @pytest.fixture(scope="module")
-def standing(model, dataset):
+def correctness(model, dataset):
     """Images that are right clean, and the attacked ones with their correctness, by epsilon."""
     right = [i for i, (image, label) in enumerate(dataset) if logits(model, image).argmax() == label]
     attacked, left = {}, right
@@ -88,8 +88,8 @@ def standing(model, dataset):
     return right, attacked
 
 
-def test_accuracy_and_robust_accuracy(rows, standing):
-    right, attacked = standing
+def test_accuracy_and_robust_accuracy(rows, correctness):
+    right, attacked = correctness
     assert values(rows, "clean_accuracy") == [pytest.approx(100 * len(right) / COUNT)]
     assert [row.n for row in rows if row.metric == "robust_accuracy"] == [COUNT, COUNT]
     lefts = [len(attacked[epsilon][1]) for epsilon in EPSILONS]
@@ -135,8 +135,8 @@ def test_faithfulness_of_the_model_and_of_controls(model, dataset, target, fill)
         assert values(rows, "sufficiency", map=judged) == [pytest.approx(100 * mean(suffs), abs=1e-3)]
 
 
-def test_stability_uses_correct_images_at_the_smallest_epsilon(model, dataset, rows, standing):
-    right, attacked = standing
+def test_stability_uses_correct_images_at_the_smallest_epsilon(model, dataset, rows, correctness):
+    right, attacked = correctness
     pairs = [
         [
             signed_cam(model, image, dataset[i][1])[None]

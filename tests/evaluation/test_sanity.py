@@ -12,7 +12,7 @@ from egat_hub.attacks import FGSM, PGD
 from egat_hub.core.randomness import SampleRandom
 from egat_hub.core.results import SANITY_CHECK, failed_checks
 from egat_hub.evaluation import EvaluationConfig, evaluate
-from egat_hub.evaluation.sanity import CHECKS, LIMITS, Suspect, check
+from egat_hub.evaluation.sanity import CHECKS, LIMITS, AttackedModel, check
 from tests.helpers.training import fit, method, network, view
 
 COUNT, EPSILON = 16, 0.05
@@ -41,7 +41,9 @@ def images(distance=0.03):
 
 def flags(model, *, distance=0.03, surrogates=(), attack=None, **options):
     random = SampleRandom(0, tuple(range(COUNT)))
-    found = check(Suspect(model, attack or PGD(**options), *images(distance), EPSILON, random, surrogates))
+    found = check(
+        AttackedModel(model, attack or PGD(**options), *images(distance), EPSILON, random, surrogates)
+    )
     return {name for name, values in found.items() if values.mean() > LIMITS[name]}
 
 
@@ -54,8 +56,8 @@ class Deceptive(torch.autograd.Function):
         return x.clone()
 
     @staticmethod
-    def backward(ctx, slope):
-        return slope * ctx.sign, None
+    def backward(ctx, grad_output):
+        return grad_output * ctx.sign, None
 
 
 def quantised(x):
@@ -120,10 +122,10 @@ def test_row_of_a_weak_attack_has_its_protocol():
     rows = evaluate(Brightness(), data, config)
     (weak,) = [row for row in rows if row.protocol.get("check") == "weak_attack"]
     assert weak.protocol["attack"] == "fgsm"
-    cascade = EvaluationConfig(
+    ensemble = EvaluationConfig(
         epsilons=(EPSILON,), attack="auto_attack", attack_options={"iterations": 2, "queries": 2}
     )
-    assert not [r for r in evaluate(Brightness(), data, cascade) if r.protocol.get("check") == "weak_attack"]
+    assert not [r for r in evaluate(Brightness(), data, ensemble) if r.protocol.get("check") == "weak_attack"]
 
 
 def test_misleading_gradient_near_the_clean_image_is_flagged():

@@ -210,7 +210,7 @@ OTHER = {
     "bce": "l1",
     "best_val_clean_accuracy": "last",
 }
-TRANSFER = {"layer_decay": 0.5, "head_warmup": 3, "freeze_backbone": True}
+FINETUNE = {"layer_decay": 0.5, "head_warmup": 3, "freeze_backbone": True}
 
 
 def changed(config):
@@ -240,8 +240,8 @@ def test_training_fields_change_the_run_name():
     for part in ("method_config", "model", "data", "train"):
         runs += [dataclasses.replace(base, **{part: config}) for config in changed(getattr(base, part))]
     runs += [
-        dataclasses.replace(base, transfer=dataclasses.replace(base.transfer, **{name: value}))
-        for name, value in TRANSFER.items()
+        dataclasses.replace(base, finetune=dataclasses.replace(base.finetune, **{name: value}))
+        for name, value in FINETUNE.items()
     ]
     for options in ({"over": 3}, {"over": 4}):
         ramp = {"training_attack": "ramp", "training_attack_options": options}

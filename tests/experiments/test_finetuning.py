@@ -16,7 +16,7 @@ from egat_hub.experiments import finetuning, runner
 from egat_hub.experiments.finetuning import finetune, prepare
 from egat_hub.hub import from_pretrained
 from egat_hub.models import ModelConfig
-from egat_hub.training import Transfer
+from egat_hub.training import FinetuneConfig
 from tests.experiments.conftest import KNOWN, OLD, SIZE, save_base, write_images
 
 MEASURED = EvaluationConfig(attack_options={"steps": 2}, checks=0)
@@ -40,7 +40,7 @@ def test_new_classes_get_a_new_head(finetune_options, base, pets, tmp_path):
     assert model.label_names == ("cat", "dog", "owl")
     metadata = model.metadata
     assert (metadata["method"], metadata["train_domain"]) == ("egat", "pets")
-    assert metadata["transfer"]["head_warmup"] == 0
+    assert metadata["finetune"]["head_warmup"] == 0
     assert metadata["base_model"] == metadata["model"]["name"] == "test_resnet.erm_synthetic"
     assert metadata["base"]["head"] == "new"
     lines = tuned.table.data()
@@ -66,7 +66,7 @@ def test_known_classes_keep_their_head_in_the_order_of_the_data(finetune_options
     assert sorted(KNOWN) != list(order)
     data = DataConfig("folder", str(shapes))
     options = finetune_options(source=str(base), data=data, train={"lr": 1e-9})
-    assert prepare(options).config.transfer.head_warmup == 0
+    assert prepare(options).config.finetune.head_warmup == 0
     tuned = finetune(options)
     assert from_pretrained(tuned.model).label_names == tuple(sorted(KNOWN))
     lines = tuned.table.data()
@@ -119,17 +119,17 @@ def test_a_network_without_a_map_is_trained_without_one(finetune_options, tmp_pa
     ("changes", "expected"),
     [
         ({"train": {"steps": 50}}, 5),
-        ({"train": {"steps": 50}, "transfer": Transfer(head_warmup=7)}, 7),
-        ({"train": {"steps": 50}, "transfer": Transfer(freeze_backbone=True), "method": "trades"}, 0),
+        ({"train": {"steps": 50}, "finetune": FinetuneConfig(head_warmup=7)}, 7),
+        ({"train": {"steps": 50}, "finetune": FinetuneConfig(freeze_backbone=True), "method": "trades"}, 0),
     ],
 )
 def test_a_new_head_is_warmed_up(finetune_options, changes, expected):
-    assert prepare(finetune_options(**changes)).config.transfer.head_warmup == expected
+    assert prepare(finetune_options(**changes)).config.finetune.head_warmup == expected
 
 
 def test_a_frozen_backbone_with_maps_that_have_no_effect(finetune_options):
     with pytest.warns(UserWarning, match=r"Set --egat.head_grad true"):
-        prepare(finetune_options(transfer=Transfer(freeze_backbone=True)))
+        prepare(finetune_options(finetune=FinetuneConfig(freeze_backbone=True)))
 
 
 def test_weights_of_timm_are_a_run_like_any_other(finetune_options, base):

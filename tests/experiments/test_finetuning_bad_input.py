@@ -11,7 +11,7 @@ from egat_hub.data import DataConfig
 from egat_hub.experiments.finetuning import finetune, open_old_domain, prepare
 from egat_hub.experiments.starting import open_saved
 from egat_hub.methods import EGATConfig
-from egat_hub.training import Transfer
+from egat_hub.training import FinetuneConfig
 from tests.experiments.conftest import KNOWN, save_base, write_images
 
 EXPECTED = (ValueError, UnknownNameError, OSError)
@@ -35,7 +35,10 @@ def refused(finetune_options, tmp_path):
     [
         ({"method": "egta"}, "No 'egta' among methods. Did you mean 'egat'"),
         ({"epsilon": 8.0}, r"epsilon in \[0, 1\]"),
-        ({"transfer": Transfer(head_warmup=3)}, "shorter than training, got 3 of 3 steps.*freeze_backbone"),
+        (
+            {"finetune": FinetuneConfig(head_warmup=3)},
+            "shorter than training, got 3 of 3 steps.*freeze_backbone",
+        ),
         ({"source": "resnet5O"}, "Did you mean 'resnet"),
         ({"domain": "home"}, "No 'home' among domains of folder"),
         ({"data": DataConfig("folder")}, "needs a folder .--data.dir."),

@@ -124,7 +124,7 @@ def test_attacks_on_explanations_have_columns_of_their_own_and_change_no_other()
     ]
     expected = cells(comparison(plain), "erm")
     found = cells(comparison([*theirs, *plain]), "erm")
-    assert found == {**expected, "fooled top_k": "0.2", "fooled keep_map": "0.4"}
+    assert found == {**expected, "attack success top_k": "0.2", "attack success keep_map": "0.4"}
     assert expected["stability"] == "0.70"
 
 

@@ -71,8 +71,8 @@ def by_hooks(case: Case) -> Tensor:
     with case.layer.register_forward_hook(lambda module, inputs, output: kept.append(output)):
         logits = case.model.net(images)
     score = logits.gather(1, case.classes[:, None]).sum()
-    (slope,) = torch.autograd.grad(score, kept[0], create_graph=True)
-    return torch.relu((slope.mean((2, 3), keepdim=True) * kept[0]).sum(1))
+    (gradient,) = torch.autograd.grad(score, kept[0], create_graph=True)
+    return torch.relu((gradient.mean((2, 3), keepdim=True) * kept[0]).sum(1))
 
 
 def by_captum(case: Case, **options) -> Tensor:

@@ -67,11 +67,11 @@ def test_derivatives_of_pixel_gradients_by_images(model, explain):
     def value(step: Tensor | float) -> Tensor:
         return raw(model, images + step * direction, classes).square().sum()
 
-    (slope,) = torch.autograd.grad(value(along), along)
+    (gradient,) = torch.autograd.grad(value(along), along)
     with torch.no_grad():
         expected = (value(1e-8) - value(-1e-8)) / 2e-8
     assert expected != 0
-    torch.testing.assert_close(slope, expected, rtol=1e-4, atol=0)
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize("name", SMOOTH)

@@ -86,8 +86,8 @@ def by_hooks(family: Family, model: TimmModel, *, constant_weights: bool = False
         sdpa_kernel(SDPBackend.MATH),
     ):
         logits = model.net((IMAGES - model.mean) / model.std)
-    (slope,) = torch.autograd.grad((TARGET * logits).sum(), kept[0], create_graph=True)
-    weights = family.to_map(slope).mean((2, 3), keepdim=True)
+    (gradient,) = torch.autograd.grad((TARGET * logits).sum(), kept[0], create_graph=True)
+    weights = family.to_map(gradient).mean((2, 3), keepdim=True)
     return ((weights.detach() if constant_weights else weights) * family.to_map(kept[0])).sum(1)
 
 

@@ -70,8 +70,8 @@ def test_finer_cam_is_grad_cam_of_the_margin_by_autograd(net, alpha, references)
         others = sorted((i for i in range(5) if i != c), key=lambda i: abs(z[i] - z[c]).item())[:references]
         p = z.softmax(0)[others]
         score = score + (p * (z[c] - alpha * z[others])).sum() / (p.sum() + 1e-9)
-    slope = torch.autograd.grad(score, features)[0]
-    expected = (net.grid(slope).mean((2, 3), keepdim=True) * net.grid(features)).sum(1).detach()
+    gradient = torch.autograd.grad(score, features)[0]
+    expected = (net.grid(gradient).mean((2, 3), keepdim=True) * net.grid(features)).sum(1).detach()
     found = FinerCAM(alpha=alpha, references=references, **RAW)(net, IMAGES, CLASSES)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
 

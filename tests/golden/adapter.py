@@ -40,7 +40,7 @@ from egat_hub.methods import METHODS, Method
 from egat_hub.metrics import Faithfulness, InsertionDeletion, Localisation
 from egat_hub.models import TimmModel
 from egat_hub.models.train_mode import is_batchnorm
-from egat_hub.training import Resources, TrainConfig, Transfer, train
+from egat_hub.training import FinetuneConfig, Resources, TrainConfig, train
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE, CLASSES, EPSILON = 48, 5, 8 / 255
@@ -258,7 +258,7 @@ def train_with_training_attack(name: str) -> Any:
 
 
 def attack(name: str) -> Any:
-    """Attacked images, and what stands after every part of a cascade; or the points of a curve."""
+    """Attacked images, and what is left after every part of an ensemble; or the points of a curve."""
     model, images = network().eval(), pictures(8)
     with torch.no_grad():
         labels = model(images).argmax(1)
@@ -350,7 +350,9 @@ def training_run(name: str) -> Any:
         return run("trades", ema_decay=0.8, accumulation=2, clip_grad=1.0, weight_decay=0.1)
     if name == "transfer":
         return run(
-            "pgd_at", transfer=Transfer(layer_decay=0.8, head_warmup=4), selection="best_val_clean_accuracy"
+            "pgd_at",
+            finetune=FinetuneConfig(layer_decay=0.8, head_warmup=4),
+            selection="best_val_clean_accuracy",
         )
     whole, resumed = run("egat"), run("egat", killed=True)
     assert same(whole, resumed), "a resumed run differs from one in one go"
@@ -430,7 +432,7 @@ class Killed(Exception):
     """A run that ends in between."""
 
 
-def run(kind: str, *, killed: bool = False, transfer: Transfer | None = None, **config: Any) -> Any:
+def run(kind: str, *, killed: bool = False, finetune: FinetuneConfig | None = None, **config: Any) -> Any:
     settings = {"steps": 12, "batch_size": 8, "lr": 1e-3, "validate_every": 3, "selection": "last", **config}
 
     def begin(method: Method) -> Any:
@@ -442,7 +444,7 @@ def run(kind: str, *, killed: bool = False, transfer: Transfer | None = None, **
             folder,
             seed=4,
             resources=Resources(workers=0, log_every=1, checkpoint_every=4),
-            transfer=transfer,
+            finetune=finetune,
         )
 
     def dies(*args: Any, step: int, **kwargs: Any) -> Any:

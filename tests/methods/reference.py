@@ -34,8 +34,8 @@ def pgd(
     attacked = start.clamp(0, 1)
     for _ in range(steps):
         attacked = attacked.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(loss(logits(model, attacked)), attacked)
-        moved = attacked + 2.5 * eps / steps * slope.sign()
+        (gradient,) = torch.autograd.grad(loss(logits(model, attacked)), attacked)
+        moved = attacked + 2.5 * eps / steps * gradient.sign()
         attacked = (images + (moved - images).clamp(-eps, eps)).clamp(0, 1)
     model.train(was_training)
     return attacked.detach()
@@ -61,10 +61,10 @@ def grad_cam(model: TimmModel, images: Tensor, target: Tensor, *, head_grad: boo
     scores = model.net.forward_head(features)
     if target.ndim == 1:
         target = F.one_hot(target, scores.shape[1])
-    (slope,) = torch.autograd.grad((scores * target).sum(), features, create_graph=True)
-    slope = slope if head_grad else slope.detach()
+    (gradient,) = torch.autograd.grad((scores * target).sum(), features, create_graph=True)
+    gradient = gradient if head_grad else gradient.detach()
     maps = []
-    for weights, activation in zip(slope.mean((2, 3)), features, strict=True):
+    for weights, activation in zip(gradient.mean((2, 3)), features, strict=True):
         raw = sum(w * a for w, a in zip(weights, activation, strict=True)).relu()
         span = raw.max() - raw.min()
         maps.append((raw - raw.min()) / span if span > 0 else raw * 0)

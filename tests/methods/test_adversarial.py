@@ -54,13 +54,13 @@ def test_the_gradient_of_trades_flows_through_both_predictions():
     images, net = images.double(), model().double()
     attacked, weight = trades_example(images), net.classifier.weight
 
-    def slope(loss):
+    def gradient(loss):
         return torch.autograd.grad(loss, weight)[0]
 
     clean = reference.logits(net, images)
-    both = slope(reference.kl(clean, reference.logits(net, attacked)))
-    one_sided = slope(reference.kl(clean.detach(), reference.logits(net, attacked)))
-    ours = slope(TRADES(net, seed=5, beta=1.0, **ATTACK)(images, labels, step=2)["adv_kl"])
+    both = gradient(reference.kl(clean, reference.logits(net, attacked)))
+    one_sided = gradient(reference.kl(clean.detach(), reference.logits(net, attacked)))
+    ours = gradient(TRADES(net, seed=5, beta=1.0, **ATTACK)(images, labels, step=2)["adv_kl"])
     torch.testing.assert_close(ours, both)
     assert (ours - one_sided).norm() > 0.01 * ours.norm()
 

@@ -28,11 +28,11 @@ def test_discriminator_improves_and_features_oppose_it():
         moved = [*method.embed.parameters(), *method.discriminator.parameters()]
         if part == "trunk":
             moved = list(method.model.parameters())[:-2]
-        slopes = torch.autograd.grad(before, moved)
-        length = sum(slope.square().sum() for slope in slopes).sqrt()
+        gradients = torch.autograd.grad(before, moved)
+        length = sum(gradient.square().sum() for gradient in gradients).sqrt()
         with torch.no_grad():
-            for parameter, slope in zip(moved, slopes, strict=True):
-                parameter -= 1e-3 * slope / length
+            for parameter, gradient in zip(moved, gradients, strict=True):
+                parameter -= 1e-3 * gradient / length
         after = method(images, labels, step=50)["domain"]
         assert (after < before) == better
 

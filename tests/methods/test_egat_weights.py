@@ -69,8 +69,8 @@ def test_head_gradient_follows_its_option(name, head_grad):
     net = model(name)
     only = {"lambda_cls": 0.0, "lambda_adv": 0.0, "lambda_reg": 0.0, "lambda_egl": 1.0}
     EGAT(net, head_grad=head_grad, **only)(*batch())["loss"].backward()
-    slope = net.classifier.weight.grad
-    assert (slope is not None and bool(slope.any())) is head_grad
+    gradient = net.classifier.weight.grad
+    assert (gradient is not None and bool(gradient.any())) is head_grad
     assert net.net.get_parameter(next(name for name, _ in net.net.named_parameters())).grad.any()
 
 

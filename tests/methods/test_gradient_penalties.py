@@ -11,19 +11,19 @@ from tests.helpers.methods import batch, model
 from tests.methods import reference
 
 
-def slopes(net, images, labels, objective):
+def gradients(net, images, labels, objective):
     """Gradients of every image's own objective with respect to its pixels, one image at a time."""
     found = []
     for image, label in zip(images, labels, strict=True):
         leaf = image[None].clone().requires_grad_()
-        (slope,) = torch.autograd.grad(objective(reference.logits(net, leaf), label[None]), leaf)
-        found.append(slope)
+        (gradient,) = torch.autograd.grad(objective(reference.logits(net, leaf), label[None]), leaf)
+        found.append(gradient)
     return torch.cat(found)
 
 
 def test_igr_is_the_mean_squared_norm_of_each_images_own_gradient():
     net, (images, labels) = model(), batch()
-    each = slopes(net, images, labels, F.cross_entropy).flatten(1).square().sum(1)
+    each = gradients(net, images, labels, F.cross_entropy).flatten(1).square().sum(1)
     out = IGR(net, lambda_igr=3.0)(images, labels)
     torch.testing.assert_close(out["igr"], 3 * each.mean(), rtol=1e-4, atol=1e-7)
 
@@ -31,8 +31,8 @@ def test_igr_is_the_mean_squared_norm_of_each_images_own_gradient():
 def test_the_official_scale_of_igr_is_this_one_over_twice_the_batch_size():
     net, (images, labels) = model(), batch()
     leaf = images.clone().requires_grad_()
-    (slope,) = torch.autograd.grad(F.cross_entropy(reference.logits(net, leaf), labels), leaf)
-    official = slope.square().sum() / 2
+    (gradient,) = torch.autograd.grad(F.cross_entropy(reference.logits(net, leaf), labels), leaf)
+    official = gradient.square().sum() / 2
     ours = IGR(net, lambda_igr=1.0)(images, labels)["igr"]
     torch.testing.assert_close(official, ours / (2 * len(images)), rtol=1e-4, atol=1e-8)
 
@@ -48,7 +48,7 @@ def test_igr_trains_through_the_gradient():
     for sign in (1, -1):
         with torch.no_grad():
             weight += sign * step * direction
-        each = slopes(net, images, labels, F.cross_entropy).flatten(1).square().sum(1)
+        each = gradients(net, images, labels, F.cross_entropy).flatten(1).square().sum(1)
         values.append(each.mean().item())
         with torch.no_grad():
             weight -= sign * step * direction
@@ -58,7 +58,7 @@ def test_igr_trains_through_the_gradient():
 
 def test_rrr_penalises_the_gradient_of_all_log_probabilities_where_the_guide_is_dark():
     net, (images, labels) = model(), batch()
-    each = slopes(net, images, labels, lambda z, _: F.log_softmax(z, 1).sum())
+    each = gradients(net, images, labels, lambda z, _: F.log_softmax(z, 1).sum())
     red, green, blue = images.unbind(1)
     dark = 1 - (0.299 * red + 0.587 * green + 0.114 * blue)
     expected = ((dark[:, None] * each) ** 2).sum((1, 2, 3)) / dark.sum((1, 2))
@@ -74,7 +74,7 @@ def test_sgt_masks_exactly_the_least_salient_pixels():
     method.views = lambda *versions: seen.extend(versions) or run(*versions)
     method(images, labels)
     changed = (seen[1] != images).any(1).flatten(1)
-    each = slopes(net, images, labels, lambda z, y: z[0, y[0]]).abs().mean(1).flatten(1)
+    each = gradients(net, images, labels, lambda z, y: z[0, y[0]]).abs().mean(1).flatten(1)
     assert changed.sum(1).tolist() == [round(0.25 * changed.shape[1])] * len(images)
     for mask, salience in zip(changed, each, strict=True):
         assert salience[mask].max() <= salience[~mask].min() + 1e-6

@@ -12,7 +12,7 @@ from tests.helpers.methods import batch, model
 from tests.methods import reference
 
 
-def slope(logits, labels):
+def gradient(logits, labels):
     scale = torch.ones((), requires_grad=True)
     return torch.autograd.grad(F.cross_entropy(scale * logits, labels), scale, create_graph=True)[0]
 
@@ -22,7 +22,7 @@ def test_penalty_equals_autograd(step, weight):
     net, (images, labels) = model(), batch()
     out = IRM(net, environments="single")(images, labels, step=step)
     logits = reference.logits(net, images)
-    halves = [slope(logits[start::2], labels[start::2]) for start in (0, 1)]
+    halves = [gradient(logits[start::2], labels[start::2]) for start in (0, 1)]
     torch.testing.assert_close(out["cls"], F.cross_entropy(logits, labels))
     torch.testing.assert_close(out["irm"], weight * halves[0] * halves[1], rtol=1e-4, atol=1e-5)
     parameter = net.net.get_classifier().weight

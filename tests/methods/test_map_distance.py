@@ -19,7 +19,7 @@ def maps(*, dead: bool = False) -> torch.Tensor:
     return raw
 
 
-def slope(raw: torch.Tensor, guide: torch.Tensor) -> torch.Tensor:
+def gradient(raw: torch.Tensor, guide: torch.Tensor) -> torch.Tensor:
     raw = raw.clone().requires_grad_()
     bce(NORMALIZATIONS["minmax"](raw), guide.to(raw)).backward()
     return raw.grad
@@ -49,7 +49,7 @@ def test_bce_is_finite_at_0_and_1():
 def test_single_and_double_precision_agree_on_the_gradient(dead):
     raw = maps(dead=dead)
     guide = torch.rand(4, 5, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    double, single = slope(raw, guide), slope(raw.float(), guide)
+    double, single = gradient(raw, guide), gradient(raw.float(), guide)
     assert double.norm() > 0
     assert (single - double).norm() <= 1e-5 * double.norm()
     assert double[1].any() == (not dead)

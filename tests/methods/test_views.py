@@ -19,14 +19,14 @@ def passes(method) -> int:
 
 @pytest.mark.parametrize("cls", [EGAT, TRADES])
 def test_joint_equals_separate_with_frozen_batchnorm(cls):
-    results, slopes = [], []
+    results, gradients = [], []
     for views in ("joint", "separate"):
         method = cls(model(), views=views, **FAST)
         results.append(method(*batch()))
         results[-1]["loss"].backward()
-        slopes.append(torch.cat([p.grad.flatten() for p in method.parameters()]))
+        gradients.append(torch.cat([p.grad.flatten() for p in method.parameters()]))
     torch.testing.assert_close(*results, rtol=1e-5, atol=1e-5)
-    assert (slopes[0] - slopes[1]).norm() < 1e-4 * slopes[0].norm()
+    assert (gradients[0] - gradients[1]).norm() < 1e-4 * gradients[0].norm()
 
 
 @pytest.mark.parametrize("cls", [EGAT, TRADES])

@@ -32,8 +32,8 @@ class StandIn:
         for folding in self.foldings.values():
             folding.refresh()
 
-    def slope(self, images, objective):
-        self.asked.append("slope")
+    def gradient(self, images, objective):
+        self.asked.append("gradient")
         used = [value.data_ptr() for folding in self.foldings.values() for value in folding.both.values()]
         assert used == self.places, "folded weights have moved"
         with torch.enable_grad():
@@ -43,7 +43,7 @@ class StandIn:
 
 
 @pytest.fixture(autouse=True)
-def stand_in(monkeypatch):
+def fake_graphs(monkeypatch):
     monkeypatch.setattr(graphs, "FoldedGraphs", StandIn)
     monkeypatch.setattr(adversarial_methods, "check_capturable", lambda network, device: None)
     monkeypatch.setattr(StandIn, "made", [])
@@ -78,7 +78,7 @@ def test_steps_equal_those_without_graphs(name, attack):
 def test_weights_are_folded_once_a_step_and_other_shapes_have_no_graphs():
     stepped(METHODS["pgd_at"](model(), attack_steps=2), captured=True)
     (made,) = StandIn.made
-    assert made.asked == ["slope", "slope", "refresh", "slope", "slope", "refresh"]
+    assert made.asked == ["gradient", "gradient", "refresh", "gradient", "gradient", "refresh"]
 
 
 def test_weights_that_move_in_memory_are_captured_anew():

@@ -144,13 +144,13 @@ def captured(model: TimmModel, images: Tensor, classes: Tensor, *, constant_weig
         logits = plain(model, images)
     kept = tensors(calls[-1])
     score = logits.gather(1, classes[:, None]).sum()
-    slopes = torch.autograd.grad(score, kept, create_graph=True, allow_unused=True)
-    slopes = [torch.zeros_like(k) if s is None else s for k, s in zip(kept, slopes, strict=True)]
+    gradients = torch.autograd.grad(score, kept, create_graph=True, allow_unused=True)
+    gradients = [torch.zeros_like(k) if s is None else s for k, s in zip(kept, gradients, strict=True)]
 
     def packed(parts: list[Tensor]) -> Tensor:
         return parts[0] if len(parts) == 1 else torch.cat([p.reshape(len(images), -1) for p in parts], 1)
 
-    weights = model.grid(packed(slopes)).mean((2, 3), keepdim=True)
+    weights = model.grid(packed(gradients)).mean((2, 3), keepdim=True)
     return ((weights.detach() if constant_weights else weights) * model.grid(packed(kept))).sum(1)
 
 

@@ -76,12 +76,12 @@ def test_parts_that_do_not_fit_together_raise():
 def test_decoded_values_are_squashed_smoothly_into_the_range():
     values = torch.linspace(-0.5, 1.5, 200_001, dtype=torch.float64, requires_grad=True)
     bent = smooth_clamp(values)
-    (slope,) = torch.autograd.grad(bent.sum(), values)
+    (gradient,) = torch.autograd.grad(bent.sum(), values)
     inside = (values > 0.01) & (values < 0.99)
     assert torch.equal(bent[inside], values[inside])
     assert bent.min() >= 0
     assert bent.max() <= 1
-    assert (slope.diff().abs() < 1e-2).all()
+    assert (gradient.diff().abs() < 1e-2).all()
     near = (values > -0.02) & (values < 1.02)
-    assert (slope[near] > 0).all()
+    assert (gradient[near] > 0).all()
     assert (bent - values.clamp(0, 1)).abs().max() < 1 / 255

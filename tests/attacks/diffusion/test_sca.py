@@ -94,8 +94,8 @@ def test_a_step_follows_the_gradient_at_the_end_of_the_path(model):
     result = sca.run(model, IMAGES, LABELS, BUDGET)
     ends = path_of(sca, IMAGES, LABELS, range(8)).denoise().requires_grad_()
     loss = F.cross_entropy(model(sca.diffusion.decode(ends)), LABELS, reduction="sum")
-    (slope,) = torch.autograd.grad(loss, ends)
-    assert ((result.perturbation == BUDGET / 2 * slope.sign()).flatten(1).float().mean(1) > 0.99).all()
+    (gradient,) = torch.autograd.grad(loss, ends)
+    assert ((result.perturbation == BUDGET / 2 * gradient.sign()).flatten(1).float().mean(1) > 0.99).all()
 
 
 def test_momentum_changes_the_steps_and_the_ball_clips_them(model):

@@ -10,7 +10,7 @@ import torch
 from egat_hub.core.results import Row
 from egat_hub.data import TrainingView
 from egat_hub.methods import METHODS
-from egat_hub.training import Resources, TrainConfig, Transfer, train
+from egat_hub.training import FinetuneConfig, Resources, TrainConfig, train
 from egat_hub.training import loop as training
 from egat_hub.training.config import create_optimizer
 from tests.helpers.training import SIZE, domain, method, network, same, view
@@ -18,7 +18,7 @@ from tests.helpers.training import SIZE, domain, method, network, same, view
 HEAD = {"net.fc.weight", "net.fc.bias"}
 
 
-def fit(ours, folder, transfer, **config):
+def fit(ours, folder, finetune, **config):
     settings = {"steps": 5, "batch_size": 8, "lr": 1e-2, "validate_every": 1, "selection": "last", **config}
     return train(
         ours,
@@ -28,7 +28,7 @@ def fit(ours, folder, transfer, **config):
         folder,
         seed=3,
         resources=Resources(checkpoint_every=1),
-        transfer=transfer,
+        finetune=finetune,
     )
 
 
@@ -57,7 +57,7 @@ def states(monkeypatch):
 def test_frozen_backbone_does_not_change(tmp_path, name, states):
     ours = method(name, network(drop_rate=0.1))
     before = state_of(ours.model)
-    fit(ours, tmp_path, Transfer(freeze_backbone=True), steps=2)
+    fit(ours, tmp_path, FinetuneConfig(freeze_backbone=True), steps=2)
     assert changed(before, state_of(ours.model)) == HEAD
     assert all(parameter.requires_grad for parameter in ours.model.parameters())
     assert not ours.model.freeze_bn
@@ -69,45 +69,45 @@ def test_frozen_backbone_does_not_change(tmp_path, name, states):
     ids=lambda config: " ".join(map(str, config.values())) or "default",
 )
 def test_warm_up_trains_the_head_only(tmp_path, states, config):
-    fit(method(), tmp_path, Transfer(head_warmup=3), **config)
+    fit(method(), tmp_path, FinetuneConfig(head_warmup=3), **config)
     start, *later = states
     assert [changed(start, state) == HEAD for state in later] == [True, True, True, False, False]
     assert changed(later[2], later[3]) > {"net.conv1.0.weight", "net.bn1.running_mean"} | HEAD
 
 
 def test_head_warm_up_equals_a_frozen_backbone(tmp_path, states):
-    fit(method("egat"), tmp_path / "warm", Transfer(head_warmup=2), steps=3)
+    fit(method("egat"), tmp_path / "warm", FinetuneConfig(head_warmup=2), steps=3)
     warm = states[:3]
     states.clear()
-    fit(method("egat"), tmp_path / "frozen", Transfer(freeze_backbone=True), steps=2)
+    fit(method("egat"), tmp_path / "frozen", FinetuneConfig(freeze_backbone=True), steps=2)
     for first, second in zip(warm, states, strict=True):
         for name in first:
             torch.testing.assert_close(first[name], second[name], atol=1e-6, rtol=1e-5)
 
 
 def test_resume_during_warm_up_equals_an_uninterrupted_run(tmp_path, monkeypatch):
-    transfer = Transfer(head_warmup=3, layer_decay=0.5)
-    whole = fit(method("egat"), tmp_path / "whole", transfer, steps=4)
+    finetune = FinetuneConfig(head_warmup=3, layer_decay=0.5)
+    whole = fit(method("egat"), tmp_path / "whole", finetune, steps=4)
     step, done = training._step, iter(range(2))
     with monkeypatch.context() as patched:
         patched.setattr(training, "_step", lambda *given: (next(done), step(*given))[1])
         with pytest.raises(StopIteration):
-            fit(method("egat"), tmp_path / "parts", transfer, steps=4)
-    parts = fit(method("egat", network(seed=9)), tmp_path / "parts", transfer, steps=4)
+            fit(method("egat"), tmp_path / "parts", finetune, steps=4)
+    parts = fit(method("egat", network(seed=9)), tmp_path / "parts", finetune, steps=4)
     assert same(whole.model.state_dict(), parts.model.state_dict())
 
 
-def test_checkpoint_of_another_transfer_raises(tmp_path):
-    fit(method(), tmp_path, Transfer(head_warmup=1), steps=2)
+def test_checkpoint_of_other_finetune_settings_raises(tmp_path):
+    fit(method(), tmp_path, FinetuneConfig(head_warmup=1), steps=2)
     with pytest.raises(ValueError, match="Choose another output folder"):
-        fit(method(), tmp_path, Transfer())
+        fit(method(), tmp_path, FinetuneConfig())
 
 
 def test_layer_decay_scales_learning_rates_by_block():
     ours = method(model=network("test_vit", img_size=SIZE))
     rates = {
         parameter: group["lr"]
-        for group in create_optimizer(ours, TrainConfig(lr=0.1), Transfer(layer_decay=0.5)).param_groups
+        for group in create_optimizer(ours, TrainConfig(lr=0.1), FinetuneConfig(layer_decay=0.5)).param_groups
         for parameter in group["params"]
     }
     found = {name: rates[parameter] for name, parameter in ours.model.net.named_parameters()}
@@ -123,7 +123,7 @@ def test_layer_decay_scales_learning_rates_by_block():
 
 def test_learning_rate_scale_of_a_method_is_kept():
     ours = method("align")
-    groups = create_optimizer(ours, TrainConfig(lr=0.1), Transfer(layer_decay=0.5)).param_groups
+    groups = create_optimizer(ours, TrainConfig(lr=0.1), FinetuneConfig(layer_decay=0.5)).param_groups
     rates = {parameter: group["lr"] for group in groups for parameter in group["params"]}
     assert {rates[parameter] for parameter in ours.masker.parameters()} == {0.2}
     assert rates[ours.model.net.fc.weight] == 0.1
@@ -142,9 +142,9 @@ def test_learning_rate_scale_of_a_method_is_kept():
 )
 def test_invalid_settings_raise(settings, pattern):
     with pytest.raises(ValueError, match=pattern):
-        Transfer(**settings)
+        FinetuneConfig(**settings)
 
 
 def test_warm_up_as_long_as_training_raises(tmp_path):
     with pytest.raises(ValueError, match="shorter than training, got 5 of 5 steps"):
-        fit(method(), tmp_path, Transfer(head_warmup=5))
+        fit(method(), tmp_path, FinetuneConfig(head_warmup=5))
