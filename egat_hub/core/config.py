@@ -64,11 +64,11 @@ def check_choices(config: Any) -> None:
             raise ValueError(f"Expected {field.name} among {', '.join(map(repr, choices))}, got {value!r}.")
 
 
-def digest(config: Any, length: int = 10) -> str:
-    """A short hash of a config dataclass or a JSON-able object: equal content, equal digest."""
+def digest(config: Any) -> str:
+    """10 hexadecimal digits of a hash of a config dataclass or a JSON-able object."""
     content = to_dict(config) if dataclasses.is_dataclass(config) else config
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def _restore(hint: Any, value: Any) -> Any:

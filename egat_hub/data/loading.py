@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from egat_hub.data.domains import Domain
-from egat_hub.data.transforms import FULL_FRAME, TrainingTransform, apply, evaluation_transform
+from egat_hub.data.transforms import TrainingTransform, apply, evaluation_transform
 
 Item = dict[str, torch.Tensor]
 
@@ -64,16 +64,13 @@ class TrainingView(Dataset[Item]):
         split: ``"train"`` in most cases; positions are relative to the split.
         image_size: s, in pixels.
         seed: seed of the augmentation.
-        augment: if False, images are those of :class:`EvaluationView`.
     """
 
-    def __init__(
-        self, domain: Domain, split: str = "train", *, image_size: int, seed: int, augment: bool = True
-    ) -> None:
+    def __init__(self, domain: Domain, split: str = "train", *, image_size: int, seed: int) -> None:
         self.domain = domain
         self.indices = domain.indices(split)
         self._seed = seed
-        self._transform = TrainingTransform(image_size) if augment else evaluation_transform(image_size)
+        self._transform = TrainingTransform(image_size)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -90,9 +87,7 @@ class TrainingView(Dataset[Item]):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(entropy))  # torch.manual_seed would reseed the GPU too
             item = _item(self.domain, int(self.indices[position]), self._transform)
-        return item | {
-            "frame": self._transform.frame if isinstance(self._transform, TrainingTransform) else FULL_FRAME
-        }
+        return item | {"frame": self._transform.frame}
 
 
 def _item(domain: Domain, index: int, transform: torch.nn.Module) -> Item:

@@ -175,7 +175,7 @@ def _measure_attacks(batch: EvaluationBatch, config: EvaluationConfig, attack: A
     values: Values = {}
     before = batch.correct
     for point, protocol in zip(points, protocols, strict=True):
-        values |= robust_accuracy(batch, point, protocol)
+        values |= robust_accuracy(point, protocol)
         if attack.space == "pixels":
             values |= robust_accuracy_8bit(batch, point, protocol)
         else:

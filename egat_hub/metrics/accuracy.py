@@ -101,7 +101,7 @@ OF_THE_MODEL = (RANDOMNESS, PROBABILITIES, INNER_GRADIENT)
 """Checks of the model as a whole, which do not fail by chance."""
 
 
-def robust_accuracy(batch: EvaluationBatch, point: CurvePoint, protocol: Mapping[str, Any]) -> Values:
+def robust_accuracy(point: CurvePoint, protocol: Mapping[str, Any]) -> Values:
     """Robust accuracy, also after each part of the attack, and its sanity checks."""
     values = {key("robust_accuracy", protocol): percent(point.correct)}
     for part, correct in point.correct_after.items():

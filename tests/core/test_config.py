@@ -100,12 +100,6 @@ def test_digest_of_a_config_is_that_of_its_dict():
     assert digest(Run()) == digest(to_dict(Run()))
 
 
-def test_digest_has_the_length_asked_for():
-    assert len(digest(Run())) == 10
-    assert digest(Run(), length=16).startswith(digest(Run()))
-    assert len(digest(Run(), length=16)) == 16
-
-
 def test_a_field_at_its_default_is_no_part_of_the_identity():
     assert non_default(Run()) == {}
     assert non_default(Run(steps=3, optimiser=Optimiser(rate=1.0), domains=("a",))) == {
