@@ -29,7 +29,7 @@ def test_killed_and_resumed_run_equals_an_uninterrupted_one(tmp_path):
         timeout=250,
     )
     assert done.returncode == 0, done.stderr
-    outcome = json.loads(done.stdout)
+    outcome = json.loads(done.stdout.splitlines()[-1])  # after lines of progress
     assert outcome["codes"] == [0, 0]
     assert outcome["killed"] == KILLS
     assert outcome["interrupted"] >= 1

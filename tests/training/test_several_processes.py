@@ -121,7 +121,7 @@ def test_evaluation_equals_that_of_one_process(folder, count):
 
 def test_one_process_resumes_an_evaluation_of_two(folder):
     assert len(list((folder / "journal").glob("*.json"))) == 14
-    assert len(list((folder / "journal" / "signs").iterdir())) == 2
+    assert len(list((folder / "journal" / "checks").iterdir())) == 2
     one = read_rows(folder / "1_0_journal.json")
     assert {row.n for row in one if row.metric == "robust_accuracy"} == {70}
     for rank in (0, 1):
