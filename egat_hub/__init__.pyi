@@ -29,6 +29,5 @@ from .models import TimmModel as TimmModel
 from .models import create_model as create_model
 from .training import Resources as Resources
 from .training import TrainConfig as TrainConfig
-from .training import Transfer as Transfer
 from .training import train as train
 from .version import __version__ as __version__

@@ -114,7 +114,7 @@ def test_push_and_pull(call, hub, small_model, tmp_path):
         ("list {} --leaderboard --by", None),
         ("card {}/..", "found no egat.json"),
         ("evaluate {} --epsilons 8", "8/255 is 0.0314"),
-        ("evaluate {} --images 0", "at least 1 of the images"),
+        ("evaluate {} --images 0", "--images of at least 1"),
         ("evaluate {} --data.synthetic_size 15", "Expected images of dog, cat, owl"),
         ("evaluate {} --data sinthetic", "Did you mean 'synthetic'"),
         ("evaluate {} --data synthetic --domain medow", "Did you mean 'meadow'"),
