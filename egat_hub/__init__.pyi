@@ -27,6 +27,7 @@ from .methods import TRADES as TRADES
 from .models import ModelConfig as ModelConfig
 from .models import TimmModel as TimmModel
 from .models import create_model as create_model
+from .training import FinetuneConfig as FinetuneConfig
 from .training import Resources as Resources
 from .training import TrainConfig as TrainConfig
 from .training import train as train
