@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -99,6 +100,7 @@ def on_ray(jobs: Sequence[Job], config: ExecutorConfig, dataset: MultiDomain | N
     ray = _optional("ray", "ray")
     started_here = not ray.is_initialized()
     if started_here:
+        os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's default starves runs on a busy machine
         memory = {} if config.address else {"object_store_memory": 100 * 2**20, "include_dashboard": False}
         ray.init(address=config.address, log_to_driver=False, **memory)
     running: dict[Any, Job] = {}

@@ -32,6 +32,7 @@ def cluster():
         "PYTHONPATH": f"{ROOT}:{ROOT / 'recipes'}",
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
+        "RAY_worker_niceness": "0",  # Ray's default starves workers beside other tests
     }
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():

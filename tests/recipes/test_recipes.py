@@ -106,7 +106,7 @@ def test_steps_are_timed_beside_a_matrix_product(capsys):
 @pytest.mark.usefixtures("unchanged")
 def test_steps_with_second_derivatives_are_not_compiled():
     throughput = runpy.run_path(str(RECIPES / "throughput.py"))["throughput"]
-    with pytest.raises(ValueError, match="A step of IGR takes second derivatives"):
+    with pytest.raises(ValueError, match="IGR takes second derivatives"):
         throughput(
             model="test_resnet", image_size=32, batch_size=2, compiled=True, methods=("igr",), device="cpu"
         )
