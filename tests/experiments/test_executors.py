@@ -158,7 +158,7 @@ def jobs_in(output, *arguments):
 
 
 def test_the_slurm_script_asks_for_what_a_run_needs(fake_slurm, tmp_path):
-    options = tiny(tmp_path / "out", "--methods", "erm", "egat")
+    options = tiny(tmp_path / "out", "--methods", "erm")
     jobs = [
         Job(run, tmp_path / "out" / run.name, options.resources)
         for run in options.runs(options.open_dataset())
