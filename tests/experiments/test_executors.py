@@ -140,7 +140,7 @@ def fake_slurm(tmp_path, monkeypatch):
     programs = {
         "sbatch": f'cat "$1" > {script}\necho "Submitted batch job 7"',
         "srun": "true",
-        "sacct": "echo 'JobID|State'; echo '7_0|COMPLETED'",
+        "sacct": "echo 'JobID|State'; echo '7_0|COMPLETED'; echo '7_1|COMPLETED'",
         "scancel": "true",
     }
     (tmp_path / "bin").mkdir()
@@ -158,17 +158,17 @@ def jobs_in(output, *arguments):
 
 
 def test_the_slurm_script_asks_for_what_a_run_needs(fake_slurm, tmp_path):
-    options = tiny(tmp_path / "out", "--methods", "erm")
+    options = tiny(tmp_path / "out", "--methods", "erm", "egat")
     jobs = [
         Job(run, tmp_path / "out" / run.name, options.resources)
         for run in options.runs(options.open_dataset())
     ]
     asked = {"slurm_partition": "gpu", "timeout_min": 90}
     config = ExecutorConfig(name="slurm", cpus=4, gpus=1, retries=0, options=asked)
-    with pytest.raises(ChildProcessError, match="1 runs failed"):  # the job writes no result
+    with pytest.raises(ChildProcessError, match="2 runs failed"):  # the jobs write no results
         list(on_slurm(jobs, config, None))
     script = fake_slurm.read_text()
-    for line in ("--array=0-0", "--cpus-per-task=4", "--gpus-per-node=1", "--partition=gpu", "--time=90"):
+    for line in ("--array=0-1", "--cpus-per-task=4", "--gpus-per-node=1", "--partition=gpu", "--time=90"):
         assert f"#SBATCH {line}" in script
     assert "submitit.core._submit" in script
 
