@@ -70,9 +70,9 @@ def launched(command: list[str]) -> tuple[Path, list[str]]:
     if command[0] == "python":
         return Path(command[1]), command[2:]
     assert command[:2] == ["accelerate", "launch"]
-    told = launch_command_parser().parse_args(command[2:])
-    assert told.config_file is None or load_config_from_file(told.config_file)
-    return Path(told.training_script), told.training_script_args
+    parsed = launch_command_parser().parse_args(command[2:])
+    assert parsed.config_file is None or load_config_from_file(parsed.config_file)
+    return Path(parsed.training_script), parsed.training_script_args
 
 
 @pytest.fixture
@@ -135,8 +135,8 @@ def test_the_example_is_erm_without_attack_and_smoothing(package):
 
 def test_the_config_of_the_example_survives_a_file_and_refuses_nonsense(package):
     cls = METHODS["smooth_fgsm"].config_class
-    told = cls(smoothing=0.2, epsilon=0.03)
-    assert config.from_dict(cls, config.to_dict(told)) == told
+    parsed = cls(smoothing=0.2, epsilon=0.03)
+    assert config.from_dict(cls, config.to_dict(parsed)) == parsed
     with pytest.raises(ValueError, match="Expected smoothing in"):
         cls(smoothing=1.5)
     with pytest.raises(ValueError, match="Expected clean between"):
@@ -177,14 +177,14 @@ def test_every_command_of_the_program_is_shown():
 
 
 def test_the_defaults_of_the_paper_page_are_those_of_the_code():
-    told = {name: value for name, value, _ in DEFAULT.findall((ROOT / "docs/paper.md").read_text())}
-    given = [word for name, value in told.items() for word in (f"--{name}", *value.split())]
+    parsed = {name: value for name, value, _ in DEFAULT.findall((ROOT / "docs/paper.md").read_text())}
+    given = [word for name, value in parsed.items() for word in (f"--{name}", *value.split())]
     options = [invoke(SweepOptions, words, data=DataConfig("vlcs")) for words in ([], given)]
     default, given = (each.run_config("egat", "Caltech101", 0) for each in options)
     assert default.image_size == given.image_size
     assert dataclasses.replace(default, data=given.data) == given
     fields = {f"egat.{name}" for name in config.to_dict(METHODS["egat"].config_class()) if name != "epsilon"}
-    assert fields | {"epsilon"} <= set(told)
+    assert fields | {"epsilon"} <= set(parsed)
 
 
 @pages(PAGES)

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from egat_hub.attacks import ATTACKS, Attack, attack_curve, to_eight_bits
 from egat_hub.attacks.base import check_epsilon
-from egat_hub.attacks.curve import ROUNDING
+from egat_hub.attacks.curve import LEVELS, ROUNDING
 from egat_hub.cli.images import find_images, open_batches, open_model, png_of, warn_of_generated
 from egat_hub.cli.main import Answer
 from egat_hub.core.config import from_dict
@@ -29,7 +29,6 @@ from egat_hub.models.train_mode import evaluating
 
 INDEX = "attacked.json"
 BATCH = 16
-LEVELS = 255
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from egat_hub.core.config import digest
 from egat_hub.core.registry import Registry, UnknownNameError
 from egat_hub.data.config import DataConfig
 from egat_hub.data.images import ImageCache, Reader
@@ -140,6 +141,11 @@ class Domain:
 
     def __repr__(self) -> str:
         return f"Domain({self.dataset}/{self.name}: {len(self)} images, {len(self.classes)} classes)"
+
+    @property
+    def images_digest(self) -> str:
+        """Digest of the names of the images, in any order."""
+        return digest(sorted(self.keys))
 
     def load(self, index: int) -> tuple[Image.Image, Image.Image | None]:
         """The RGB image at a position and, if the domain has masks, its ``"L"`` mask of the same size."""

@@ -136,8 +136,8 @@ def check_folder(folder: Path, config: RunConfig, dataset: MultiDomain) -> None:
 
 def _described(config: RunConfig, dataset: MultiDomain) -> dict[str, Any]:
     """Content of ``config.json``: identity of the run, classes, and a digest of its images."""
-    keys = sorted(dataset[config.domain].keys)
-    return {"run": config.identity, "classes": list(dataset.classes), "images": digest(keys)}
+    images = dataset[config.domain].images_digest
+    return {"run": config.identity, "classes": list(dataset.classes), "images": images}
 
 
 def _changed(stored: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -269,7 +269,7 @@ class _Run:
             "config": to_dict(config.method_config),
             "model": to_dict(model),
             "data": recorded(config.data),
-            "images": digest(sorted(domain.keys)),
+            "images": domain.images_digest,
             "train": to_dict(config.train),
             "best_step": trained.best_step,
             "val_accuracy": trained.val_accuracy,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 
-from egat_hub.core.config import digest, from_dict
+from egat_hub.core.config import from_dict
 from egat_hub.core.registry import UnknownNameError
 from egat_hub.data import DataChanges, DataConfig, Domain, EvaluationView, open_dataset
 from egat_hub.hub.classifier import Classifier
@@ -58,7 +58,7 @@ def _compare(domain: Domain, split: str, config: DataConfig, trained: DataConfig
     """Compare a domain with the training domain of the same name; other images get another name."""
     if config.synthetic_seed != trained.synthetic_seed:
         return domain
-    if domain.stored and images not in (None, digest(sorted(domain.keys))):
+    if domain.stored and images not in (None, domain.images_digest):
         other = copy.copy(domain)
         other.name = f"{domain.name} (other images)"
         warnings.warn(

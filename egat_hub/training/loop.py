@@ -120,7 +120,7 @@ def _train(
     prepared, optimizer = accelerator.prepare(method, optimizer)
     checkpoints = Checkpoints(folder / "checkpoints", accelerator)
     domain = training.domain
-    progress = checkpoints.resume(Progress(run, list(domain.classes), digest(sorted(domain.keys))))
+    progress = checkpoints.resume(Progress(run, list(domain.classes), domain.images_digest))
     if progress.step > config.steps:
         raise ValueError(
             f"{folder} has a checkpoint at step {progress.step}, after the last step {config.steps}. Choose "

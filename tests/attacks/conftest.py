@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from egat_hub.attacks import ATTACKS, Attack
+from tests.helpers.networks import small_classifier
 from tests.helpers.quadrants import CLASSES, quadrants
 
 SIZE = 12
@@ -45,18 +46,7 @@ def gradient_attack(request) -> Attack:
 def trained() -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = nn.Sequential(
-            nn.Conv2d(3, 8, 3, padding=1),
-            nn.BatchNorm2d(8),
-            nn.ReLU(),
-            nn.Dropout(0.2),
-            nn.Conv2d(8, 8, 3, stride=2, padding=1),
-            nn.BatchNorm2d(8),
-            nn.Softplus(),
-            nn.AdaptiveAvgPool2d(3),
-            nn.Flatten(),
-            nn.Linear(72, CLASSES),
-        )
+        net = small_classifier(CLASSES, side=3)
         images, labels = make_images(256, seed=1)
         optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
         for _ in range(40):

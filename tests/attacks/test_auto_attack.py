@@ -145,10 +145,10 @@ def test_passes_is_the_cost_of_a_robust_image(classes, version):
 @needs_package
 def test_documented_costs_are_right():
     page = (Path(__file__).parents[2] / "docs" / "threat_model.md").read_text()
-    told = [int(passes) for passes in re.findall(r"\| (\d{4})(?: for K = 5)? \|$", page, re.MULTILINE)]
+    documented = [int(passes) for passes in re.findall(r"\| (\d{4})(?: for K = 5)? \|$", page, re.MULTILINE)]
     plans = [AutoAttack().adapted(*task(classes)[:2]) for classes in (10, 5, 3, 2)]
     plans.append(AutoAttack().adapted(Random(), task(5)[1]))
-    assert told == [plan.passes for plan in plans]
+    assert documented == [plan.passes for plan in plans]
 
 
 class Plain(nn.Module):

@@ -66,10 +66,10 @@ def test_attack_writes_images_in_the_ball_that_fool_the_model(call, small_model,
     words = ("--epsilon", 8 / 255, "--options.steps", 4, "--seed", 5, "--output", tmp_path)
     called = call("attack", small_model, photos, *words, "--json")
     assert (called.code, called.err) == (0, "")
-    told, model = called.data, from_pretrained(small_model)
-    assert told["n"] == len(told["images"]) == 4
-    assert told["protocol"]["steps"] == 4
-    for number, entry in enumerate(told["images"]):
+    answer, model = called.data, from_pretrained(small_model)
+    assert answer["n"] == len(answer["images"]) == 4
+    assert answer["protocol"]["steps"] == 4
+    for number, entry in enumerate(answer["images"]):
         attacked = levels(entry["adversarial"])
         clean = levels(entry["adversarial"].replace("/adversarial/", "/clean/"))
         assert abs(attacked - clean).max() == round(entry["distance"] * 255) <= 8
@@ -82,9 +82,9 @@ def test_attack_writes_images_in_the_ball_that_fool_the_model(call, small_model,
             label = torch.tensor([model.label_names.index(entry["truth"])])
             expected = PGD(steps=4)(model, pixels[:1], label, 8 / 255, random=SampleRandom(5, (number,)))
             assert abs(expected[0].permute(1, 2, 0).numpy() * 255 - attacked).max() <= 1
-    right = [entry["attacked"] == entry["truth"] == entry["clean"] for entry in told["images"]]
-    assert told["robust_accuracy_of_files"] == 25 * sum(right)
-    assert told["robust_accuracy"] <= told["clean_accuracy"]
+    right = [entry["attacked"] == entry["truth"] == entry["clean"] for entry in answer["images"]]
+    assert answer["robust_accuracy_of_files"] == 25 * sum(right)
+    assert answer["robust_accuracy"] <= answer["clean_accuracy"]
 
 
 def test_attack_on_what_the_model_predicts(call, small_model, photos, tmp_path):

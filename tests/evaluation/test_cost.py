@@ -27,7 +27,7 @@ def images(model, count: int, wrong: int):
 
 
 def gradients(steps: int) -> int:
-    """Forwards and backwards of an attack and the forward that judges it."""
+    """Forwards and backwards of an attack and the forward that verifies it."""
     return 2 * steps + 1
 
 

@@ -119,20 +119,20 @@ def test_faithfulness_of_the_model_and_of_controls(model, dataset, target, fill)
     faithful = Faithfulness(q=0.3, fill=fill, target=target)
     config = EvaluationConfig(epsilons=(), faithfulness=faithful, batch_size=10, seed=5)
     rows = evaluate(model, dataset, config)
-    for judged in ("model", *CONTROLS):
+    for shown in ("model", *CONTROLS):
         comps, suffs = [], []
         for i, (image, label) in enumerate(dataset):
             c = label if target == "label" else int(logits(model, image).argmax())
             saliency = signed_cam(model, image, c)[None]
-            if judged != "model":
-                saliency = CONTROLS[judged](saliency, SampleRandom(5, (i,)))
+            if shown != "model":
+                saliency = CONTROLS[shown](saliency, SampleRandom(5, (i,)))
             p = logits(model, image).softmax(0)[c][None]
             draws = SampleRandom(5, (i,))
             (removal,) = faithful(model, image[None], saliency, torch.tensor([c]), p, draws)
             comps.append(removal.comp)
             suffs.append(removal.suff)
-        assert values(rows, "comprehensiveness", map=judged) == [pytest.approx(100 * mean(comps), abs=1e-3)]
-        assert values(rows, "sufficiency", map=judged) == [pytest.approx(100 * mean(suffs), abs=1e-3)]
+        assert values(rows, "comprehensiveness", map=shown) == [pytest.approx(100 * mean(comps), abs=1e-3)]
+        assert values(rows, "sufficiency", map=shown) == [pytest.approx(100 * mean(suffs), abs=1e-3)]
 
 
 def test_stability_uses_correct_images_at_the_smallest_epsilon(model, dataset, rows, correctness):

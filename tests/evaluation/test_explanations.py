@@ -1,4 +1,4 @@
-"""Rows that judge maps, beyond the headline: against what the metrics say of single images."""
+"""Rows of explanation metrics beyond the headline equal the metrics of single images."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def mean(items):
     return sum(items) / len(items)
 
 
-def judged(model, item, name):
+def map_of(model, item, name):
     """One image: its map [1,h,w], and the draws that belong to it."""
     saliency = GradCAM(relu=False, normalize="none")(model, item["image"][None]).detach()
     draws = SampleRandom(SEED, (int(item["index"]),))
@@ -72,7 +72,7 @@ def judged(model, item, name):
 def test_comprehensiveness_and_sufficiency_at_every_share(model, items, rows, name):
     found = []
     for item in items:
-        saliency, draws = judged(model, item, name)
+        saliency, draws = map_of(model, item, name)
         p = model(item["image"][None]).softmax(1).amax(1).detach()
         faithful = CONFIG.faithfulness
         found.append((faithful(model, item["image"][None], saliency, item["label"][None], p, draws), p))
@@ -93,7 +93,7 @@ def test_comprehensiveness_and_sufficiency_at_every_share(model, items, rows, na
 def test_insertion_deletion_and_localisation_rows(model, items, rows, name):
     areas, located, inside = [], [], []
     for item in items:
-        saliency, draws = judged(model, item, name)
+        saliency, draws = map_of(model, item, name)
         areas.append(CURVES(model, item["image"][None], saliency, item["label"][None], draws))
         inside.append(item["mask"][0] >= 0.5)
         located.append(CONFIG.localisation(saliency, inside[-1][None]))

@@ -109,10 +109,10 @@ def test_the_average_is_over_domains_within_a_seed_and_leaves_out_incomplete_see
 
 
 def test_attacks_on_explanations_have_columns_of_their_own_and_change_no_other():
-    told = {"explanation": "grad_cam", "measure": "topk_overlap"}
-    plain = [row("robust_accuracy", 10.0, **ATTACK), row("stability", 0.7, **told, **ATTACK)]
+    of_maps = {"explanation": "grad_cam", "measure": "topk_overlap"}
+    plain = [row("robust_accuracy", 10.0, **ATTACK), row("stability", 0.7, **of_maps, **ATTACK)]
     theirs = [
-        row(metric, value, **told, **{**ATTACK, "attack": attack})
+        row(metric, value, **of_maps, **{**ATTACK, "attack": attack})
         for attack, value in (("top_k", 0.2), ("keep_map", 0.4))
         for metric in (
             "map_stability",
@@ -348,7 +348,7 @@ FAITHFUL = {"explanation": "grad_cam", "q": 0.2, "fill": "mean", "class": "predi
 ATTACKED = {"explanation": "grad_cam", **ATTACK}
 
 
-def judged(metric, values, *, method="erm", **settings):
+def faithfulness_rows(metric, values, *, method="erm", **settings):
     return [
         row(metric, value, method=method, map=name, **{**FAITHFUL, **settings})
         for name, value in zip(("model", "random"), values, strict=True)
@@ -358,9 +358,9 @@ def judged(metric, values, *, method="erm", **settings):
 def test_the_table_of_the_paper_shows_the_first_share_and_fill_and_the_whole_of_stability():
     rows = [
         row("clean_accuracy", 80.0),
-        *judged("comprehensiveness", (20, 5)),
-        *judged("comprehensiveness", (40, 15), q=0.5),
-        *judged("comprehensiveness", (30, 10), fill="black"),
+        *faithfulness_rows("comprehensiveness", (20, 5)),
+        *faithfulness_rows("comprehensiveness", (40, 15), q=0.5),
+        *faithfulness_rows("comprehensiveness", (30, 10), fill="black"),
         row("stability", 0.9, measure="topk_overlap", **ATTACKED),
         row("stability", 0.99, measure="topk_overlap", prediction="kept", **ATTACKED),
         row("stability", 0.7, measure="ssim", **ATTACKED),
@@ -381,9 +381,9 @@ def test_maps_have_a_section_of_their_own_with_controls_beside():
     located = {"explanation": "grad_cam", "class": "predicted"}
     rows = [
         row("clean_accuracy", 80.0),
-        *judged("relative_comprehensiveness", (25, 6)),
-        *judged("comprehensiveness_aopc", (22, 7), shares="0.1 0.5"),
-        *judged("comprehensiveness_aopc", (33, 8), shares="0.1 0.5", fill="black"),
+        *faithfulness_rows("relative_comprehensiveness", (25, 6)),
+        *faithfulness_rows("comprehensiveness_aopc", (22, 7), shares="0.1 0.5"),
+        *faithfulness_rows("comprehensiveness_aopc", (33, 8), shares="0.1 0.5", fill="black"),
         row("pointing_game", 70.0, map="model", tolerance=15, **located),
         row("pointing_game", 90.0, map="centre", tolerance=15, **located),
         row("mask_area", 12.0),

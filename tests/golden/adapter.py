@@ -234,7 +234,7 @@ def run_names() -> list[str]:
 
 
 def data(name: str) -> Any:
-    """The batches that training sees, the images that are judged, and images of every generated domain."""
+    """The batches that training sees, the images that are evaluated, and images of every generated domain."""
     if name == "training":
         return list(batches(5))
     if name == "evaluation":

@@ -64,7 +64,7 @@ def method(name: str = "erm", model: TimmModel | None = None, **overrides: Any) 
 def fit(
     method: Method, folder: Path, *, resources: dict[str, Any] | None = None, seed: int = 3, **config: Any
 ) -> Trained:
-    """Train for 6 steps of 8 images, unless told otherwise."""
+    """Train for 6 steps of 8 images, by default."""
     settings = {"steps": 6, "batch_size": 8, "lr": 1e-3, "validate_every": 3, **config}
     return train(
         method,

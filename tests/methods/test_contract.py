@@ -155,9 +155,9 @@ def test_distributing_only_a_submodule_raises(cls):
 
 
 def test_config_survives_a_file(cls):
-    told = make(cls).config
-    assert config.from_dict(type(told), config.to_dict(told)) == told
-    assert_equal(cls(model(), told)(*batch()), make(cls)(*batch()))
+    changed = make(cls).config
+    assert config.from_dict(type(changed), config.to_dict(changed)) == changed
+    assert_equal(cls(model(), changed)(*batch()), make(cls)(*batch()))
 
 
 def test_state_dict_restores_the_method(cls):

@@ -48,12 +48,12 @@ def looped(model, image, saliency, label, whole, q, fill, index):
     return [whole - probability(model, v.view_as(image), label) for v in (without, alone)]
 
 
-@pytest.mark.parametrize("judged", ["model", *CONTROLS])
-def test_comp_and_suff_equal_a_loop_over_images_and_shares(judged):
+@pytest.mark.parametrize("shown", ["model", *CONTROLS])
+def test_comp_and_suff_equal_a_loop_over_images_and_shares(shown):
     model = network().eval()
     images, classes = images_of(), torch.tensor([0, 4, 1, 2, 2])
     random = SampleRandom(3, (7, 2, 9, 0, 4))
-    maps = maps_of() if judged == "model" else CONTROLS[judged](maps_of(), random)
+    maps = maps_of() if shown == "model" else CONTROLS[shown](maps_of(), random)
     whole = torch.tensor([probability(model, i, c) for i, c in zip(images, classes, strict=True)])
     faithful = Faithfulness(q=0.75, fill="blur", shares=(0.05,), fills=tuple(FILLS))
     removals = faithful(model, images, maps, classes, whole, random)

@@ -24,7 +24,7 @@ TINY = (
 SLURM = {"SLURM_JOB_NODELIST": "a[1-3]", "SLURM_JOB_ID": "7", "SLURM_NNODES": "3", "SLURM_NODEID": "2"}
 
 
-def told(*arguments: str):
+def parsed(*arguments: str):
     """What the launcher makes of its command line and the file."""
     args, defaults, _ = _validate_launch_command(launch_command_parser().parse_args([*arguments]))
     return args, defaults
@@ -33,7 +33,7 @@ def told(*arguments: str):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_launcher_reads_every_config_file(path, capfd):
     config = load_config_from_file(str(path))
-    args, _ = told("--config_file", str(path), "script.py")
+    args, _ = parsed("--config_file", str(path), "script.py")
     assert (args.num_processes, args.num_machines) == (config.num_processes, config.num_machines)
     assert args.mixed_precision == config.mixed_precision
     several = config.num_processes > 1
@@ -42,7 +42,7 @@ def test_launcher_reads_every_config_file(path, capfd):
 
 
 def test_fsdp_config_has_supported_settings():
-    args, defaults = told("--config_file", str(CONFIGS / "fsdp.yaml"), "script.py")
+    args, defaults = parsed("--config_file", str(CONFIGS / "fsdp.yaml"), "script.py")
     assert defaults.distributed_type == DistributedType.FSDP
     assert int(args.fsdp_version) == 2
     assert args.fsdp_auto_wrap_policy == "NO_WRAP"
@@ -69,7 +69,7 @@ def test_slurm_script_passes_the_machine_rank(tmp_path):
     launch, *words = done.stdout.splitlines()
     assert launch == "launch"
     words[words.index("--config_file") + 1] = str(CONFIGS / "several_machines.yaml")
-    args, _ = told(*words)
+    args, _ = parsed(*words)
     assert (args.num_machines, args.num_processes, args.machine_rank) == (3, 12, 2)
     assert (args.main_process_ip, args.main_process_port) == ("a1", 20007)
     assert args.training_script_args == ["--data-dir", "my images"]

@@ -27,8 +27,8 @@ def models(tmp_path_factory):
         torch.manual_seed(seed)
         net = timm.create_model("test_resnet", num_classes=len(classes))
         folder = tmp_path_factory.mktemp("models") / "model"
-        told = {"method": "erm" if seed else "egat", "train_domain": "meadow", "seed": 0}
-        save_pretrained(TimmModel(net, image_size=size), folder, label_names=classes, metadata=told)
+        given = {"method": "erm" if seed else "egat", "train_domain": "meadow", "seed": 0}
+        save_pretrained(TimmModel(net, image_size=size), folder, label_names=classes, metadata=given)
         folders.append(folder)
     return folders
 
@@ -36,8 +36,8 @@ def models(tmp_path_factory):
 @pytest.fixture
 def draw(monkeypatch, capsys):
     def run(*words):
-        told = [*map(str, words), "--data.synthetic_size", "20", "--attack-options", '{"steps": 2}']
-        monkeypatch.setattr(sys, "argv", [str(RECIPE), *told])
+        given = [*map(str, words), "--data.synthetic_size", "20", "--attack-options", '{"steps": 2}']
+        monkeypatch.setattr(sys, "argv", [str(RECIPE), *given])
         runpy.run_path(str(RECIPE), run_name="__main__")
         return capsys.readouterr().out.split()
 

@@ -62,9 +62,9 @@ def test_invalid_comparisons_raise(arguments, message):
 
 
 def attacked(n, **protocol):
-    told = {"attack": "pgd", "epsilon": 0.01, "restarts": 1, **PGDAttack().protocol(), **protocol}
+    settings = {"attack": "pgd", "epsilon": 0.01, "restarts": 1, **PGDAttack().protocol(), **protocol}
     noted = {"model": "m", "dataset": "d", "train_domain": "a", "test_domain": "a", "split": "test"}
-    return Row(**noted, method="pgd_at", metric="robust_accuracy", value=50.0, n=n, seed=0, protocol=told)
+    return Row(**noted, method="pgd_at", metric="robust_accuracy", value=50.0, n=n, seed=0, protocol=settings)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_timed_steps_use_the_training_settings(monkeypatch):
     monkeypatch.setattr(
         step_times_module,
         "training_step",
-        lambda *a, **told: seen.append((a[0], a[1], told)) or (lambda: None),
+        lambda *a, **settings: seen.append((a[0], a[1], settings)) or (lambda: None),
     )
     words = ("--methods", "pgd_at", "--train.mixed_precision", "bf16", "--train.accumulation", "4")
     (run, *_) = runs_of(*NETWORK, *words)
@@ -105,8 +105,8 @@ def test_timed_steps_use_the_training_settings(monkeypatch):
     step_times([run], "abcde", 1)
     assert [method.config.attack_steps for method, _, _ in seen] == [1, 10]
     assert [method for method, _, _ in seen] == entered
-    for method, images, told in seen:
-        assert (len(images), told["precision"], told["accumulation"]) == (8, torch.bfloat16, 4)
+    for method, images, settings in seen:
+        assert (len(images), settings["precision"], settings["accumulation"]) == (8, torch.bfloat16, 4)
         assert method.training
 
 

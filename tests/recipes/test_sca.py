@@ -26,8 +26,8 @@ def model(tmp_path_factory):
         torch.manual_seed(0)
         net = timm.create_model("test_resnet", num_classes=len(classes))
     saved = tmp_path_factory.mktemp("saved") / "model"
-    told = {"method": "erm", "train_domain": "meadow", "seed": 3}
-    save_pretrained(TimmModel(net, image_size=32), saved, label_names=classes, metadata=told)
+    training = {"method": "erm", "train_domain": "meadow", "seed": 3}
+    save_pretrained(TimmModel(net, image_size=32), saved, label_names=classes, metadata=training)
     return saved
 
 

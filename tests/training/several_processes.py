@@ -113,7 +113,7 @@ def train_in_shards(folder: Path) -> None:
         save_pretrained(whole.model, folder / "exported", label_names=list("abcde"), metadata={}, rows=[])
 
 
-def judge(folder: Path) -> None:
+def evaluate_model(folder: Path) -> None:
     config = {"epsilons": (0.01, 0.03), "restarts": 2, "attack_options": {"steps": 2}}
     for count, batch_size in ODD.items():
         data = [
@@ -151,7 +151,7 @@ def main(folder: Path) -> None:
         train_and_record(name, folder)
     hand_over(folder)
     if world_size() < 4:
-        judge(folder)
+        evaluate_model(folder)
         average(folder)
     if world_size() == 2:
         train_in_shards(folder)

@@ -13,7 +13,7 @@ from accelerate.state import AcceleratorState
 
 @contextmanager
 def sharded(**settings: str) -> Iterator[None]:
-    """Inside, an Accelerator shards, as told by environment variables ``FSDP_<NAME>``."""
+    """Inside, an Accelerator shards, set by environment variables ``FSDP_<NAME>``."""
     create = AcceleratorState.__init__
 
     def created(self: AcceleratorState, *args: Any, **kwargs: Any) -> None:

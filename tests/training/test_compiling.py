@@ -1,4 +1,4 @@
-"""A compiled run is the plain run up to rounding, and is judged as stored."""
+"""A compiled run is the plain run up to rounding, and is evaluated as stored."""
 
 from __future__ import annotations
 

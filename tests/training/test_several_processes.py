@@ -1,4 +1,4 @@
-"""Several processes train and judge as one does, also with parameters that are sharded over them."""
+"""Several processes train and evaluate as one does, also with parameters that are sharded over them."""
 
 from __future__ import annotations
 

@@ -21,10 +21,10 @@ def state_of(module):
 
 
 @pytest.fixture
-def judged(monkeypatch):
-    """Validations that find the accuracies in ``judged.accuracies``, and keep the weights they saw."""
+def evaluations(monkeypatch):
+    """Validations that find the accuracies in ``evaluations.accuracies``, and keep the weights they saw."""
 
-    class Judged:
+    class Evaluations:
         accuracies = ()
         states = ()
 
@@ -33,9 +33,9 @@ def judged(monkeypatch):
             self.states = (*self.states, state_of(model))
             return [Row("m", "", "", "", "", "val", "clean_accuracy", value, n=1, seed=0)]
 
-    judged = Judged()
-    monkeypatch.setattr(training, "evaluate", judged)
-    return judged
+    evaluations = Evaluations()
+    monkeypatch.setattr(training, "evaluate", evaluations)
+    return evaluations
 
 
 @pytest.mark.parametrize("name", ["erm", "egat"])
@@ -56,42 +56,42 @@ def test_log_has_loss_terms_and_every_validation(tmp_path, name):
         assert 0 <= line["val_clean_accuracy"] <= 100
 
 
-def test_best_weights_are_restored_and_ties_take_the_latest(tmp_path, judged):
-    judged.accuracies = (20.0, 50.0, 50.0, 40.0)
+def test_best_weights_are_restored_and_ties_take_the_latest(tmp_path, evaluations):
+    evaluations.accuracies = (20.0, 50.0, 50.0, 40.0)
     trained = fit(method(), tmp_path, steps=8)
     assert (trained.best_step, trained.val_accuracy) == (6, 50.0)
-    assert same(state_of(trained.model), judged.states[2])
-    assert not same(judged.states[2], judged.states[3])
+    assert same(state_of(trained.model), evaluations.states[2])
+    assert not same(evaluations.states[2], evaluations.states[3])
     assert not any(m.training for m in trained.model.modules())
     assert trained.seconds > 0
 
 
-def test_the_untrained_network_can_be_best(tmp_path, judged):
-    judged.accuracies = (20.0, 10.0, 10.0)
+def test_the_untrained_network_can_be_best(tmp_path, evaluations):
+    evaluations.accuracies = (20.0, 10.0, 10.0)
     before = state_of(network())
     trained = fit(method(), tmp_path)
     assert trained.best_step == 0
     assert same(state_of(trained.model), before)
 
 
-def test_averaged_weights_are_validated_and_returned(tmp_path, judged):
+def test_averaged_weights_are_validated_and_returned(tmp_path, evaluations):
     fit(method(model=network(groupnorm=True)), tmp_path / "plain", validate_every=1)
-    plain, judged.states = judged.states, ()
+    plain, evaluations.states = evaluations.states, ()
     trained = fit(
         method(model=network(groupnorm=True)), tmp_path / "average", validate_every=1, ema_decay=0.7
     )
     average = plain[0]
-    for step, (weights, found) in enumerate(zip(plain, judged.states, strict=True)):
+    for step, (weights, found) in enumerate(zip(plain, evaluations.states, strict=True)):
         decay = 0.7 if step > 2 else 0.0  # timm's average begins after two steps
         average = {name: decay * average[name] + (1 - decay) * weights[name] for name in weights}
         for name, value in average.items():
             torch.testing.assert_close(found[name], value, atol=1e-6, rtol=1e-5)
-    assert not same(plain[-1], judged.states[-1])
-    assert same(state_of(trained.model), judged.states[-1])
+    assert not same(plain[-1], evaluations.states[-1])
+    assert same(state_of(trained.model), evaluations.states[-1])
 
 
 @pytest.mark.parametrize("accumulation", [2, 4])
-def test_micro_batches_do_not_change_the_result(tmp_path, judged, accumulation):
+def test_micro_batches_do_not_change_the_result(tmp_path, evaluations, accumulation):
     for name, count in (("whole", 1), ("parts", accumulation)):
         model = network(groupnorm=True)
         fit(
@@ -102,7 +102,7 @@ def test_micro_batches_do_not_change_the_result(tmp_path, judged, accumulation):
             optimizer="sgd",
             lr=0.05,
         )
-    whole, parts = judged.states[:7], judged.states[7:]
+    whole, parts = evaluations.states[:7], evaluations.states[7:]
     for first, second in zip(whole, parts, strict=True):
         for key in first:
             torch.testing.assert_close(first[key], second[key], atol=1e-5, rtol=0)
@@ -186,7 +186,7 @@ def test_last_weights_are_kept_on_request(tmp_path):
 
 
 @pytest.mark.parametrize(("steps", "cache_gib", "reads"), [(5, 1.0, 40), (6, 1.0, 40), (6, 0.0, 48)])
-def test_cached_images_are_decoded_once(tmp_path, judged, steps, cache_gib, reads):
+def test_cached_images_are_decoded_once(tmp_path, evaluations, steps, cache_gib, reads):
     asked: list[int] = []
     watched = copy.copy(domain())
     read = watched.read

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from egat_hub.attacks.diffusion import SCA, LatentDiffusion, Prompts
+from tests.helpers.networks import small_classifier
 from tests.helpers.quadrants import CLASSES, quadrants
 
 SIZE, WIDTH = 8, 8
@@ -65,7 +66,7 @@ def weights() -> dict[str, dict[str, Any]]:
     """Of an autoencoder and a classifier that have seen images, and of a U-Net that has not."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        vae, unet, classifier = make_vae(), make_unet(), make_classifier()
+        vae, unet, classifier = make_vae(), make_unet(), small_classifier(CLASSES)
         images, labels = make_images(256, seed=1)
         optimizer = torch.optim.Adam(vae.parameters(), lr=1e-2)
         for batch in images[torch.randint(256, (60, 32))]:
@@ -84,24 +85,9 @@ def weights() -> dict[str, dict[str, Any]]:
     return {"spread": {"": spread}, **{name: part.state_dict() for name, part in parts.items()}}
 
 
-def make_classifier() -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.Dropout(0.2),
-        nn.Conv2d(8, 8, 3, stride=2, padding=1),
-        nn.BatchNorm2d(8),
-        nn.Softplus(),
-        nn.AdaptiveAvgPool2d(2),
-        nn.Flatten(),
-        nn.Linear(32, CLASSES),
-    )
-
-
 def classifier() -> nn.Module:
     """A trained classifier in eval mode."""
-    net = make_classifier()
+    net = small_classifier(CLASSES)
     net.load_state_dict(weights()["classifier"])
     return net.eval()
 
